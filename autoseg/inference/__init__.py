@@ -1,0 +1,1 @@
+"""From trained weights and an image to a label map."""

@@ -1,0 +1,1 @@
+"""What to do: fingerprint and resources in, plan out."""

@@ -1,0 +1,1 @@
+"""How to learn: plan and fold in, weights out."""
