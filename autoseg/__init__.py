@@ -1,1 +1,28 @@
 """Self-configuring segmentation of medical images."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoseg.api import plan_and_preprocess, train_fold
+    from autoseg.inference.folder import predict_folder
+    from autoseg.inference.predictor import Predictor
+
+__version__ = "0.1.0"
+__all__ = ["Predictor", "plan_and_preprocess", "predict_folder", "train_fold"]
+
+_HOMES = {
+    "plan_and_preprocess": "autoseg.api",
+    "train_fold": "autoseg.api",
+    "predict_folder": "autoseg.inference.folder",
+    "Predictor": "autoseg.inference.predictor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: importing autoseg costs nothing."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'autoseg' has no attribute '{name}'")

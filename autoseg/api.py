@@ -1,0 +1,168 @@
+"""The pipeline as functions; the commands are thin wrappers of these."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoseg.dataset import Dataset, write_dataset
+from autoseg.dataset_layouts import load_dataset, load_folders
+from autoseg.errors import DatasetError, PlanError
+from autoseg.plan import Plan, read_plan, write_plan
+from autoseg.workspace import Workspace
+
+if TYPE_CHECKING:
+    from autoseg.evaluation.summary import Summary
+    from autoseg.fingerprint import Fingerprint
+    from autoseg.planners.resources import Resources
+
+logger = logging.getLogger("autoseg")
+
+Progress = Callable[[str, int], Callable[[str], None]]
+"""Begins a progress display (what is done, to how many cases) and returns what is called with each finished case."""
+
+
+def plan_and_preprocess(
+    dataset: Path | str | None = None,
+    *,
+    images: Path | str | None = None,
+    labels: Path | str | None = None,
+    workspace: Path | str | None = None,
+    configurations: Sequence[str] | None = None,
+    planner: str = "unet",
+    device: str = "auto",
+    memory: int | None = None,
+    time_budget: float | None = None,
+    workers: int | None = None,
+    splits: str = "kfold",
+    folds: int = 5,
+    replan: bool = False,
+    progress: Progress | None = None,
+) -> Workspace:
+    """Check a dataset, measure its fingerprint, plan, and preprocess its cases; return the workspace.
+
+    ``dataset`` is a folder with ``dataset.json``; or give ``images`` and ``labels``, two folders. ``memory`` is in bytes,
+    ``time_budget`` in seconds for a fold. What is done already, and still fits the files, is not done again; a plan that is there is
+    kept, edits included, unless ``replan`` is set or another planner, device, memory, budget or configuration is asked for.
+    """
+    from autoseg.execution import default_workers
+    from autoseg.preprocessing.run import preprocess
+
+    found = open_dataset(dataset, images, labels)
+    place = Workspace(Path(workspace) if workspace else Path(f"{found.name}.autoseg"))
+    workers = default_workers() if workers is None else workers
+    fingerprint = fingerprint_dataset(found, place, workers=workers, progress=progress)
+    _write_splits(found, fingerprint, place, kind=splits, folds=folds)
+    asked = replan or any(option is not None for option in (configurations, memory, time_budget)) or device != "auto"
+    plan = read_plan(place.plan_file) if place.plan_file.exists() and not asked else None
+    if plan is None or plan.planner != planner:
+        plan = plan_dataset(found, fingerprint, place, configurations, planner, device, memory, time_budget)
+    count = preprocess(place, plan, workers=workers, progress=_begin(progress, "preprocessing", len(found.cases)))
+    logger.info("%d cases preprocessed, the others were there already", count)
+    return place
+
+
+def open_dataset(
+    dataset: Path | str | None, images: Path | str | None = None, labels: Path | str | None = None
+) -> Dataset:
+    """Find the cases of a dataset folder, or of a folder of images and one of label maps."""
+    if dataset is not None and images is None and labels is None:
+        return load_dataset(Path(dataset))
+    if dataset is None and images is not None and labels is not None:
+        return load_folders(Path(images), Path(labels))
+    raise DatasetError("expected either a dataset folder or both --images and --labels; name one of the two")
+
+
+def fingerprint_dataset(
+    dataset: Dataset, workspace: Workspace, *, workers: int, progress: Progress | None = None
+) -> Fingerprint:
+    """Examine every case and write dataset.json and fingerprint.json, unless they are there and still fit the files."""
+    from autoseg.fingerprint import build_fingerprint, examine_all, is_current, write_fingerprint
+
+    if workspace.fingerprint_file.exists():
+        fingerprint = workspace.fingerprint()
+        if is_current(fingerprint, dataset) and workspace.dataset() == dataset:
+            return fingerprint
+    examinations = examine_all(dataset, workers=workers, progress=_begin(progress, "examining", len(dataset.cases)))
+    fingerprint = build_fingerprint(dataset, examinations)
+    for warning in fingerprint.warnings:
+        logger.warning("%s", warning)
+    write_dataset(workspace.dataset_file, dataset)
+    write_fingerprint(workspace.fingerprint_file, fingerprint)
+    return fingerprint
+
+
+def plan_dataset(
+    dataset: Dataset,
+    fingerprint: Fingerprint,
+    workspace: Workspace,
+    configurations: Sequence[str] | None = None,
+    planner: str = "unet",
+    device: str = "auto",
+    memory: int | None = None,
+    time_budget: float | None = None,
+) -> Plan:
+    """Decide what to do and write plan.json."""
+    from autoseg.planners.base import PlanRequest, make_plan
+    from autoseg.planners.resources import detect
+
+    resources: Resources = detect(device, memory=memory, time_budget=time_budget)
+    names = tuple(configurations) if configurations else None
+    plan = make_plan(PlanRequest(dataset, fingerprint, resources, names), planner)
+    write_plan(workspace.plan_file, plan)
+    for line in plan.explanation:
+        logger.info("%s", line)
+    return plan
+
+
+def train_fold(
+    workspace: Path | str,
+    configuration: str,
+    fold: int | str,
+    *,
+    listener: Callable[[Any], None] | None = None,
+    **options: Any,
+) -> Summary:
+    """Train one fold and return the metrics of its validation cases.
+
+    ``options`` are the fields of :class:`autoseg.trainers.fold.FoldRequest`: trainer, device, iterations, time_budget in
+    seconds, workers, seed, restart.
+    """
+    from autoseg.trainers.fold import FoldRequest
+    from autoseg.trainers.fold import train_fold as train
+
+    return train(FoldRequest(Workspace(Path(workspace)), configuration, fold, **options), listener=listener)
+
+
+def _write_splits(dataset: Dataset, fingerprint: Fingerprint, workspace: Workspace, *, kind: str, folds: int) -> None:
+    """Write the folds, unless there are some for these very cases: the user may have written them."""
+    from autoseg.splits import grouped, kfold, stratified, write_splits
+
+    names = [case.name for case in dataset.cases]
+    if workspace.splits_file.exists():
+        workspace.splits()
+        return
+    if len(names) < folds:
+        logger.warning("%d cases are fewer than %d folds: making %d folds", len(names), folds, len(names))
+    if kind == "group" and not dataset.groups:
+        raise DatasetError("splits 'group': dataset.json has no 'groups', expected an object of case names and group names")
+    if kind == "stratified":
+        strata = {case.name: _stratum(case.class_voxels) for case in fingerprint.cases}
+        write_splits(workspace.splits_file, stratified(names, strata, folds))
+    elif kind in ("kfold", "group"):
+        use_groups = kind == "group" or bool(dataset.groups)
+        splits = grouped(names, dataset.groups, folds) if use_groups else kfold(names, folds)
+        write_splits(workspace.splits_file, splits)
+    else:
+        raise PlanError(f"splits '{kind}': expected kfold, group or stratified")
+
+
+def _stratum(class_voxels: dict[str, int]) -> tuple[object, ...]:
+    """Sort cases by the classes they hold, then by how much there is of them."""
+    return tuple(count > 0 for count in class_voxels.values()), sum(class_voxels.values())
+
+
+def _begin(progress: Progress | None, description: str, count: int) -> Callable[[str], None] | None:
+    return progress(description, count) if progress else None

@@ -1,0 +1,96 @@
+"""The command that does everything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from autoseg.cli.display import case_progress, console, log_file, notices, set_up_logging
+from autoseg.cli.options import (
+    Configurations,
+    DatasetFolder,
+    Device,
+    Folds,
+    Images,
+    Labels,
+    Memory,
+    Planner,
+    Splits,
+    TimeBudget,
+    Workers,
+    WorkspaceOption,
+)
+from autoseg.cli.tables import print_summary
+from autoseg.cli.training import INTERRUPTED, training_progress
+
+
+def run(
+    dataset: DatasetFolder = None,
+    images: Images = None,
+    labels: Labels = None,
+    workspace: WorkspaceOption = None,
+    configurations: Configurations = None,
+    planner: Planner = "unet",
+    device: Device = "auto",
+    memory: Memory = None,
+    time_budget: TimeBudget = None,
+    workers: Workers = None,
+    splits: Splits = "kfold",
+    folds: Folds = 5,
+    iterations: Annotated[Optional[int], typer.Option(min=1, help="Steps of each fold.")] = None,  # noqa: UP007, UP045
+    seed: Annotated[int, typer.Option(min=0, help="Decides weights and samples.")] = 0,
+) -> int:
+    """Plan, preprocess, train every fold of every configuration, and choose the best; goes on where it was stopped."""
+    from autoseg.api import plan_and_preprocess
+    from autoseg.units import parse_duration, parse_size
+
+    set_up_logging()
+    with case_progress() as progress:
+        place = plan_and_preprocess(
+            dataset,
+            images=images,
+            labels=labels,
+            workspace=workspace,
+            configurations=configurations,
+            planner=planner,
+            device=device,
+            memory=None if memory is None else parse_size(memory),
+            time_budget=None if time_budget is None else parse_duration(time_budget),
+            workers=workers,
+            splits=splits,
+            folds=folds,
+            progress=progress,
+        )
+    options = {"device": device, "iterations": iterations, "workers": workers, "seed": seed}
+    if time_budget is not None:
+        options["time_budget"] = parse_duration(time_budget)
+    return train_all(place.root, **options)
+
+
+def train_all(root: Path, **options: Any) -> int:
+    """Train and validate what is not yet trained of a workspace, then choose what predicts."""
+    from autoseg.api import train_fold
+    from autoseg.choice import choose
+    from autoseg.trainers.loop import Interrupted
+    from autoseg.workspace import Workspace
+
+    place = Workspace(root)
+    for name in place.plan().configurations:
+        for fold in range(len(place.splits())):
+            folder = place.fold(name, fold)
+            if folder.summary.exists() and folder.model.exists():
+                continue
+            try:
+                with log_file(folder.log), training_progress() as listener:
+                    summary = train_fold(root, name, fold, listener=listener, **options)
+            except Interrupted:
+                notices.print("stopped, and saved; the same command goes on from here")
+                return INTERRUPTED
+            console.print(f"{name} fold {fold}: mean Dice {summary.mean_dice:.4f}")
+    ensemble, candidates = choose(place)
+    best = next(candidate for candidate in candidates if candidate.name == ensemble.configurations[0])
+    print_summary(best.summary)
+    console.print(f"next: autoseg predict-folder {root} IMAGES OUTPUT", soft_wrap=True, markup=False)
+    return 0

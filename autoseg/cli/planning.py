@@ -1,0 +1,185 @@
+"""Commands that look at a dataset and decide what to do with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autoseg.cli.display import case_progress, console, set_up_logging
+from autoseg.cli.options import (
+    Configurations,
+    DatasetFolder,
+    Device,
+    Folds,
+    Images,
+    Labels,
+    Memory,
+    Planner,
+    Splits,
+    TimeBudget,
+    Workers,
+    WorkspaceArgument,
+    WorkspaceOption,
+)
+
+if TYPE_CHECKING:
+    from autoseg.dataset import Dataset
+    from autoseg.examination import Finding
+
+
+def plan_and_preprocess(
+    dataset: DatasetFolder = None,
+    images: Images = None,
+    labels: Labels = None,
+    workspace: WorkspaceOption = None,
+    configurations: Configurations = None,
+    planner: Planner = "unet",
+    device: Device = "auto",
+    memory: Memory = None,
+    time_budget: TimeBudget = None,
+    workers: Workers = None,
+    splits: Splits = "kfold",
+    folds: Folds = 5,
+    replan: Annotated[bool, typer.Option(help="Plan again even where there is a plan.")] = False,
+) -> None:
+    """Check a dataset, measure its fingerprint, plan, and preprocess it."""
+    from autoseg.api import plan_and_preprocess as work
+
+    set_up_logging()
+    with case_progress() as progress:
+        place = work(
+            dataset,
+            images=images,
+            labels=labels,
+            workspace=workspace,
+            configurations=configurations,
+            planner=planner,
+            device=device,
+            memory=_size(memory),
+            time_budget=_seconds(time_budget),
+            workers=workers,
+            splits=splits,
+            folds=folds,
+            replan=replan,
+            progress=progress,
+        )
+    names = list(place.plan().configurations)
+    console.print(f"ready: {place.root}; next: autoseg train-fold {place.root} {names[-1]} 0", soft_wrap=True)
+
+
+def check(dataset: DatasetFolder = None, images: Images = None, labels: Labels = None, workers: Workers = None) -> int:
+    """Report every fault of a dataset in one table, and change nothing."""
+    from autoseg.api import open_dataset
+    from autoseg.execution import default_workers
+    from autoseg.fingerprint import dataset_findings, examine_all
+
+    found = open_dataset(dataset, images, labels)
+    with case_progress() as progress:
+        examinations = examine_all(
+            found,
+            workers=default_workers() if workers is None else workers,
+            progress=progress("checking", len(found.cases)),
+        )
+    findings = dataset_findings(found, examinations)
+    _print_findings(found, findings)
+    return 2 if any(finding.severity == "error" for finding in findings) else 0
+
+
+def fingerprint(
+    dataset: DatasetFolder = None,
+    images: Images = None,
+    labels: Labels = None,
+    workspace: WorkspaceOption = None,
+    workers: Workers = None,
+) -> None:
+    """Measure what a dataset looks like: the first step of plan-and-preprocess alone."""
+    from autoseg.api import fingerprint_dataset, open_dataset
+    from autoseg.execution import default_workers
+    from autoseg.workspace import Workspace
+
+    set_up_logging()
+    found = open_dataset(dataset, images, labels)
+    place = Workspace(workspace or Path(f"{found.name}.autoseg"))
+    with case_progress() as progress:
+        fingerprint_dataset(
+            found, place, workers=default_workers() if workers is None else workers, progress=progress
+        )
+    console.print(f"written: {place.fingerprint_file}", soft_wrap=True)
+
+
+def plan(
+    workspace: WorkspaceArgument,
+    configurations: Configurations = None,
+    planner: Planner = "unet",
+    device: Device = "auto",
+    memory: Memory = None,
+    time_budget: TimeBudget = None,
+) -> None:
+    """Plan again from the fingerprint: the second step of plan-and-preprocess alone."""
+    from autoseg.api import plan_dataset
+    from autoseg.workspace import Workspace
+
+    place = Workspace(workspace)
+    plan_dataset(
+        place.dataset(),
+        place.fingerprint(),
+        place,
+        configurations,
+        planner,
+        device,
+        _size(memory),
+        _seconds(time_budget),
+    )
+    for line in place.plan().explanation:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+    console.print(f"written: {place.plan_file}", soft_wrap=True)
+
+
+def preprocess(workspace: WorkspaceArgument, workers: Workers = None) -> None:
+    """Preprocess what the plan needs and is not there yet: the last step of plan-and-preprocess alone."""
+    from autoseg.execution import default_workers
+    from autoseg.preprocessing.run import preprocess as work
+    from autoseg.workspace import Workspace
+
+    place = Workspace(workspace)
+    with case_progress() as progress:
+        count = work(
+            place,
+            place.plan(),
+            workers=default_workers() if workers is None else workers,
+            progress=progress("preprocessing", len(place.dataset().cases)),
+        )
+    console.print(f"{count} cases preprocessed, the others were there already")
+
+
+def _size(text: str | None) -> int | None:
+    from autoseg.units import parse_size
+
+    return None if text is None else parse_size(text)
+
+
+def _seconds(text: str | None) -> float | None:
+    from autoseg.units import parse_duration
+
+    return None if text is None else parse_duration(text)
+
+
+def _print_findings(dataset: Dataset, findings: list[Finding]) -> None:
+    from rich.table import Table
+
+    errors = sum(finding.severity == "error" for finding in findings)
+    if findings:
+        table = Table("", "case", "what was found")
+        for finding in findings:
+            colour = "red" if finding.severity == "error" else "yellow"
+            table.add_row(f"[{colour}]{finding.severity}[/]", finding.case, finding.message)
+        console.print(table)
+    classes = ", ".join(dataset.foreground)
+    console.print(
+        f"{dataset.name}: {len(dataset.cases)} cases, channels {', '.join(dataset.channels)}, classes {classes}: "
+        f"{errors} errors, {len(findings) - errors} warnings",
+        soft_wrap=True,
+        markup=False,
+    )

@@ -1,0 +1,57 @@
+"""The command that predicts a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from autoseg.cli.display import case_progress, console, set_up_logging
+from autoseg.cli.options import Configurations, Device, Mirroring, WorkspaceArgument
+
+
+def predict_folder(
+    workspace: WorkspaceArgument,
+    images: Annotated[Path, typer.Argument(help="Folder of images, named as in training.")],
+    output: Annotated[Path, typer.Argument(help="Folder for the label maps.")],
+    configurations: Configurations = None,
+    folds: Annotated[
+        Optional[list[str]],  # noqa: UP007, UP045
+        typer.Option("--fold", "-f", help="Fold to use; may be given more than once. [default: all that are trained]"),
+    ] = None,
+    trainer: Annotated[
+        Optional[str],  # noqa: UP007, UP045
+        typer.Option(help="Whose weights. [default: what was chosen]"),
+    ] = None,
+    device: Device = "auto",
+    tta: Mirroring = "auto",
+    best: Annotated[bool, typer.Option(help="Weights with the best validation Dice instead of the last.")] = False,
+    save_probabilities: Annotated[bool, typer.Option(help="Write class probabilities as well.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Predict again what is there already.")] = False,
+) -> int:
+    """Predict all cases of a folder; goes on where it was stopped."""
+    from autoseg.inference.folder import predict_folder as work
+
+    set_up_logging()
+    with case_progress() as progress:
+        result = work(
+            workspace,
+            images,
+            output,
+            configurations=configurations,
+            folds=folds,
+            trainer=trainer,
+            device=device,
+            tta=tta,  # type: ignore[arg-type]
+            best=best,
+            save_probabilities=save_probabilities,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    console.print(
+        f"{len(result.done)} cases predicted, {len(result.skipped)} were there already, {len(result.failed)} failed: {output}",
+        soft_wrap=True,
+        markup=False,
+    )
+    return 1 if result.failed else 0

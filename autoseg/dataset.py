@@ -1,0 +1,104 @@
+"""A dataset: its cases, channels and labels, and what they mean."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from autoseg.errors import DatasetError
+from autoseg.records import read_record, to_plain
+from autoseg.storage import write_json
+
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl.gz", ".gipl")
+"""Endings that are tried where a dataset does not say its own, longest match first."""
+
+_SAFE_NAME = re.compile(r"[\w][\w .+@=-]*")
+"""What a case may be called: its name becomes a file name."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One subject: one file per channel, or one multi-channel file, and a label map where known."""
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Cases, channels and labels of a dataset, whatever layout they came in."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    name: str
+    channels: tuple[str, ...]
+    labels: dict[str, int]
+    """Value of each class in the label maps, background included."""
+    file_ending: str
+    cases: tuple[Case, ...]
+    groups: dict[str, str] = field(default_factory=dict)
+    """Group, such as the patient, of each case; folds never split a group."""
+
+    @property
+    def foreground(self) -> dict[str, int]:
+        """The classes that are segmented: all labels but the background."""
+        return {name: value for name, value in self.labels.items() if value != 0}
+
+    @property
+    def outputs(self) -> int:
+        """Number of output channels of a network: the background and each class."""
+        return len(self.foreground) + 1
+
+    def case(self, name: str) -> Case:
+        """Return the case called ``name``."""
+        for case in self.cases:
+            if case.name == name:
+                return case
+        raise DatasetError(f"dataset {self.name}: no case is called '{name}'; look at the names of the image files")
+
+
+def check_case_name(name: str) -> str:
+    """Return ``name`` if it can safely be a file name, else raise :class:`DatasetError`."""
+    if not _SAFE_NAME.fullmatch(name):
+        raise DatasetError(
+            f"case name '{name}': expected letters, digits and any of '_-+.@= ', not beginning with a dot; rename the files"
+        )
+    return name
+
+
+def split_ending(path: Path, endings: tuple[str, ...] = IMAGE_ENDINGS) -> tuple[str, str] | None:
+    """Split a file's name into stem and image ending; None if it is no image by its name."""
+    for ending in endings:
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)], ending
+    return None
+
+
+def source_state(case: Case) -> str:
+    """Digest sizes and modification times of a case's files, to see whether they changed since they were read."""
+    digest = hashlib.sha256()
+    for path in (*case.images, *([case.label] if case.label else [])):
+        try:
+            status = path.stat()
+        except OSError:
+            digest.update(b"missing")
+            continue
+        digest.update(f"{path.name}:{status.st_size}:{status.st_mtime_ns};".encode())
+    return digest.hexdigest()[:16]
+
+
+def write_dataset(path: Path, dataset: Dataset) -> None:
+    """Write the description of a dataset, with the places of its files."""
+    write_json(path, to_plain(dataset))
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Read a description that :func:`write_dataset` wrote."""
+    dataset = read_record(Dataset, path, error=DatasetError)
+    for case in dataset.cases:
+        check_case_name(case.name)
+    return dataset

@@ -1,0 +1,229 @@
+"""Finding the cases of a dataset: nnU-Net v2, nnU-Net v1, the Decathlon, or just two folders."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from autoseg.dataset import IMAGE_ENDINGS, Case, Dataset, check_case_name, split_ending
+from autoseg.errors import DatasetError
+from autoseg.storage import read_json
+
+_CHANNEL_SUFFIX = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
+
+
+def load_dataset(folder: Path) -> Dataset:
+    """Read a dataset folder with a ``dataset.json`` of nnU-Net v2, nnU-Net v1 or the Decathlon."""
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise DatasetError(f"{folder}: found {found}, expected a dataset folder with dataset.json, imagesTr and labelsTr")
+    path = folder / "dataset.json"
+    description = _read_description(path)
+    channels = _channels(description, path)
+    labels = _labels(description, path)
+    cases = _cases(folder, description, channels, path)
+    if not cases:
+        raise DatasetError(f"{folder / 'imagesTr'}: found no training images, expected files like CASE_0000.nii.gz")
+    return Dataset(
+        name=str(description.get("name") or folder.resolve().name),
+        channels=channels,
+        labels=labels,
+        file_ending=str(description.get("file_ending") or _ending_of(cases)),
+        cases=cases,
+        groups=_groups(description, path),
+    )
+
+
+def read_labels_of_classes(path: Path) -> dict[str, int]:
+    """Read the classes, by name, that a dataset.json lists."""
+    return _labels(_read_description(path), path)
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise DatasetError(
+            f"{path}: not found, expected a description of the dataset; write one, or name two folders with --images "
+            "and --labels"
+        )
+    description = read_json(path)
+    if not isinstance(description, dict):
+        found = type(description).__name__
+        raise DatasetError(f"{path}: found a {found}, expected an object with channel_names and labels")
+    return description
+
+
+def load_folders(images: Path, labels: Path, *, name: str | None = None) -> Dataset:
+    """Take all cases of a folder of images and a folder of label maps; the classes are the values in the label maps.
+
+    Channels are told by the suffix ``_0000``, ``_0001``…; files without one hold all channels of their case.
+    """
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise DatasetError(f"{folder}: no such folder, expected a folder of images")
+    cases = tuple(
+        Case(case, files, _label_of(labels, case)) for case, files in sorted(group_channels(images).items())
+    )
+    if not cases:
+        raise DatasetError(f"{images}: found no images, expected files ending in one of {', '.join(IMAGE_ENDINGS)}")
+    return Dataset(
+        name=name or images.resolve().parent.name or "dataset",
+        channels=_count_channels(cases[0]),
+        labels=_labels_in_use(cases),
+        file_ending=_ending_of(cases),
+        cases=cases,
+    )
+
+
+def group_channels(folder: Path, ending: str | None = None) -> dict[str, tuple[Path, ...]]:
+    """Group the images of a folder by case, channels in order.
+
+    Raises :class:`DatasetError` for a case that comes twice: with two endings, or with and without channel suffix.
+    """
+    endings = (ending,) if ending else IMAGE_ENDINGS
+    channels: dict[str, dict[int, Path]] = defaultdict(dict)
+    for path in sorted(folder.iterdir()):
+        split = split_ending(path, endings)
+        if split is None or path.name.startswith(".") or not path.is_file():
+            continue
+        match = _CHANNEL_SUFFIX.fullmatch(split[0])
+        case, channel = (match["name"], int(match["channel"])) if match else (split[0], -1)
+        if channel in channels[case] or (channels[case] and (channel == -1) != (-1 in channels[case])):
+            other = next(iter(channels[case].values()))
+            raise DatasetError(f"{path}: case '{case}' comes twice, also as {other.name}; keep one of the two")
+        channels[check_case_name(case)][channel] = path
+    return {case: tuple(files[i] for i in sorted(files)) for case, files in channels.items()}
+
+
+def _channels(description: dict[str, Any], path: Path) -> tuple[str, ...]:
+    names = description.get("channel_names", description.get("modality"))
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise DatasetError(f"{path}: field 'channel_names', found {names!r}, expected an object like {{\"0\": \"CT\"}}")
+    try:
+        by_number = {int(key): str(value) for key, value in names.items()}
+    except ValueError:
+        raise DatasetError(f"{path}: field 'channel_names', found keys {list(names)}, expected \"0\", \"1\", …") from None
+    if sorted(by_number) != list(range(len(by_number))):
+        raise DatasetError(f"{path}: field 'channel_names', found keys {list(names)}, expected \"0\", \"1\", … without a gap")
+    return tuple(by_number[i] for i in sorted(by_number))
+
+
+def _labels(description: dict[str, Any], path: Path) -> dict[str, int]:
+    labels = description.get("labels")
+    if not isinstance(labels, dict) or not labels:
+        raise DatasetError(f"{path}: field 'labels', found {labels!r}, expected an object like {{\"background\": 0, \"tumour\": 1}}")
+    if all(str(key).lstrip("-").isdigit() for key in labels):
+        labels = {str(value): int(key) for key, value in labels.items()}
+    for name, value in labels.items():
+        if isinstance(value, list) or name == "ignore":
+            raise DatasetError(
+                f"{path}: field 'labels.{name}', found {value!r}, expected one number a class: "
+                "regions and ignore labels are not supported by this version"
+            )
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise DatasetError(f"{path}: field 'labels.{name}', found {value!r}, expected a whole number of at least 0")
+    return _checked_labels({str(name): int(value) for name, value in labels.items()}, path)
+
+
+def _checked_labels(labels: dict[str, int], path: Path) -> dict[str, int]:
+    """Refuse doubled values and gaps, and put the background first."""
+    values = sorted(labels.values())
+    doubled = {value for value in values if values.count(value) > 1}
+    if doubled:
+        raise DatasetError(f"{path}: field 'labels', found the value {min(doubled)} twice, expected one name a value")
+    if 0 not in values:
+        labels = {"background": 0, **labels}
+    if len(labels) < 2:
+        raise DatasetError(f"{path}: field 'labels', found the background alone, expected at least one class")
+    return dict(sorted(labels.items(), key=lambda item: item[1]))
+
+
+def _groups(description: dict[str, Any], path: Path) -> dict[str, str]:
+    groups = description.get("groups", {})
+    if not isinstance(groups, dict):
+        raise DatasetError(f"{path}: field 'groups', found {groups!r}, expected an object of case names and group names")
+    return {str(case): str(group) for case, group in groups.items()}
+
+
+def _cases(folder: Path, description: dict[str, Any], channels: tuple[str, ...], path: Path) -> tuple[Case, ...]:
+    """List the training cases as the description does, or else as the files in imagesTr do."""
+    if isinstance(description.get("dataset"), dict):
+        cases = [_listed_v2(folder, name, entry, path) for name, entry in description["dataset"].items()]
+    elif isinstance(description.get("training"), list) and description["training"]:
+        cases = [_listed_v1(folder, entry, channels, path) for entry in description["training"]]
+    else:
+        cases = _unlisted(folder, description.get("file_ending"))
+    names = [case.name for case in cases]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise DatasetError(f"{path}: case '{doubled[0]}' is listed twice; remove one of the two")
+    return tuple(sorted(cases, key=lambda case: case.name))
+
+
+def _unlisted(folder: Path, ending: str | None) -> list[Case]:
+    images = folder / "imagesTr"
+    if not images.is_dir():
+        raise DatasetError(f"{images}: no such folder, expected the training images")
+    labels = folder / "labelsTr"
+    return [Case(name, files, _label_of(labels, name, ending)) for name, files in group_channels(images, ending).items()]
+
+
+def _listed_v2(folder: Path, name: str, entry: Any, path: Path) -> Case:
+    """Read nnU-Net v2's explicit listing: case → {"images": [...], "label": ...}."""
+    try:
+        images = tuple(folder / str(image) for image in entry["images"])
+        label = folder / str(entry["label"])
+    except (TypeError, KeyError):
+        raise DatasetError(f"{path}: field 'dataset.{name}', found {entry!r}, expected images and label") from None
+    return Case(check_case_name(name), images, label)
+
+
+def _listed_v1(folder: Path, entry: Any, channels: tuple[str, ...], path: Path) -> Case:
+    """Read the Decathlon's listing; nnU-Net v1 lists images without the channel suffix that their files have."""
+    try:
+        image, label = folder / str(entry["image"]), folder / str(entry["label"])
+    except (TypeError, KeyError):
+        raise DatasetError(f"{path}: field 'training', found {entry!r}, expected image and label") from None
+    stem, ending = split_ending(image) or (image.name, "")
+    if image.exists():
+        return Case(check_case_name(stem), (image,), label)
+    files = tuple(image.with_name(f"{stem}_{channel:04d}{ending}") for channel in range(len(channels)))
+    return Case(check_case_name(stem), files, label)
+
+
+def _label_of(folder: Path, name: str, ending: str | None = None) -> Path:
+    """Where a case's label map is, or should be."""
+    candidates = [folder / f"{name}{e}" for e in ((ending,) if ending else IMAGE_ENDINGS)]
+    return next((path for path in candidates if path.exists()), candidates[0])
+
+
+def _ending_of(cases: tuple[Case, ...]) -> str:
+    split = split_ending(cases[0].images[0])
+    return split[1] if split else ".nii.gz"
+
+
+def _count_channels(case: Case) -> tuple[str, ...]:
+    from autoseg.images import read_volume
+
+    count = len(case.images) if len(case.images) > 1 else read_volume(case.images).array.shape[0]
+    return tuple(f"channel_{i}" for i in range(count))
+
+
+def _labels_in_use(cases: tuple[Case, ...]) -> dict[str, int]:
+    """Read every label map for the values it holds; they become classes ``label_1``, ``label_2``, …"""
+    import numpy as np
+
+    from autoseg.images import read_labels
+
+    values: set[int] = set()
+    for case in cases:
+        if case.label is None or not case.label.exists():
+            raise DatasetError(f"{case.label}: no such label map, expected one for case '{case.name}'")
+        values |= {int(value) for value in np.unique(read_labels(case.label)[0])}
+    foreground = sorted(values - {0})
+    if not foreground:
+        raise DatasetError(f"{cases[0].label}: found no label above 0 in any label map, expected at least one class")
+    return {"background": 0, **{f"label_{value}": value for value in foreground}}

@@ -1,0 +1,92 @@
+"""Measuring a folder of predictions against a folder of references."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.dataset import split_ending
+from autoseg.dataset_layouts import read_labels_of_classes
+from autoseg.errors import DatasetError, ImageError
+from autoseg.evaluation.metrics import ClassMetrics, evaluate_case
+from autoseg.evaluation.summary import Summary, summarize
+from autoseg.execution import map_cases
+from autoseg.images import read_labels
+
+logger = logging.getLogger("autoseg.evaluation")
+
+
+@dataclass(frozen=True)
+class _Pair:
+    name: str
+    prediction: Path
+    reference: Path
+
+
+def evaluate_folder(
+    predictions: Path,
+    reference: Path,
+    *,
+    dataset: Path | None = None,
+    workers: int = 0,
+    progress: Callable[[str, int], Callable[[str], None]] | None = None,
+) -> Summary:
+    """Measure every prediction that has a reference of the same name.
+
+    Classes are those of ``dataset`` (a dataset.json), or else every value above 0 in the references. Predictions without
+    a reference are an error, references without a prediction a warning.
+    """
+    pairs = _pairs(predictions, reference)
+    names = [pair.name for pair in pairs]
+    begin = progress or (lambda description, count: lambda name: None)
+    if dataset is not None:
+        labels = {name: value for name, value in read_labels_of_classes(dataset).items() if value != 0}
+    else:
+        found = map_cases(_values, pairs, names=names, workers=workers, progress=begin("finding classes", len(pairs)))
+        labels = {f"label_{value}": value for value in sorted(set().union(*found))}
+    if not labels:
+        raise DatasetError(f"{reference}: found background alone in every reference; there is nothing to measure")
+    results = map_cases(
+        partial(_measure, labels=labels), pairs, names=names, workers=workers, progress=begin("evaluating", len(pairs))
+    )
+    return summarize(dict(zip(names, results, strict=True)))
+
+
+def _pairs(predictions: Path, reference: Path) -> list[_Pair]:
+    predicted, expected = _label_maps(predictions), _label_maps(reference)
+    alone = sorted(predicted.keys() - expected.keys())
+    if alone:
+        raise DatasetError(f"{predicted[alone[0]]}: no reference of this name in {reference}; remove it or add one")
+    missing = sorted(expected.keys() - predicted.keys())
+    if missing:
+        logger.warning("%d references have no prediction, such as %s", len(missing), missing[0])
+    if not predicted:
+        raise DatasetError(f"{predictions}: found no label maps, expected files like CASE.nii.gz")
+    return [_Pair(name, path, expected[name]) for name, path in sorted(predicted.items())]
+
+
+def _label_maps(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder, expected a folder of label maps")
+    splits = ((path, split_ending(path)) for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    return {split[0]: path for path, split in splits if split}
+
+
+def _values(pair: _Pair) -> set[int]:
+    return {int(value) for value in np.unique(read_labels(pair.reference)[0])} - {0}
+
+
+def _measure(pair: _Pair, labels: dict[str, int]) -> dict[str, ClassMetrics]:
+    prediction, geometry = read_labels(pair.prediction)
+    reference, other = read_labels(pair.reference)
+    differences = other.differences(geometry)
+    if differences:
+        raise ImageError(
+            f"{pair.prediction}: does not lie on the grid of {pair.reference}: {'; '.join(differences)}; resample one"
+        )
+    return evaluate_case(prediction, reference, spacing=geometry.spacing, labels=labels)

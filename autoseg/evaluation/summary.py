@@ -1,0 +1,117 @@
+"""The metrics of many cases in one table, with the statistics of each class."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoseg.errors import WorkspaceError
+from autoseg.evaluation.metrics import NAN, ClassMetrics
+from autoseg.records import from_plain
+from autoseg.storage import read_json, write_json, write_text
+
+Cases = dict[str, dict[str, ClassMetrics]]
+
+METRICS = tuple(field.name for field in fields(ClassMetrics))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """One metric of one class over the ``count`` cases where it is defined; the SD is that of a sample."""
+
+    mean: float
+    sd: float
+    median: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Metrics by case and class, their statistics by class and metric, and one number for all.
+
+    ``mean_dice`` is the mean over the classes of the mean Dice over the cases, as nnU-Net gives it; cases where a class
+    is in neither map, and classes that are in no case, are left out.
+    """
+
+    mean_dice: float
+    classes: dict[str, dict[str, Statistics]]
+    cases: Cases
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values that strict JSON can hold: NaN becomes None."""
+        plain: dict[str, Any] = _without_nan(asdict(self))
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Any, *, source: str = "summary") -> Summary:
+        """Return the summary of the cases in what :meth:`to_json` gave; statistics are computed afresh.
+
+        Raises :class:`WorkspaceError` that names ``source`` and the first field that does not fit.
+        """
+        if not isinstance(plain, dict) or "cases" not in plain:
+            raise WorkspaceError(f"{source}: found no 'cases', expected a summary of metrics; evaluate again")
+        return summarize(from_plain(Cases, _with_nan(plain["cases"]), source=source, error=WorkspaceError))
+
+    def write_json(self, path: Path) -> None:
+        """Write the summary as strict JSON."""
+        write_json(path, self.to_json())
+
+    def write_csv(self, path: Path) -> None:
+        """Write one row for each case and class; what is not defined is left empty."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("case", "class", *METRICS))
+        for case, classes in self.cases.items():
+            for name, metrics in classes.items():
+                values = (getattr(metrics, metric) for metric in METRICS)
+                writer.writerow((case, name, *("" if math.isnan(value) else value for value in values)))
+        write_text(path, text.getvalue())
+
+
+def read_summary(path: Path) -> Summary:
+    """Read a summary that :meth:`Summary.write_json` wrote; raise :class:`WorkspaceError` if it is none."""
+    return Summary.from_json(read_json(path), source=str(path))
+
+
+def summarize(cases: Mapping[str, Mapping[str, ClassMetrics]]) -> Summary:
+    """Summarize the metrics of cases by name, as :func:`autoseg.evaluation.metrics.evaluate_case` gives each."""
+    kept = {case: dict(classes) for case, classes in cases.items()}
+    names = dict.fromkeys(name for classes in kept.values() for name in classes)
+    classes = {name: _class_statistics([found[name] for found in kept.values() if name in found]) for name in names}
+    mean_dice = _statistics([statistics["dice"].mean for statistics in classes.values()]).mean
+    return Summary(mean_dice=mean_dice, classes=classes, cases=kept)
+
+
+def _class_statistics(found: list[ClassMetrics]) -> dict[str, Statistics]:
+    return {metric: _statistics([getattr(metrics, metric) for metrics in found]) for metric in METRICS}
+
+
+def _statistics(values: list[float]) -> Statistics:
+    defined = np.array([value for value in values if not math.isnan(value)], dtype=np.float64)
+    if not len(defined):
+        return Statistics(mean=NAN, sd=NAN, median=NAN, count=0)
+    return Statistics(
+        mean=float(defined.mean()),
+        sd=float(defined.std(ddof=1)) if len(defined) > 1 else NAN,
+        median=float(np.median(defined)),
+        count=len(defined),
+    )
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_nan(item) for key, item in value.items()}
+    return NAN if value is None else value

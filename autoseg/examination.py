@@ -1,0 +1,138 @@
+"""Looking at one case once: its faults, and what the fingerprint needs to know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from autoseg.dataset import Case, Dataset, source_state
+from autoseg.errors import ImageError
+from autoseg.images import Geometry, Volume, non_finite_count, read_labels, read_volume
+from autoseg.preprocessing.crop import nonzero_box
+
+SAMPLING_SEED = 1234
+"""Seed of the foreground voxels that intensity statistics are computed from."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault of a dataset, or a warning about it."""
+
+    severity: Literal["error", "warning"]
+    case: str
+    message: str
+
+
+@dataclass(frozen=True)
+class CaseMeasure:
+    """What one case adds to the fingerprint. Axes are those of the file, (z, y, x)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    name: str
+    source: str
+    shape: tuple[int, int, int]
+    cropped_shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    class_voxels: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found in a case; ``measure`` is None where faults made it unreadable."""
+
+    findings: tuple[Finding, ...] = ()
+    measure: CaseMeasure | None = None
+    intensities: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    """Foreground voxels drawn at random, [C,N]."""
+
+
+def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examination:
+    """Read a case and report every fault that can be told from its files.
+
+    ``samples`` foreground voxels at most are drawn for the intensity statistics, by a stream that only ``index`` and a
+    fixed seed decide.
+    """
+    findings: list[Finding] = []
+    try:
+        volume = read_volume(case.images)
+    except ImageError as error:
+        return Examination((Finding("error", case.name, str(error)),))
+    findings += _image_findings(case, volume, dataset)
+    labels = _read_labels(case, volume.geometry, dataset, findings)
+    if labels is None or any(finding.severity == "error" for finding in findings):
+        return Examination(tuple(findings))
+    rng = np.random.default_rng([SAMPLING_SEED, index])
+    measure = CaseMeasure(
+        name=case.name,
+        source=source_state(case),
+        shape=volume.geometry.size,
+        cropped_shape=nonzero_box(volume.array).shape,
+        spacing=volume.geometry.spacing,
+        class_voxels=_class_voxels(labels, dataset),
+    )
+    return Examination(tuple(findings), measure, _foreground_intensities(volume.array, labels, samples, rng))
+
+
+def _image_findings(case: Case, volume: Volume, dataset: Dataset) -> list[Finding]:
+    image, found = case.images[0], []
+    channels = volume.array.shape[0]
+    if channels != len(dataset.channels):
+        expected = f"{len(dataset.channels)} ({', '.join(dataset.channels)})"
+        found.append(Finding("error", case.name, f"{image}: found {channels} channels, expected {expected}"))
+    bad = non_finite_count(volume.array)
+    if bad:
+        message = f"{image}: {bad} voxels are NaN or infinite; replace them, for instance by the background's value"
+        found.append(Finding("error", case.name, message))
+    for channel in range(channels):
+        values = volume.array[channel]
+        if values.size and values.min() == values.max():
+            path = case.images[min(channel, len(case.images) - 1)]
+            found.append(Finding("warning", case.name, f"{path}: channel {channel} is constant ({values.flat[0]:g})"))
+    return found
+
+
+def _read_labels(case: Case, geometry: Geometry, dataset: Dataset, findings: list[Finding]) -> np.ndarray | None:
+    """Read the label map and add what is wrong with it to the findings."""
+    if case.label is None or not case.label.exists():
+        findings.append(Finding("error", case.name, f"{case.label}: no such label map, expected one for each image"))
+        return None
+    try:
+        labels, label_geometry = read_labels(case.label)
+    except ImageError as error:
+        findings.append(Finding("error", case.name, str(error)))
+        return None
+    differences = geometry.differences(label_geometry)
+    if differences:
+        message = f"{case.label}: does not lie on the image's grid: {'; '.join(differences)}; resample the label map"
+        findings.append(Finding("error", case.name, message))
+        return None
+    _check_values(case.name, case.label, labels, dataset, findings)
+    return labels
+
+
+def _check_values(name: str, path: Path, labels: np.ndarray, dataset: Dataset, findings: list[Finding]) -> None:
+    present = np.flatnonzero(np.bincount(labels.reshape(-1)))
+    unknown = [int(value) for value in present if value not in dataset.labels.values()]
+    if unknown:
+        known = ", ".join(f"{value} ({label})" for label, value in dataset.labels.items())
+        shown = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
+        message = f"{path}: found label {shown}, expected one of {known}; add it to dataset.json or mend the label map"
+        findings.append(Finding("error", name, message))
+    if present.tolist() in ([], [0]):
+        findings.append(Finding("warning", name, f"{path}: the label map is empty, it holds background alone"))
+
+
+def _class_voxels(labels: np.ndarray, dataset: Dataset) -> dict[str, int]:
+    counts = np.bincount(labels.reshape(-1), minlength=max(dataset.labels.values()) + 1)
+    return {name: int(counts[value]) for name, value in dataset.foreground.items()}
+
+
+def _foreground_intensities(array: np.ndarray, labels: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    where = np.flatnonzero(labels)
+    if where.size > most:
+        where = rng.choice(where, most, replace=True)
+    return array.reshape(array.shape[0], -1)[:, where]

@@ -1,0 +1,163 @@
+"""The fingerprint: what a dataset looks like, measured over all its cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from autoseg.dataset import Case, Dataset, source_state
+from autoseg.errors import DatasetError
+from autoseg.examination import CaseMeasure, Examination, Finding, examine
+from autoseg.execution import map_cases
+from autoseg.images import read_geometry
+from autoseg.records import read_record, to_plain
+from autoseg.storage import write_json
+
+MOST_SAMPLES = 10_000_000
+"""Foreground voxels, over all cases, that intensity statistics are computed from: percentiles are exact enough and
+they fit in memory."""
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """Foreground intensities of one channel."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    mean: float
+    deviation: float
+    median: float
+    minimum: float
+    maximum: float
+    percentile_00_5: float
+    percentile_99_5: float
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Shapes, spacings, intensities and class sizes of a dataset."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    cases: tuple[CaseMeasure, ...]
+    intensities: tuple[Intensities, ...]
+    """One for each channel."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def spacings(self) -> np.ndarray:
+        """Spacing of every case, [cases, 3]."""
+        return np.array([case.spacing for case in self.cases])
+
+    @property
+    def cropped_shapes(self) -> np.ndarray:
+        """Shape of every case after cropping, [cases, 3]."""
+        return np.array([case.cropped_shape for case in self.cases])
+
+    @property
+    def median_cropped_share(self) -> float:
+        """Median over cases of the share of voxels that cropping left."""
+        shapes = np.array([case.shape for case in self.cases], dtype=float)
+        return float(np.median(self.cropped_shapes.prod(axis=1) / shapes.prod(axis=1)))
+
+
+def examine_all(
+    dataset: Dataset, *, workers: int, progress: Callable[[str], None] | None = None
+) -> list[Examination]:
+    """Examine every case of a dataset; see :func:`autoseg.examination.examine`."""
+    samples = max(1000, MOST_SAMPLES // max(len(dataset.cases), 1))
+    # The workers are told of the dataset without its cases, which would travel with every call.
+    described = Dataset(dataset.name, dataset.channels, dataset.labels, dataset.file_ending, cases=())
+    return map_cases(
+        partial(_examine_item, dataset=described, samples=samples),
+        list(enumerate(dataset.cases)),
+        names=[case.name for case in dataset.cases],
+        workers=workers,
+        description="examining",
+        memory_needed=_memory_to_examine,
+        progress=progress,
+    )
+
+
+def _examine_item(item: tuple[int, Case], dataset: Dataset, samples: int) -> Examination:
+    index, case = item
+    return examine(case, dataset, index=index, samples=samples)
+
+
+def _memory_to_examine(item: tuple[int, Case]) -> int:
+    """Bytes that reading a case takes: the file's own type and float32, twice for the mask of a channel and copies."""
+    from autoseg.errors import ImageError
+
+    case = item[1]
+    try:
+        voxels = int(np.prod(read_geometry(case.images[0]).size))
+    except ImageError:
+        return 0
+    return 12 * voxels * max(len(case.images), 1)
+
+
+def dataset_findings(dataset: Dataset, examinations: Sequence[Examination]) -> list[Finding]:
+    """Collect the faults of all cases, and those that only show in all of them together."""
+    findings = [finding for examination in examinations for finding in examination.findings]
+    measures = [examination.measure for examination in examinations if examination.measure]
+    for name in dataset.foreground:
+        if measures and not any(measure.class_voxels[name] for measure in measures):
+            everywhere = len(measures) == len(dataset.cases)
+            if everywhere and len(dataset.foreground) == 1:
+                message = f"no case holds a voxel of '{name}', the only class; there is nothing to learn"
+                findings.append(Finding("error", "all cases", message))
+            else:
+                findings.append(Finding("warning", "all cases", f"no case holds a voxel of class '{name}'"))
+    return findings
+
+
+def build_fingerprint(dataset: Dataset, examinations: Sequence[Examination]) -> Fingerprint:
+    """Put the measures of all cases together; raise :class:`DatasetError` where any case has a fault."""
+    findings = dataset_findings(dataset, examinations)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        more = f" ({len(errors) - 1} more: run 'autoseg check')" if len(errors) > 1 else ""
+        raise DatasetError(f"case {errors[0].case}: {errors[0].message}{more}")
+    measures = [examination.measure for examination in examinations if examination.measure]
+    pooled = np.concatenate([e.intensities for e in examinations], axis=1)
+    if not pooled.shape[1]:
+        raise DatasetError(f"dataset {dataset.name}: every label map is empty; there is nothing to learn")
+    return Fingerprint(
+        cases=tuple(measures),
+        intensities=tuple(_statistics(channel) for channel in pooled),
+        warnings=tuple(f"{f.case}: {f.message}" for f in findings),
+    )
+
+
+def _statistics(values: np.ndarray) -> Intensities:
+    low, median, high = np.percentile(values, [0.5, 50, 99.5])
+    return Intensities(
+        mean=float(values.mean(dtype=np.float64)),
+        deviation=float(values.std(dtype=np.float64)),
+        median=float(median),
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+        percentile_00_5=float(low),
+        percentile_99_5=float(high),
+    )
+
+
+def is_current(fingerprint: Fingerprint, dataset: Dataset) -> bool:
+    """Tell whether a fingerprint was measured on the dataset's files as they are now."""
+    measured = {case.name: case.source for case in fingerprint.cases}
+    return measured == {case.name: source_state(case) for case in dataset.cases}
+
+
+def write_fingerprint(path: Path, fingerprint: Fingerprint) -> None:
+    """Write a fingerprint as JSON."""
+    write_json(path, to_plain(fingerprint))
+
+
+def read_fingerprint(path: Path) -> Fingerprint:
+    """Read a fingerprint that :func:`write_fingerprint` wrote."""
+    return read_record(Fingerprint, path, error=DatasetError)

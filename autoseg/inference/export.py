@@ -1,0 +1,76 @@
+"""From class probabilities back to a label map on the grid of the input file: the recorded steps undone, last first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autoseg.dataset import Dataset
+from autoseg.preprocessing.case import Steps
+from autoseg.preprocessing.crop import uncrop
+from autoseg.preprocessing.resample import resample_image
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one configuration says of a case: probabilities [classes,Z,Y,X] on its own grid, and how that came about."""
+
+    probabilities: np.ndarray
+    steps: Steps
+
+
+def label_map(scores: Sequence[Scores], dataset: Dataset) -> np.ndarray:
+    """Return label values [Z,Y,X] on the file's grid from the mean of one or more configurations' scores.
+
+    One class at a time is brought to the cropped grid and held against the best so far: memory does not grow with the
+    number of classes. Voxels outside the crop are background.
+    """
+    steps = scores[0].steps
+    best = _class_on_grid(scores, 0)
+    winner = np.zeros(best.shape, dtype=np.uint8 if dataset.outputs <= 256 else np.uint16)
+    for index in range(1, dataset.outputs):
+        candidate = _class_on_grid(scores, index)
+        better = candidate > best
+        winner[better] = index
+        np.copyto(best, candidate, where=better)
+    labels = label_values(dataset)[winner].transpose(_inverse(steps.transpose))
+    return uncrop(labels, steps.box, steps.geometry.size)
+
+
+def probabilities_on_grid(scores: Sequence[Scores], dataset: Dataset) -> np.ndarray:
+    """Return the mean probabilities [classes,Z,Y,X] float16 on the file's grid; outside the crop all is background."""
+    steps = scores[0].steps
+    whole = np.zeros((dataset.outputs, *steps.geometry.size), dtype=np.float16)
+    whole[0] = 1
+    for index in range(dataset.outputs):
+        on_grid = _class_on_grid(scores, index).transpose(_inverse(steps.transpose))
+        whole[(index, *steps.box.slices)] = on_grid
+    return whole
+
+
+def label_values(dataset: Dataset) -> np.ndarray:
+    """Return the file's label value of each class index."""
+    values = np.array([0, *dataset.foreground.values()])
+    return values.astype(np.uint8 if values.max() <= 255 else np.uint16 if values.max() <= 65535 else np.int32)
+
+
+def _class_on_grid(scores: Sequence[Scores], index: int) -> np.ndarray:
+    """Return one class' mean probability on the cropped grid, axes still transposed."""
+    total = _resampled(scores[0], index)
+    for share in scores[1:]:
+        total = total + _resampled(share, index)
+    return total / np.float32(len(scores))
+
+
+def _resampled(share: Scores, index: int) -> np.ndarray:
+    steps, volume = share.steps, share.probabilities[index]
+    if steps.shape == steps.cropped_shape:
+        return volume
+    return resample_image(volume[None], steps.cropped_shape, order=1, separate_axis=steps.separate_axis)[0]
+
+
+def _inverse(order: tuple[int, int, int]) -> tuple[int, int, int]:
+    z, y, x = (order.index(axis) for axis in range(3))
+    return z, y, x

@@ -1,0 +1,115 @@
+"""Predicting images in memory with a trained workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from autoseg.dataset import Dataset
+from autoseg.errors import PlanError
+from autoseg.images import Geometry, Volume
+from autoseg.inference.export import Scores, label_map, probabilities_on_grid
+from autoseg.inference.members import Member, load_members
+from autoseg.inference.sliding_window import predict_probabilities
+from autoseg.plan import Plan
+from autoseg.preprocessing.case import Prepared, prepare
+from autoseg.workspace import Workspace
+
+Mirroring = Literal["auto", "mirror", "none"]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """The networks of a workspace, loaded once, for any number of images.
+
+    >>> predictor = Predictor.load("brain.autoseg")  # doctest: +SKIP
+    >>> labels = predictor.predict_array(image, spacing=(1.0, 1.0, 1.0))  # doctest: +SKIP
+    """
+
+    dataset: Dataset
+    plan: Plan
+    members: tuple[Member, ...]
+    device: torch.device
+
+    @classmethod
+    def load(
+        cls,
+        workspace: Path | str,
+        *,
+        configurations: Sequence[str] | None = None,
+        folds: Sequence[str | int] | None = None,
+        trainer: str | None = None,
+        device: str = "auto",
+        tta: Mirroring = "auto",
+        best: bool = False,
+    ) -> Predictor:
+        """Load what cross-validation chose, or all that is trained, or what is named.
+
+        ``tta``: average over mirrored copies or not; ``auto`` mirrors. ``best``: the weights with the best validation
+        Dice instead of the last ones.
+        """
+        from autoseg.planners.resources import choose_device
+
+        if tta not in ("auto", "mirror", "none"):
+            raise PlanError(f"tta '{tta}': expected auto, mirror or none")
+        place = Workspace(Path(workspace))
+        chosen = torch.device(choose_device(device))
+        members = load_members(
+            place,
+            device=chosen,
+            configurations=configurations,
+            folds=[str(fold) for fold in folds] if folds else None,
+            trainer=trainer,
+            mirror=tta != "none",
+            best=best,
+        )
+        return cls(place.dataset(), place.plan(), tuple(members), chosen)
+
+    def prepare(self, volume: Volume) -> list[Prepared]:
+        """Preprocess an image for each member; members that need the same data share them."""
+        made: dict[tuple[object, ...], Prepared] = {}
+        for member in self.members:
+            key = (member.configuration.spacing, str(member.configuration.normalization))
+            if key not in made:
+                made[key] = prepare(
+                    volume, None, dataset=self.dataset, plan=self.plan, configuration=member.configuration
+                )
+        return [made[(m.configuration.spacing, str(m.configuration.normalization))] for m in self.members]
+
+    def scores(self, prepared: Sequence[Prepared]) -> list[Scores]:
+        """Compute each member's class probabilities on its own grid."""
+        return [
+            Scores(predict_probabilities(member.networks, case.image, member.window, self.device), case.steps)
+            for member, case in zip(self.members, prepared, strict=True)
+        ]
+
+    def predict(self, volume: Volume) -> np.ndarray:
+        """Return the label map [Z,Y,X] of an image on its own grid, in the dataset's label values."""
+        return label_map(self.scores(self.prepare(volume)), self.dataset)
+
+    def predict_array(
+        self, image: np.ndarray, *, spacing: Sequence[float], probabilities: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Predict an array [C,Z,Y,X] with ``spacing`` (z, y, x) in millimetres.
+
+        Returns label values [Z,Y,X] and, if asked for, the probabilities [classes,Z,Y,X] float16 as well.
+        """
+        if image.ndim != 4 or len(spacing) != 3:
+            raise PlanError(f"image: found {image.ndim} axes and {len(spacing)} spacings, expected [C,Z,Y,X] and three")
+        volume = Volume(np.asarray(image, dtype=np.float32), plain_geometry(image.shape[1:], spacing))
+        scores = self.scores(self.prepare(volume))
+        labels = label_map(scores, self.dataset)
+        return (labels, probabilities_on_grid(scores, self.dataset)) if probabilities else labels
+
+
+def plain_geometry(size: Sequence[int], spacing: Sequence[float]) -> Geometry:
+    """Return the geometry of an array that comes without one: at the origin, along the axes."""
+    z, y, x = (int(n) for n in size)
+    dz, dy, dx = (float(s) for s in spacing)
+    identity = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    return Geometry(size=(z, y, x), spacing=(dz, dy, dx), origin=(0.0, 0.0, 0.0), direction=identity, dimension=3)

@@ -1,0 +1,174 @@
+"""The plan: everything decided from fingerprint and resources, as a JSON file that a person can read and edit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from autoseg.errors import PlanError
+from autoseg.records import from_plain, to_plain
+from autoseg.storage import read_json, write_json
+
+PLAN_VERSION = 1
+"""Raised when a plan of an older version would be read wrongly."""
+
+Component = dict[str, Any]
+"""A part of a plan that chooses code: ``{"name": ..., **arguments}``, looked up in a registry."""
+
+STRICT = {"extra": "forbid", "strict": False, "allow_inf_nan": False}
+"""How pydantic reads the dataclasses below: an unknown field is an error, an integer may stand for a float."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how a configuration trains."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    optimizer: Component
+    schedule: Component
+    iterations: int | None = None
+    """Number of steps; where it is None, the time budget decides."""
+    time_budget: float | None = None
+    """Seconds for one fold, its validation included."""
+    gradient_norm: float = 12.0
+    average_decay: float | None = None
+    """Decay per step of the exponential moving average of the weights that becomes the model; None: the last weights."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One trainable set-up. Axes are those of the plan after transposition, coarsest spacing first."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    dimension: Literal[2, 3]
+    spacing: tuple[float | None, float | None, float | None]
+    """Millimetres along (z, y, x); None keeps each case's own spacing along that axis (slices of a 2D configuration)."""
+    median_shape: tuple[int, int, int]
+    """Voxels of the median case at this spacing."""
+    patch_size: tuple[int, ...]
+    batch_size: int
+    normalization: tuple[Component, ...]
+    """One for each channel."""
+    network: Component
+    loss: Component
+    sampling: Component
+    augmentation: Component
+    training: Training
+    precision: Literal["bfloat16", "float32"] = "float32"
+    storage: Literal["float32", "float16"] = "float32"
+    """Type of the preprocessed images on disk."""
+
+    @property
+    def patch_shape(self) -> tuple[int, int, int]:
+        """The patch as (z, y, x); a 2D patch is one slice thick."""
+        return (1, *self.patch_size) if self.dimension == 2 else self.patch_size  # type: ignore[return-value]
+
+    @property
+    def patch_spacing(self) -> tuple[float, ...]:
+        """Spacing along the axes of the patch."""
+        return tuple(s if s is not None else 1.0 for s in self.spacing[3 - self.dimension :])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with a dataset: its configurations and what they share."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    version: int
+    dataset: str
+    planner: str
+    transpose: tuple[int, int, int]
+    """Axis i after preprocessing is axis transpose[i] of the file's (z, y, x)."""
+    mirror_axes: tuple[int, ...]
+    """Axes (0 is z) along which training and prediction may mirror, after transposition."""
+    configurations: dict[str, Configuration]
+    explanation: tuple[str, ...] = field(default=())
+    """Each decision with the figures that led to it, for people."""
+
+    def configuration(self, name: str) -> Configuration:
+        """Return a configuration; raise :class:`PlanError` that lists those that there are."""
+        if name not in self.configurations:
+            known = ", ".join(self.configurations)
+            raise PlanError(f"configuration '{name}' is not in the plan of {self.dataset}, which has: {known}")
+        return self.configurations[name]
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write a plan as JSON."""
+    write_json(path, to_plain(plan))
+
+
+def read_plan(path: Path) -> Plan:
+    """Read and validate a plan; raise :class:`PlanError` naming the first field that cannot be used."""
+    plain = read_json(path)
+    version = plain.get("version") if isinstance(plain, dict) else None
+    if isinstance(version, int) and version > PLAN_VERSION:
+        raise PlanError(
+            f"{path}: field 'version', found {version}, expected at most {PLAN_VERSION}: "
+            "this plan was made by a newer autoseg; update autoseg or plan again"
+        )
+    plan = from_plain(Plan, plain, source=str(path), error=PlanError)
+    for name, configuration in plan.configurations.items():
+        _check(configuration, f"{path}: field 'configurations.{name}")
+    if sorted(plan.transpose) != [0, 1, 2]:
+        raise PlanError(f"{path}: field 'transpose', found {list(plan.transpose)}, expected an order of 0, 1, 2")
+    return plan
+
+
+def _check(configuration: Configuration, place: str) -> None:
+    """Check what types alone cannot say; ``place`` is the beginning of the message."""
+    patch = configuration.patch_size
+    if len(patch) != configuration.dimension or min(patch) < 1:
+        raise PlanError(
+            f"{place}.patch_size', found {list(patch)}, expected {configuration.dimension} positive numbers of voxels"
+        )
+    if configuration.batch_size < 1:
+        raise PlanError(f"{place}.batch_size', found {configuration.batch_size}, expected at least 1")
+    if any(s is not None and s <= 0 for s in configuration.spacing):
+        raise PlanError(f"{place}.spacing', found {list(configuration.spacing)}, expected millimetres above 0 or null")
+    if any(s is None for s in configuration.spacing[3 - configuration.dimension :]):
+        raise PlanError(f"{place}.spacing', found null on an axis of the patch, expected millimetres")
+    training = configuration.training
+    if training.iterations is not None and training.iterations < 1:
+        raise PlanError(f"{place}.training.iterations', found {training.iterations}, expected at least 1 or null")
+    if training.iterations is None and training.time_budget is None:
+        raise PlanError(f"{place}.training', found neither iterations nor time_budget, expected one of them")
+    if training.time_budget is not None and training.time_budget <= 0:
+        raise PlanError(f"{place}.training.time_budget', found {training.time_budget}, expected seconds above 0")
+    if training.average_decay is not None and not 0 <= training.average_decay < 1:
+        raise PlanError(f"{place}.training.average_decay', found {training.average_decay}, expected from 0 to below 1")
+
+
+def data_id(plan: Plan, configuration: Configuration) -> str:
+    """Name the preprocessed data of a configuration by all that decides them.
+
+    Configurations that differ only in what comes after preprocessing share their data, and an edited spacing or
+    normalization leads to new data instead of to stale ones.
+    """
+    decides = {
+        "transpose": plan.transpose,
+        "spacing": configuration.spacing,
+        "normalization": configuration.normalization,
+        "storage": configuration.storage,
+    }
+    digest = hashlib.sha256(json.dumps(to_plain(decides), sort_keys=True).encode()).hexdigest()[:8]
+    spacing = "x".join("own" if s is None else f"{s:.3g}" for s in configuration.spacing)
+    return f"{spacing}mm-{digest}"
+
+
+def mirror_axes(plan: Plan, configuration: Configuration) -> tuple[int, ...]:
+    """Return the plan's mirror axes counted along the patch, which in 2D has no z axis."""
+    skipped = 3 - configuration.dimension
+    return tuple(axis - skipped for axis in plan.mirror_axes if axis >= skipped)
+
+
+def voxels(shape: tuple[int, ...]) -> int:
+    """Count the voxels of a shape."""
+    return math.prod(shape)

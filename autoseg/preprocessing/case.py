@@ -1,0 +1,100 @@
+"""One case, from the image as stored to the arrays a network reads, with every step recorded so that it can be undone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from autoseg.dataset import Dataset
+from autoseg.errors import ImageError
+from autoseg.images import Geometry, Volume
+from autoseg.plan import Configuration, Plan
+from autoseg.preprocessing.crop import Box, nonzero_box
+from autoseg.preprocessing.normalize import normalize
+from autoseg.preprocessing.resample import resample_image, resample_labels, separate_axis
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What was done to a case, in order: crop, transpose, resample. Undone backwards by the export."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    geometry: Geometry
+    box: Box
+    """In the axes of the file."""
+    transpose: Triple
+    cropped_shape: Triple
+    """After transposition, before resampling."""
+    shape: Triple
+    """As the network sees it."""
+    separate_axis: int | None
+    """Axis that was resampled apart, being much coarser than the others."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case as the network reads it: image [C,Z,Y,X] float32, labels [Z,Y,X] as class indices where known."""
+
+    image: np.ndarray
+    labels: np.ndarray | None
+    steps: Steps
+
+
+def prepare(
+    volume: Volume, labels: np.ndarray | None, *, dataset: Dataset, plan: Plan, configuration: Configuration
+) -> Prepared:
+    """Crop to the non-zero box, transpose, normalize and resample one case.
+
+    ``labels`` hold the values of the file; they become indices 0…classes in the order of the dataset's labels.
+    Raises :class:`ImageError` where the number of channels is not the plan's.
+    """
+    if volume.array.shape[0] != len(configuration.normalization):
+        raise ImageError(
+            f"found {volume.array.shape[0]} channels, expected {len(configuration.normalization)} "
+            f"({', '.join(dataset.channels)})"
+        )
+    steps = plan_steps(volume, plan, configuration)
+    image = np.ascontiguousarray(volume.array[(slice(None), *steps.box.slices)].transpose(0, *(a + 1 for a in plan.transpose)))
+    image = resample_image(normalize(image, configuration.normalization), steps.shape, separate_axis=steps.separate_axis)
+    if labels is not None:
+        indices = label_indices(labels[steps.box.slices], dataset).transpose(plan.transpose)
+        labels = resample_labels(np.ascontiguousarray(indices), steps.shape, separate_axis=steps.separate_axis)
+    return Prepared(image, labels, steps)
+
+
+def plan_steps(volume: Volume, plan: Plan, configuration: Configuration) -> Steps:
+    """Decide the crop and the new shape of a case."""
+    box = nonzero_box(volume.array)
+    cropped = _reorder(box.shape, plan.transpose)
+    spacing = _reorder(volume.geometry.spacing, plan.transpose)
+    target = tuple(own if wanted is None else wanted for own, wanted in zip(spacing, configuration.spacing, strict=True))
+    shape = resampled_shape(cropped, spacing, target)
+    axis = separate_axis(spacing, target) if shape != cropped else None
+    return Steps(volume.geometry, box, plan.transpose, cropped, shape, axis)
+
+
+def resampled_shape(shape: Triple, spacing: tuple[float, ...], target: tuple[float, ...]) -> Triple:
+    """Voxels along each axis after a change of spacing: the extent is kept to within half a voxel, one voxel at least."""
+    z, y, x = (max(1, round(n * old / new)) for n, old, new in zip(shape, spacing, target, strict=True))
+    return z, y, x
+
+
+def label_indices(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Turn label values into class indices; values that the dataset does not know become background."""
+    values = [0, *dataset.foreground.values()]
+    dtype = np.int8 if len(values) <= np.iinfo(np.int8).max else np.int16
+    if values == list(range(len(values))) and int(labels.max(initial=0)) < len(values):
+        return labels.astype(dtype)
+    table = np.zeros(max(int(labels.max(initial=0)), *values) + 1, dtype=dtype)
+    table[values] = np.arange(len(values))
+    return table[labels]
+
+
+def _reorder(triple: tuple[Any, ...], order: Triple) -> tuple[Any, Any, Any]:
+    z, y, x = (triple[axis] for axis in order)
+    return z, y, x

@@ -1,0 +1,106 @@
+"""Preprocessing every case of a dataset for the configurations of a plan."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.dataset import Case, Dataset, source_state
+from autoseg.errors import AutosegError, DatasetError
+from autoseg.execution import map_cases
+from autoseg.images import read_geometry, read_labels, read_volume
+from autoseg.plan import Configuration, Plan, data_id
+from autoseg.preprocessing.case import prepare
+from autoseg.preprocessing.store import is_stored, write_case
+from autoseg.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One case to be preprocessed for one configuration."""
+
+    case: Case
+    index: int
+    folder: Path
+    configuration: Configuration
+
+
+def preprocess(
+    workspace: Workspace, plan: Plan, *, workers: int, progress: Callable[[str], None] | None = None
+) -> int:
+    """Preprocess what is not there yet or was made from other files; return how many cases that were.
+
+    Configurations that need the same data share them. Data of earlier plans are removed.
+    """
+    dataset = workspace.dataset()
+    described = replace(dataset, cases=())
+    items = _missing(workspace, plan, dataset)
+    map_cases(
+        partial(_preprocess_item, dataset=described, plan=plan),
+        items,
+        names=[item.case.name for item in items],
+        workers=workers,
+        description="preprocessing",
+        memory_needed=_memory_needed,
+        progress=progress,
+    )
+    _remove_stale(workspace, plan)
+    return len(items)
+
+
+def _missing(workspace: Workspace, plan: Plan, dataset: Dataset) -> list[_Item]:
+    by_folder = {workspace.data(plan, c): c for c in plan.configurations.values()}
+    return [
+        _Item(case, index, folder, configuration)
+        for folder, configuration in by_folder.items()
+        for index, case in enumerate(dataset.cases)
+        if not is_stored(folder, case.name, source_state(case))
+    ]
+
+
+def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
+    case = item.case
+    if case.label is None:
+        raise DatasetError(f"case {case.name}: found no label map, expected one for training")
+    labels, _ = read_labels(case.label)
+    prepared = prepare(
+        read_volume(case.images), labels, dataset=dataset, plan=plan, configuration=item.configuration
+    )
+    write_case(
+        item.folder,
+        case.name,
+        prepared,
+        source=source_state(case),
+        dtype=item.configuration.storage,
+        seed=item.index,
+    )
+
+
+def _memory_needed(item: _Item) -> int:
+    """Bytes that a case takes: three float32 copies of the larger of the image before and after resampling."""
+    try:
+        geometry = read_geometry(item.case.images[0])
+    except AutosegError:
+        return 0
+    before = float(np.prod(geometry.size))
+    target = item.configuration.spacing
+    after = before * float(np.prod([own / (new or own) for own, new in zip(sorted(geometry.spacing), _sorted(target, geometry.spacing), strict=True)]))
+    return int(max(before, after) * 4 * 3 * len(item.configuration.normalization))
+
+
+def _sorted(target: tuple[float | None, ...], own: tuple[float, ...]) -> list[float]:
+    return sorted(s if s is not None else max(own) for s in target)
+
+
+def _remove_stale(workspace: Workspace, plan: Plan) -> None:
+    """Remove preprocessed data that no configuration of the plan names."""
+    wanted = {data_id(plan, configuration) for configuration in plan.configurations.values()}
+    folder = workspace.root / "preprocessed"
+    for other in folder.iterdir() if folder.is_dir() else []:
+        if other.name not in wanted and other.is_dir():
+            shutil.rmtree(other)

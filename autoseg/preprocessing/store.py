@@ -1,0 +1,160 @@
+"""Preprocessed cases on disk: compressed arrays of which only the blocks of a patch are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import blosc2
+import numpy as np
+
+from autoseg.errors import WorkspaceError
+from autoseg.preprocessing.case import Prepared, Steps
+from autoseg.records import read_record, to_plain
+from autoseg.storage import atomic_path, write_json
+
+MOST_FOREGROUND = 10_000
+"""Coordinates kept for each class: enough to sample from, little to store."""
+
+_BLOCK_BYTES = 128 * 1024
+"""About the level-2 cache of one core: the piece that is decompressed at once."""
+_CHUNK_BYTES = 6 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """What is stored beside a case's arrays."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    name: str
+    source: str
+    """State of the files the case was made from."""
+    steps: Steps
+    class_voxels: dict[str, int]
+    """Voxels of each class index, as preprocessed."""
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """A preprocessed case: arrays that are read where they are indexed.
+
+    ``image`` [C,Z,Y,X], ``labels`` [Z,Y,X], ``foreground`` maps class indices to coordinates [N,3] of some of its voxels.
+    """
+
+    record: CaseRecord
+    image: Any
+    labels: Any
+    foreground: Mapping[int, np.ndarray]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels (z, y, x)."""
+        return self.record.steps.shape
+
+    def decoded(self) -> StoredCase:
+        """Return the case with its arrays in memory."""
+        return StoredCase(self.record, self.image[:], self.labels[:], self.foreground)
+
+
+def write_case(folder: Path, name: str, prepared: Prepared, *, source: str, dtype: str, seed: int) -> None:
+    """Write a case; its record is written last, so that a case with a record is whole."""
+    if prepared.labels is None:
+        raise ValueError("only cases with labels are stored")
+    blosc2.set_nthreads(1)
+    _record_path(folder, name).unlink(missing_ok=True)
+    write_array(folder / f"{name}.b2nd", prepared.image.astype(dtype, copy=False))
+    write_array(folder / f"{name}_seg.b2nd", prepared.labels)
+    coordinates, counts = _foreground(prepared.labels, np.random.default_rng(seed))
+    write_array(folder / f"{name}_foreground.b2nd", coordinates)
+    write_json(_record_path(folder, name), to_plain(CaseRecord(name, source, prepared.steps, counts)))
+
+
+def is_stored(folder: Path, name: str, source: str) -> bool:
+    """Tell whether a case is there, whole, and made from the files as they are now."""
+    path = _record_path(folder, name)
+    if not path.exists():
+        return False
+    return read_record(CaseRecord, path, error=WorkspaceError).source == source
+
+
+def open_case(folder: Path, name: str) -> StoredCase:
+    """Open a stored case without reading its voxels."""
+    path = _record_path(folder, name)
+    if not path.exists():
+        raise WorkspaceError(f"{path}: case is not preprocessed; run 'autoseg plan-and-preprocess' again")
+    record = read_record(CaseRecord, path, error=WorkspaceError)
+    image, labels = _open_array(folder / f"{name}.b2nd"), _open_array(folder / f"{name}_seg.b2nd")
+    coordinates = _open_array(folder / f"{name}_foreground.b2nd")[:]
+    if image.shape[1:] != record.steps.shape or labels.shape != record.steps.shape:
+        raise WorkspaceError(f"{path}: arrays and record of '{name}' do not fit each other; remove them and preprocess again")
+    foreground = {int(c): coordinates[coordinates[:, 0] == c, 1:] for c in np.unique(coordinates[:, 0])}
+    return StoredCase(record, image, labels, foreground)
+
+
+def _record_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.json"
+
+
+def _foreground(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, int]]:
+    """Draw coordinates of each class, as rows (class, z, y, x), and count the voxels of each class."""
+    flat = np.ascontiguousarray(labels).reshape(-1)
+    where = np.flatnonzero(flat)
+    classes = flat[where]
+    counts = np.bincount(classes, minlength=1)
+    counts[0] = flat.size - where.size
+    rows = [np.zeros((0, 4), dtype=np.int32)]
+    for c in np.flatnonzero(counts[1:]) + 1:
+        indices = where[classes == c]
+        if indices.size > MOST_FOREGROUND:
+            indices = np.sort(rng.choice(indices, MOST_FOREGROUND, replace=False))
+        position = np.stack(np.unravel_index(indices, labels.shape), axis=1)
+        rows.append(np.concatenate([np.full((len(position), 1), c), position], axis=1).astype(np.int32))
+    return np.concatenate(rows), {str(c): int(n) for c, n in enumerate(counts) if n}
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array, compressed, atomically."""
+    array = np.ascontiguousarray(array)
+    parameters = blosc2.CParams(codec=blosc2.Codec.LZ4HC, clevel=5, nthreads=1)
+    blocks, chunks = _layout(array.shape, array.itemsize)
+    with atomic_path(path) as temporary:
+        if array.size:
+            blosc2.asarray(array, urlpath=str(temporary), mode="w", cparams=parameters, blocks=blocks, chunks=chunks)
+        else:
+            blosc2.zeros(array.shape, dtype=array.dtype, urlpath=str(temporary), mode="w", cparams=parameters)
+
+
+def _layout(shape: tuple[int, ...], itemsize: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Choose blocks and chunks: about cubic, so that a patch touches few, and one channel each."""
+    if len(shape) < 3:
+        return shape, shape
+    return _cubic(shape, _BLOCK_BYTES // itemsize), _cubic(shape, _CHUNK_BYTES // itemsize)
+
+
+def _cubic(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """Return a shape of at most ``most`` elements whose last three axes are about equal, none beyond the array's."""
+    sizes = [1] * (len(shape) - 3) + [1, 1, 1]
+    axes = range(len(shape) - 3, len(shape))
+    while True:
+        growing = [axis for axis in axes if sizes[axis] < shape[axis]]
+        if not growing:
+            return tuple(sizes)
+        axis = min(growing, key=lambda a: sizes[a])
+        grown = min(sizes[axis] * 2, shape[axis])
+        if np.prod([*sizes[:axis], grown, *sizes[axis + 1 :]]) > most:
+            return tuple(sizes)
+        sizes[axis] = grown
+
+
+def _open_array(path: Path) -> Any:
+    """Open an array; anything but a plain array, such as a stored expression, is refused."""
+    try:
+        array = blosc2.open(str(path), mode="r")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WorkspaceError(f"{path}: cannot be read ({error}); remove it and preprocess again") from None
+    if not isinstance(array, blosc2.NDArray):
+        raise WorkspaceError(f"{path}: not a plain array; remove it and preprocess again")
+    return array

@@ -1,0 +1,123 @@
+"""Which patch is sample number i: a pure function of seed, fold and i, whoever computes it and whenever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from autoseg.preprocessing.store import StoredCase
+from autoseg.registry import Registry
+
+samplers: Registry = Registry("samplers")
+
+ALL_FOLDS = 9999
+"""Stands for fold ``all`` in seeds, which are numbers."""
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An endless stream of samples.
+
+    Each epoch visits every case once, in an order of its own, so that no case is seen much more often than another.
+    """
+
+    seed: int
+    fold: int
+    cases: int
+    purpose: int = 0
+    """Tells apart the streams of one fold: 0 trains, 1 validates, others are for those who need more."""
+
+    def rng(self, index: int) -> np.random.Generator:
+        """Return the generator that decides all of sample ``index``."""
+        return np.random.default_rng([self.seed, self.fold, self.purpose, 0, index])
+
+    def case(self, index: int) -> int:
+        """Return which case sample ``index`` is taken from."""
+        epoch, position = divmod(index, self.cases)
+        order = np.random.default_rng([self.seed, self.fold, self.purpose, 1, epoch]).permutation(self.cases)
+        return int(order[position])
+
+
+class Sampler(Protocol):
+    """Chooses where in a case a patch is centred."""
+
+    def __call__(self, case: StoredCase, patch: Triple, *, position: int, batch: int, rng: np.random.Generator) -> Triple:
+        """Return the first voxel of the patch; it may lie outside the image where that is smaller than the patch."""
+        ...
+
+
+@samplers.register("foreground")
+@dataclass(frozen=True)
+class ForegroundSampler:
+    """Uniform places, but the last share of each batch is centred on a voxel of a class that the case holds.
+
+    nnU-Net's rule: with ``fraction`` 0.33 one of two, three of nine samples hold foreground for sure.
+    """
+
+    fraction: float = 0.33
+
+    def __call__(self, case: StoredCase, patch: Triple, *, position: int, batch: int, rng: np.random.Generator) -> Triple:
+        """Choose a place for the sample at ``position`` of a batch of ``batch``."""
+        forced = position >= round(batch * (1 - self.fraction))
+        if forced and case.foreground:
+            classes = sorted(case.foreground)
+            voxels = case.foreground[classes[rng.integers(len(classes))]]
+            return around(voxels[rng.integers(len(voxels))], case.shape, patch)
+        return anywhere(case.shape, patch, rng)
+
+
+@samplers.register("uniform")
+@dataclass(frozen=True)
+class UniformSampler:
+    """Uniform places in the image."""
+
+    def __call__(self, case: StoredCase, patch: Triple, *, position: int, batch: int, rng: np.random.Generator) -> Triple:
+        """Choose a place, whatever the position in the batch."""
+        return anywhere(case.shape, patch, rng)
+
+
+def first_and_last(shape: Triple, patch: Triple) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and last start of a patch: inside the image, or with the image in the middle of the patch."""
+    room = np.subtract(shape, patch)
+    first = np.where(room < 0, room // 2, 0)
+    return first, np.where(room < 0, first, room)
+
+
+def anywhere(shape: Triple, patch: Triple, rng: np.random.Generator) -> Triple:
+    """Draw a start uniformly."""
+    first, last = first_and_last(shape, patch)
+    z, y, x = (int(n) for n in rng.integers(first, last + 1))
+    return z, y, x
+
+
+def around(voxel: Sequence[int] | np.ndarray, shape: Triple, patch: Triple) -> Triple:
+    """Return the start of the patch whose centre is ``voxel``, moved into the image where it can be."""
+    first, last = first_and_last(shape, patch)
+    start = np.clip(np.subtract(voxel, np.floor_divide(patch, 2)), first, last)
+    z, y, x = (int(n) for n in start)
+    return z, y, x
+
+
+def read_region(case: StoredCase, start: Triple, size: Triple) -> tuple[np.ndarray, np.ndarray]:
+    """Read a box of a case: image [C,*size] float32 and labels [*size] int16; zeros outside the case."""
+    low = np.maximum(start, 0)
+    high = np.minimum(np.add(start, size), case.shape)
+    image = np.zeros((case.image.shape[0], *size), dtype=np.float32)
+    labels = np.zeros(size, dtype=np.int16)
+    if (high > low).all():
+        source = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        target = tuple(slice(int(a - s), int(b - s)) for a, b, s in zip(low, high, start, strict=True))
+        image[(slice(None), *target)] = case.image[(slice(None), *source)]
+        labels[target] = case.labels[source]
+    return image, labels
+
+
+def build_sampler(spec: Mapping[str, Any]) -> Sampler:
+    """Build the sampler that a plan names."""
+    sampler: Sampler = samplers.build(spec)
+    return sampler

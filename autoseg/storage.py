@@ -1,0 +1,99 @@
+"""Writing files so that a reader never meets half of one, and reading JSON that a person may have edited."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autoseg.errors import WorkspaceError
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EACCES: "no permission to write here; choose another folder or change its permissions",
+    errno.EPERM: "no permission to write here; choose another folder or change its permissions",
+    errno.EROFS: "this file system is read-only; choose another folder",
+    errno.ENOTDIR: "a part of this path is a file; choose another folder",
+    errno.EEXIST: "a file of this name is in the way; choose another folder",
+}
+
+
+def storage_error(path: Path, error: OSError) -> WorkspaceError:
+    """Turn a failed write into one line that names the path and says what to do."""
+    reason = error.strerror or str(error)
+    advice = _ADVICE.get(error.errno or 0, "check the folder and run the same command again")
+    return WorkspaceError(f"{path}: cannot be written ({reason}): {advice}")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``, renamed to it when the block ends well and removed when it does not.
+
+    The temporary name keeps the file's ending, which decides the format for some writers. Folders are made as needed.
+    """
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except WorkspaceError:
+        raise
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        # An interrupt may come at any time; an unfinished file must not stay behind.
+        with _ignore_os_errors():
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _ignore_os_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        return
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON (no NaN) atomically, lists of numbers on one line so that a person can read it."""
+    write_text(path, format_json(value) + "\n")
+
+
+def format_json(value: Any, indent: int = 0, width: int = 110) -> str:
+    """Format JSON with whatever fits on a line on one line, so that shapes and spacings stay readable."""
+    line = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    if len(line) + indent <= width or not isinstance(value, dict | list):
+        return line
+    pad = " " * (indent + 2)
+    if isinstance(value, dict):
+        items = [f"{pad}{json.dumps(str(k))}: {format_json(v, indent + 2, width)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(items) + "\n" + " " * indent + "}"
+    items = [pad + format_json(v, indent + 2, width) for v in value]
+    return "[\n" + ",\n".join(items) + "\n" + " " * indent + "]"
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raise :class:`WorkspaceError` with the place of a syntax error."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WorkspaceError(f"{path}: no such file") from None
+    except json.JSONDecodeError as error:
+        raise WorkspaceError(
+            f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; mend or remove the file"
+        ) from None
+    except UnicodeDecodeError:
+        raise WorkspaceError(f"{path}: not a text file, expected JSON in UTF-8") from None
+    except OSError as error:
+        raise WorkspaceError(f"{path}: cannot be read ({error.strerror})") from None

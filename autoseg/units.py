@@ -1,0 +1,30 @@
+"""Sizes and durations as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from autoseg.errors import PlanError
+
+_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?i?b?)", re.IGNORECASE)
+_DURATION = re.compile(r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m(?:in)?)?(?:(?P<s>\d+(?:\.\d+)?)s?)?", re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Read a size such as ``8GB``, ``512MB`` or plain bytes; units are powers of 1024."""
+    match = _SIZE.fullmatch(text.strip())
+    if not match or float(match["number"]) <= 0:
+        raise PlanError(f"memory '{text}': expected a size above zero, such as 8GB or 512MB")
+    power = "kmgt".find(match["unit"][:1].lower()) + 1 if match["unit"][:1].lower() in tuple("kmgt") else 0
+    return int(float(match["number"]) * 1024**power)
+
+
+def parse_duration(text: str) -> float:
+    """Read a duration such as ``4h``, ``1h30m``, ``25m``, ``90s`` or plain seconds."""
+    match = _DURATION.fullmatch(text.strip())
+    seconds = 0.0
+    if match and match.group(0):
+        seconds = sum(float(match[unit] or 0) * factor for unit, factor in (("h", 3600), ("m", 60), ("s", 1)))
+    if seconds <= 0:
+        raise PlanError(f"time '{text}': expected a duration above zero, such as 4h, 1h30m, 25m or 90s")
+    return seconds

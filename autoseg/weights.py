@@ -1,0 +1,50 @@
+"""Weights as safetensors: atomically written, never unpickled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from autoseg.errors import WeightsError
+from autoseg.storage import atomic_path
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors to ``path`` atomically."""
+    with atomic_path(path) as temporary:
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(plain, temporary, metadata=dict(metadata or {}))
+
+
+def load_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """Read tensors; raise :class:`WeightsError` where the file is missing or damaged."""
+    if not path.exists():
+        raise WeightsError(f"{path}: no such weights; train this fold first")
+    try:
+        return load_file(path, device=device)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: damaged or no safetensors file ({error}); train this fold again") from None
+
+
+def load_weights(network: nn.Module, path: Path, device: str = "cpu") -> None:
+    """Give a network the weights of a file; raise :class:`WeightsError` naming the first that does not fit."""
+    tensors = load_tensors(path, device)
+    expected = network.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        found = tuple(tensors[name].shape) if name in tensors else None
+        wanted = tuple(expected[name].shape) if name in expected else None
+        if found != wanted:
+            raise WeightsError(
+                f"{path}: weights do not fit the plan's network: '{name}', found {_shape(found)}, expected {_shape(wanted)}; "
+                "undo the change of the plan or train again"
+            )
+    network.load_state_dict(tensors)
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "nothing" if shape is None else str(list(shape))

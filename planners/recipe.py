@@ -1,0 +1,62 @@
+"""How long to train and with which optimizer: what the time at hand allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autoseg.plan import Component, Training
+from autoseg.planners.resources import Resources
+
+LONG_ITERATIONS = 250_000
+"""nnU-Net's length, 1000 epochs of 250 steps: where there is a GPU and nobody is waiting."""
+OVERNIGHT = 8 * 3600.0
+"""Seconds for one fold on a CPU where no time budget is given."""
+ENOUGH_ITERATIONS = 10_000
+"""Steps below which smaller batches with more steps learn more than larger batches with fewer."""
+RESERVE = 0.9
+"""Share of the budget that is left for steps once validation and start-up have had theirs."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Steps that a fold can make: seconds that a sample takes, and how long the fold may take."""
+
+    seconds_per_sample: float
+    time_budget: float
+
+    def iterations(self, batch_size: int) -> int:
+        """Steps of ``batch_size`` that fit into the budget."""
+        return max(1, int(self.time_budget * RESERVE / (self.seconds_per_sample * batch_size)))
+
+
+def time_budget(resources: Resources) -> float | None:
+    """Seconds for one fold, or None where the number of iterations decides."""
+    if resources.time_budget is not None:
+        return resources.time_budget
+    return OVERNIGHT if resources.device == "cpu" else None
+
+
+def affordable_batch(largest: int, smallest: int, speed: Speed | None) -> int:
+    """Return the largest batch with which :data:`ENOUGH_ITERATIONS` fit into the budget, ``smallest`` at least."""
+    if speed is None or speed.iterations(largest) >= ENOUGH_ITERATIONS:
+        return largest
+    affordable = int(largest * speed.iterations(largest) / ENOUGH_ITERATIONS)
+    return max(smallest, min(affordable, largest))
+
+
+def training(budget: float | None) -> Training:
+    """Choose optimizer and schedule.
+
+    Without a time budget: nnU-Net's SGD with a polynomial decay over 250,000 steps. With one: AdamW, which learns faster
+    in few steps, a short warm-up, a cosine to zero, and an average of the weights, whose noise short schedules do not
+    anneal away.
+    """
+    if budget is None:
+        sgd: Component = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.99, "nesterov": True, "weight_decay": 3e-5}
+        return Training(optimizer=sgd, schedule={"name": "polynomial", "power": 0.9}, iterations=LONG_ITERATIONS)
+    return Training(
+        optimizer={"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01},
+        schedule={"name": "cosine", "warmup": 0.03},
+        time_budget=budget,
+        average_decay=0.995,
+    )

@@ -1,0 +1,84 @@
+"""What may be spent: device, memory, time and workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autoseg.errors import PlanError
+from autoseg.memory import available_memory
+
+GIGABYTE = 1024**3
+
+DEFAULT_CPU_MEMORY = 8 * GIGABYTE
+"""A CPU has room for larger patches than it has time for; 8 GB is what nnU-Net plans for by default."""
+
+GPU_HEADROOM = 0.9
+"""Share of a GPU's free memory that a plan may use: its context and the allocator's slack take the rest."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a plan may use."""
+
+    device: str
+    """``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
+    memory: int
+    """Bytes for a training step."""
+    bfloat16: bool
+    """Whether the device computes bfloat16 natively."""
+    time_budget: float | None = None
+    """Seconds for one fold; None where the user set none."""
+
+
+def choose_device(name: str = "auto") -> str:
+    """Resolve ``auto`` to the best device that there is, and check that a named one exists."""
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise PlanError(f"device '{name}': expected auto, cpu, cuda, cuda:0 or mps") from None
+    missing = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
+        device.type == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing or device.type not in ("cpu", "cuda", "mps"):
+        raise PlanError(f"device '{name}': not on this machine, which has {', '.join(devices())}")
+    return name
+
+
+def devices() -> list[str]:
+    """Name every device of this machine."""
+    import torch
+
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def computes_bfloat16(device: str) -> bool:
+    """Tell whether a device has instructions for bfloat16; without them it would be slower, not faster."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device == "cpu":
+        return bool(torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("bf16"))
+    return False
+
+
+def free_memory(device: str) -> int:
+    """Bytes that a training step on ``device`` may use."""
+    import torch
+
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0] * GPU_HEADROOM)
+    return min(DEFAULT_CPU_MEMORY, int(available_memory() * 0.7))
+
+
+def detect(device: str = "auto", *, memory: int | None = None, time_budget: float | None = None) -> Resources:
+    """Look at this machine; ``memory`` and ``time_budget`` override what it has."""
+    chosen = choose_device(device)
+    return Resources(chosen, memory or free_memory(chosen), computes_bfloat16(chosen), time_budget)

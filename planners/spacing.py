@@ -1,0 +1,48 @@
+"""Target spacing and the order of axes (nnU-Net's rules)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autoseg.fingerprint import Fingerprint
+
+ANISOTROPY = 3.0
+"""An axis is coarse where its spacing is more than this many times that of the others (nnU-Net)."""
+COARSE_PERCENTILE = 10
+"""Percentile of a coarse axis' spacings that becomes the target: the median would throw away the finer cases."""
+
+
+def target_spacing(fingerprint: Fingerprint) -> tuple[float, float, float]:
+    """Return the median spacing of each axis (z, y, x) of the files, a coarse axis' 10th percentile instead.
+
+    An axis is coarse where its spacing is more than 3× the others' and its voxels are fewer than a third of theirs; its
+    target is never finer than the other axes.
+    """
+    spacing = np.median(fingerprint.spacings, axis=0)
+    shape = np.median(fingerprint.cropped_shapes, axis=0)
+    worst = int(np.argmax(spacing))
+    others = [axis for axis in range(3) if axis != worst]
+    is_coarse = spacing[worst] > ANISOTROPY * spacing[others].max()
+    has_few_voxels = shape[worst] * ANISOTROPY < shape[others].min()
+    if is_coarse and has_few_voxels:
+        percentile = np.percentile(fingerprint.spacings[:, worst], COARSE_PERCENTILE)
+        spacing[worst] = max(percentile, spacing[others].max() + 1e-5)
+    return float(spacing[0]), float(spacing[1]), float(spacing[2])
+
+
+def axis_order(spacing: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Put the coarsest axis first, the others keeping their order; z stays first among equals."""
+    coarsest = int(np.argmax(spacing))
+    z, y, x = (coarsest, *(axis for axis in range(3) if axis != coarsest))
+    return z, y, x
+
+
+def median_shape(
+    fingerprint: Fingerprint, spacing: tuple[float | None, ...], order: tuple[int, int, int]
+) -> tuple[int, int, int]:
+    """Median over cases of the shape at ``spacing``, both in the order of axes after transposition."""
+    old = fingerprint.spacings[:, order]
+    new = np.where([s is None for s in spacing], old, [s or 1.0 for s in spacing])
+    shapes = np.round(fingerprint.cropped_shapes[:, order] * old / new)
+    z, y, x = (max(1, int(np.ceil(n))) for n in np.median(shapes, axis=0))
+    return z, y, x

@@ -1,0 +1,71 @@
+"""How a U-Net pools: strides and kernels of each stage for a patch and a spacing (nnU-Net's rules)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+SMALLEST_BOTTLENECK = 4
+"""Voxels that an axis must keep after pooling."""
+SPACING_RATIO = 2.0
+"""Axes coarser than the finest by this factor wait with pooling and with kernels of 3 until the others have caught up."""
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Strides and kernels of each stage, from the finest."""
+
+    strides: tuple[tuple[int, ...], ...]
+    kernels: tuple[tuple[int, ...], ...]
+
+    @property
+    def stages(self) -> int:
+        """Number of resolutions."""
+        return len(self.strides)
+
+    @property
+    def divisor(self) -> tuple[int, ...]:
+        """What each axis of a patch must be a multiple of."""
+        return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
+
+
+def topology(patch: tuple[int, ...], spacing: tuple[float, ...]) -> Topology:
+    """Decide pooling and kernels for ``patch`` (voxels) at ``spacing`` (millimetres), any number of axes.
+
+    An axis is pooled by 2 while it keeps at least 4 voxels and its spacing is within 2× of the finest axis that can
+    still be pooled; its kernel is 1 until its spacing is within 2× of the finest, 3 from then on.
+    """
+    size, current = list(map(float, patch)), list(spacing)
+    dimension = len(patch)
+    kernel = [1] * dimension
+    strides, kernels = [(1,) * dimension], []
+    while True:
+        kernel = [3 if kernel[a] == 3 or current[a] / min(current) < SPACING_RATIO else 1 for a in range(dimension)]
+        poolable = _poolable(size, current)
+        if not poolable:
+            kernels.append(tuple(kernel) if len(kernels) == 0 else (3,) * dimension)
+            return Topology(tuple(strides), tuple(kernels))
+        kernels.append(tuple(kernel))
+        stride = tuple(2 if axis in poolable else 1 for axis in range(dimension))
+        strides.append(stride)
+        size = [math.ceil(n / s) for n, s in zip(size, stride, strict=True)]
+        current = [c * s for c, s in zip(current, stride, strict=True)]
+
+
+def _poolable(size: list[float], spacing: list[float]) -> list[int]:
+    axes = [axis for axis in range(len(size)) if size[axis] >= 2 * SMALLEST_BOTTLENECK]
+    if not axes:
+        return []
+    finest = min(spacing[axis] for axis in axes)
+    axes = [axis for axis in axes if spacing[axis] / finest < SPACING_RATIO]
+    if len(axes) == 1 and size[axes[0]] < 3 * SMALLEST_BOTTLENECK:
+        return []
+    return axes
+
+
+def pad_to_divisor(patch: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[tuple[int, ...], Topology]:
+    """Grow ``patch`` to a multiple of its topology's divisor; return it with that topology."""
+    plan = topology(patch, spacing)
+    grown = tuple(math.ceil(n / d) * d for n, d in zip(patch, plan.divisor, strict=True))
+    # Growing never adds a pooling step of its own here: the strides found for the smaller patch are kept.
+    return grown, plan

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import errno
+import json
+
+import pytest
+
+from autoseg.errors import WorkspaceError
+from autoseg.storage import atomic_path, format_json, read_json, write_json, write_text
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("killed")
+    assert list(path.parent.iterdir()) == []
+
+
+def test_the_old_file_stays_until_the_new_is_whole(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_the_ending_is_kept(tmp_path):
+    with atomic_path(tmp_path / "image.nii.gz") as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        temporary.touch()
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    with pytest.raises(WorkspaceError, match=r"file.txt: cannot be written .*the disk is full; free some space"):
+        with atomic_path(tmp_path / "file.txt") as temporary:
+            temporary.write_text("some")
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_readable_and_strict(tmp_path):
+    value = {"shape": [1, 2, 3], "long": {f"key_{i}": [i] * 5 for i in range(20)}}
+    text = format_json(value)
+    assert json.loads(text) == value
+    assert '"shape": [1, 2, 3]' in text
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "nan.json", float("nan"))
+    assert not (tmp_path / "nan.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b'{"a": 1,}', "line 1, column"), (b"\xff\xfe\x00", "not a text file"), (None, "no such file")],
+)
+def test_unreadable_json_is_named(tmp_path, content, message):
+    path = tmp_path / "plan.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(WorkspaceError, match=message):
+        read_json(path)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from autoseg.errors import PlanError
+from autoseg.units import parse_duration, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("8GB", 8 * 2**30), ("512MB", 512 * 2**20), ("1.5g", 1.5 * 2**30), ("24GiB", 24 * 2**30), ("4096", 4096), ("10 b", 10)],
+)
+def test_sizes(text, value):
+    assert parse_size(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("4h", 14400), ("1h30m", 5400), ("25m", 1500), ("25min", 1500), ("90s", 90), ("90", 90), ("0.5h", 1800)]
+)
+def test_durations(text, value):
+    assert parse_duration(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-3GB", "0GB", "8XB"])
+def test_bad_sizes(text):
+    with pytest.raises(PlanError, match="expected a size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5m", "0s", "5x"])
+def test_bad_durations(text):
+    with pytest.raises(PlanError, match="expected a duration"):
+        parse_duration(text)

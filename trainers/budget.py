@@ -1,0 +1,109 @@
+"""How many steps a fold makes: as asked, or as many as fit into the time after a rehearsal."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from autoseg.inference.tiles import mirrorings, padding, tile_starts
+from autoseg.plan import Training
+from autoseg.trainers.loader import PatchSource, to_device
+from autoseg.trainers.loop import Learner
+from autoseg.trainers.validation import MOST_PATCHES, FoldValidation
+
+logger = logging.getLogger("autoseg.training")
+
+REHEARSED = 3
+"""Steps that are timed; one more before them warms up."""
+SECONDS_PER_CASE = 0.15
+"""Reading, writing and measuring one validation case, beside the network's time."""
+SAFETY = 0.98
+"""Share of the time that is planned: machines are never quite even."""
+SHORTEST_SHARE = 0.5
+"""Share of the budget that is trained in any case, however long validation takes."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Length of a training."""
+
+    iterations: int
+    seconds: float | None = None
+    """For the whole fold."""
+    steps_end_at: float | None = None
+    """Seconds after the start at which steps should end, so that validation fits in."""
+
+
+def plan_budget(
+    learner: Learner,
+    source: PatchSource,
+    validation: FoldValidation,
+    iterations: int | None,
+    seconds: float | None,
+    training: Training,
+) -> Budget:
+    """Decide the number of steps: what the user asked for comes before what the plan says, steps before time."""
+    if iterations is not None:
+        return Budget(iterations)
+    if seconds is None and training.iterations is not None:
+        return Budget(training.iterations)
+    seconds = seconds if seconds is not None else training.time_budget
+    if seconds is None:
+        raise ValueError("a plan has iterations or a time budget")
+    started = time.monotonic()
+    step, patch = rehearse(learner, source)
+    spent = time.monotonic() - started
+    reserve = patch * validation_patches(validation) + SECONDS_PER_CASE * len(validation.cases)
+    # Twenty-five looks at a few patches cost as much as this many patches at the end.
+    looks = 25 * MOST_PATCHES * patch
+    steps_end_at = max(seconds * SHORTEST_SHARE, (seconds - reserve) * SAFETY)
+    if steps_end_at > seconds - reserve:
+        logger.warning("validation takes about %.0f s, which does not fit into the time budget", reserve)
+    count = max(1, int((steps_end_at - spent - looks) / step))
+    return Budget(count, seconds, steps_end_at)
+
+
+def rehearse(learner: Learner, source: PatchSource) -> tuple[float, float]:
+    """Time a training step and the prediction of one patch, in seconds; weights stay as they are."""
+    steps, patches = [], []
+    state = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+    for index in range(1 + REHEARSED):
+        start = time.perf_counter()
+        batch = to_device(source[index], source.augmentation, learner.device)
+        with learner.autocast():
+            loss = learner.mode.loss(learner.network, batch)
+        loss.backward()
+        learner.network.zero_grad(set_to_none=True)
+        _finish(learner.device)
+        steps.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        with torch.inference_mode(), learner.autocast():
+            learner.network(batch.images[:1])
+        _finish(learner.device)
+        patches.append(time.perf_counter() - start)
+    learner.network.load_state_dict(state)
+    return statistics.median(steps[1:]), statistics.median(patches[1:])
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def validation_patches(validation: FoldValidation) -> int:
+    """Count the patches that predicting the validation cases takes, mirrored copies included."""
+    window = validation.window
+    axes = len(window.patch)
+    total = 0
+    for index in range(len(validation.cases)):
+        shape = validation.cases[index].shape
+        space = shape[3 - axes :]
+        padded = tuple(n + sum(pad) for n, pad in zip(space, padding(space, window.patch), strict=True))
+        slices = shape[0] if axes == 2 else 1
+        total += len(tile_starts(padded, window.patch)) * int(np.prod([slices]))
+    return total * len(mirrorings(window.mirror_axes))

@@ -1,0 +1,75 @@
+"""The state of a training as safetensors and JSON, from which it goes on bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autoseg.errors import WeightsError
+from autoseg.storage import read_json, write_json
+from autoseg.weights import load_tensors, save_tensors
+
+CHECKPOINT_VERSION = 1
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Flatten an optimizer's state to named tensors."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{parameter}.{key}": torch.as_tensor(value)
+        for parameter, values in state.items()
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Give an optimizer the state that :func:`optimizer_tensors` took from one of the same kind.
+
+    Moments take the memory layout of their parameter, which fused optimizers rely on.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        prefix, _, rest = name.partition(".")
+        if prefix == "optimizer":
+            index, _, key = rest.partition(".")
+            like = parameters[int(index)]
+            laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+            state.setdefault(int(index), {})[key] = laid_out
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def save_state(path: Path, tensors: Mapping[str, torch.Tensor], numbers: Mapping[str, Any]) -> None:
+    """Write a checkpoint: tensors first, under a name of their own, then the JSON that names them.
+
+    Whenever the process dies, the JSON names tensors that are whole and belong to it. Older tensors are removed last.
+    """
+    name = f"resume-{numbers['pace']['step']}.safetensors"
+    save_tensors(path.with_name(name), tensors)
+    write_json(path, {"version": CHECKPOINT_VERSION, "tensors": name, **numbers})
+    for old in path.parent.glob("resume-*.safetensors"):
+        if old.name != name:
+            old.unlink(missing_ok=True)
+
+
+def load_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    """Read a checkpoint; None if there is none."""
+    if not path.exists():
+        return None
+    numbers = read_json(path)
+    version = numbers.get("version") if isinstance(numbers, dict) else None
+    if version != CHECKPOINT_VERSION:
+        raise WeightsError(f"{path}: field 'version', found {version}, expected {CHECKPOINT_VERSION}; use --restart")
+    tensors = path.with_name(Path(str(numbers.get("tensors"))).name)
+    return load_tensors(tensors), numbers
+
+
+def remove_state(path: Path) -> None:
+    """Remove a checkpoint that is no longer needed."""
+    path.unlink(missing_ok=True)
+    for tensors in path.parent.glob("resume-*.safetensors"):
+        tensors.unlink(missing_ok=True)

@@ -1,0 +1,283 @@
+"""Training one fold: from a workspace to weights and validation metrics."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from autoseg.augmentation import Augmentation, build_augmentation
+from autoseg.dataset import Dataset
+from autoseg.evaluation.summary import Summary
+from autoseg.inference.sliding_window import Window
+from autoseg.networks import networks
+from autoseg.plan import Configuration, Plan, mirror_axes
+from autoseg.planners.resources import choose_device, computes_bfloat16
+from autoseg.sampling import ALL_FOLDS, Stream, build_sampler
+from autoseg.splits import Fold, fold_cases
+from autoseg.trainers.averaging import WeightAverage
+from autoseg.trainers.budget import Budget, plan_budget
+from autoseg.trainers.checkpoint import remove_state
+from autoseg.trainers.interrupts import stop_on_signals
+from autoseg.trainers.loader import Cases, PatchSource, batches, fits_in_memory
+from autoseg.trainers.loop import Learner, LoopSettings, Progress, restore_progress, run_loop
+from autoseg.trainers.monitor import Listener, plot_progress, read_metrics
+from autoseg.trainers.optimizers import optimizers
+from autoseg.trainers.pace import Pace
+from autoseg.trainers.schedules import schedules
+from autoseg.trainers.supervised import learning_modes
+from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, patch_dice, validate_cases
+from autoseg.weights import load_weights, save_tensors
+from autoseg.workspace import FoldFolder, Workspace
+
+logger = logging.getLogger("autoseg.training")
+
+MOST_WORKERS = 8
+"""Loader workers that are started by default; reading patches is little work."""
+
+
+@dataclass(frozen=True)
+class FoldRequest:
+    """Which fold to train, and what overrides its plan."""
+
+    workspace: Workspace
+    configuration: str
+    fold: int | str
+    trainer: str = "supervised"
+    device: str = "auto"
+    iterations: int | None = None
+    time_budget: float | None = None
+    workers: int | None = None
+    seed: int = 0
+    restart: bool = False
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """All that a fold's training is made from."""
+
+    request: FoldRequest
+    dataset: Dataset
+    plan: Plan
+    configuration: Configuration
+    split: Fold
+    device: torch.device
+    folder: FoldFolder
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.dataset.foreground)
+
+    @property
+    def window(self) -> Window:
+        """How validation cases are predicted: with mirroring, as new images are."""
+        configuration = self.configuration
+        return Window(
+            patch=configuration.patch_size,
+            outputs=self.dataset.outputs,
+            mirror_axes=mirror_axes(self.plan, configuration),
+            precision=configuration.precision,
+        )
+
+
+def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Summary:
+    """Train a fold, or go on where it was stopped, validate it, and return the metrics of its validation cases.
+
+    Raises :class:`autoseg.trainers.loop.Interrupted` after saving its state when a signal asks to stop.
+    """
+    setting = _prepare(request)
+    folder = setting.folder
+    if request.restart and folder.root.exists():
+        shutil.rmtree(folder.root)
+    folder.root.mkdir(parents=True, exist_ok=True)
+    network = build_network(setting.plan, setting.configuration, setting.dataset, seed=request.seed)
+    network = network.to(setting.device, memory_format=memory_format(setting.configuration))
+    validation = FoldValidation(
+        setting.dataset, _cases(setting, setting.split.val), folder, setting.window, setting.device
+    )
+    if not folder.model.exists():
+        _train(setting, network, validation, listener)
+    load_weights(network, folder.model, str(setting.device))
+    logger.info("validating %d cases", len(setting.split.val))
+    summary = validate_cases(network, validation)
+    summary.write_json(folder.summary)
+    summary.write_csv(folder.validation / "summary.csv")
+    return summary
+
+
+def build_network(plan: Plan, configuration: Configuration, dataset: Dataset, *, seed: int) -> torch.nn.Module:
+    """Build a configuration's network with weights that only ``seed`` decides."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: torch.nn.Module = networks.build(
+            configuration.network,
+            in_channels=len(configuration.normalization),
+            outputs=dataset.outputs,
+            dimension=configuration.dimension,
+        )
+    return network
+
+
+def memory_format(configuration: Configuration) -> torch.memory_format:
+    """Return the layout in which convolutions are fastest: channels last, on CPUs and on GPUs with tensor cores."""
+    return torch.channels_last if configuration.dimension == 2 else torch.channels_last_3d
+
+
+def _prepare(request: FoldRequest) -> _Setting:
+    workspace = request.workspace
+    dataset, plan = workspace.dataset(), workspace.plan()
+    configuration = plan.configuration(request.configuration)
+    split = fold_cases(workspace.splits(), request.fold)
+    device = torch.device(choose_device(request.device))
+    configuration = _for_device(configuration, device)
+    folder = workspace.fold(request.configuration, request.fold, request.trainer)
+    return _Setting(request, dataset, plan, configuration, split, device, folder)
+
+
+def _for_device(configuration: Configuration, device: torch.device) -> Configuration:
+    """Warn where the device would only emulate the plan's precision; the plan is obeyed all the same."""
+    if configuration.precision == "bfloat16" and not computes_bfloat16(str(device)):
+        logger.warning("%s has no native bfloat16; float32 in the plan would be faster here", device)
+    return configuration
+
+
+def _cases(setting: _Setting, names: tuple[str, ...]) -> Cases:
+    folder = setting.request.workspace.data(setting.plan, setting.configuration)
+    return Cases(folder, names, in_memory=fits_in_memory(folder, names))
+
+
+def _train(
+    setting: _Setting, network: torch.nn.Module, validation: FoldValidation, listener: Listener | None
+) -> None:
+    """Train to the end and write the model; remove the validation of an earlier model first."""
+    request, configuration = setting.request, setting.configuration
+    if setting.folder.validation.exists():
+        shutil.rmtree(setting.folder.validation)
+    train_cases = _cases(setting, setting.split.train)
+    source = _source(setting, train_cases, "train")
+    workers = _workers(request, source)
+    learner = _learner(setting, network)
+    validated = _source(setting, validation.cases, "validate")
+    budget = plan_budget(learner, source, validation, request.iterations, request.time_budget, configuration.training)
+    identity = _identity(setting)
+    progress = restore_progress(learner, setting.folder, identity) or Progress(Pace(budget.iterations))
+    if progress.pace.step:
+        logger.info("going on after step %d of %d", progress.pace.step, progress.pace.total)
+    _log_start(setting, train_cases, progress, workers, budget)
+    with stop_on_signals() as stop_requested:
+        settings = LoopSettings(
+            folder=setting.folder,
+            classes=setting.classes,
+            validate=_patch_validation(setting, learner, validated),
+            steps_end_at=budget.steps_end_at,
+            stop_requested=stop_requested,
+            identity=identity,
+            listener=listener,
+        )
+        stream = batches(source, first=progress.pace.step, device=setting.device, workers=workers)
+        run_loop(learner, progress, stream, settings)
+    title = f"{setting.dataset.name}, {request.configuration}, fold {request.fold}"
+    plot_progress(setting.folder.progress, read_metrics(setting.folder.metrics), title)
+    save_tensors(setting.folder.model, learner.final_weights())
+    remove_state(setting.folder.resume_state)
+
+
+def _source(setting: _Setting, cases: Cases, purpose: str) -> PatchSource:
+    """Make the stream of training samples, or the one of plain patches that validation takes."""
+    configuration, request = setting.configuration, setting.request
+    trains = purpose == "train"
+    fold = request.fold if isinstance(request.fold, int) else ALL_FOLDS
+    augmentation = _augmentation(setting, configuration.augmentation if trains else {"name": "none"})
+    return PatchSource(
+        cases=cases,
+        stream=Stream(seed=request.seed, fold=fold, cases=len(cases), purpose=0 if trains else 1),
+        sampler=build_sampler(configuration.sampling if trains else {"name": "foreground", "fraction": 1.0}),
+        augmentation=augmentation,
+        patch=configuration.patch_shape,
+        dimension=configuration.dimension,
+        batch_size=configuration.batch_size,
+        transform=augmentation.loader_transform,
+    )
+
+
+def _augmentation(setting: _Setting, spec: dict[str, object]) -> Augmentation:
+    configuration = setting.configuration
+    return build_augmentation(
+        spec,
+        dimension=configuration.dimension,
+        patch_size=configuration.patch_size,
+        spacing=configuration.patch_spacing,
+        mirror_axes=mirror_axes(setting.plan, configuration),
+        channels=len(configuration.normalization),
+    )
+
+
+def _learner(setting: _Setting, network: torch.nn.Module) -> Learner:
+    training = setting.configuration.training
+    return Learner(
+        network=network,
+        optimizer=optimizers.build(training.optimizer, parameters=network.parameters()),
+        schedule=schedules.build(training.schedule),
+        average=WeightAverage(network, training.average_decay) if training.average_decay is not None else None,
+        mode=learning_modes.get(setting.request.trainer)(setting.configuration),
+        precision=setting.configuration.precision,
+        gradient_norm=training.gradient_norm,
+        device=setting.device,
+    )
+
+
+def _patch_validation(
+    setting: _Setting, learner: Learner, source: PatchSource
+) -> Callable[[], dict[str, float | None]]:
+    """Return a function that computes Dice over patches of the validation cases."""
+    patches = min(MOST_PATCHES, max(len(source.cases), source.batch_size))
+    return lambda: patch_dice(
+        learner.network, source, patches=patches, classes=setting.classes, device=setting.device
+    )
+
+
+def _workers(request: FoldRequest, source: PatchSource) -> int:
+    """Choose the number of loader workers: none where cases are in memory and nothing is computed on them."""
+    if request.workers is not None:
+        return request.workers
+    if source.cases.in_memory and source.transform is None:
+        return 0
+    from autoseg.execution import default_workers
+
+    return min(MOST_WORKERS, default_workers())
+
+
+def _identity(setting: _Setting) -> dict[str, object]:
+    """Return what must not change between the runs that train one fold together."""
+    from autoseg.records import to_plain
+
+    request = setting.request
+    return {
+        "seed": request.seed,
+        "iterations": request.iterations,
+        "configuration": to_plain(setting.configuration),
+        "train": list(setting.split.train),
+    }
+
+
+def _log_start(setting: _Setting, cases: Cases, progress: Progress, workers: int, budget: Budget) -> None:
+    configuration = setting.configuration
+    logger.info(
+        "%s fold %s: %d cases %s, batch %d of %s, %d steps%s, %s in %s, %d loader workers",
+        setting.request.configuration,
+        setting.request.fold,
+        len(cases),
+        "in memory" if cases.in_memory else "on disk",
+        configuration.batch_size,
+        "×".join(map(str, configuration.patch_size)),
+        progress.pace.total,
+        f" in {budget.seconds:.0f} s" if budget.seconds else "",
+        setting.device,
+        configuration.precision,
+        workers,
+    )
+
+

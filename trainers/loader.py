@@ -1,0 +1,167 @@
+"""Batches of a sample stream: read by this process or by workers, augmented on the training device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from autoseg.augmentation import Augmentation, Parameters
+from autoseg.errors import WorkerError
+from autoseg.memory import available_memory
+from autoseg.preprocessing.store import StoredCase, open_case
+from autoseg.sampling import Sampler, Stream, read_region
+
+CACHE_SHARE = 0.3
+"""Share of the available memory that decoded cases may take."""
+OPEN_CASES = 64
+"""Cases that a worker keeps open, so that each read need not open its files again."""
+
+LoaderTransform = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One patch as read: image [C,*size], labels [*size], and how it is to be augmented."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    parameters: Parameters
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images [B,C,*patch] float32 and labels [B,*patch] int64 on the training device."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+class Cases:
+    """The preprocessed cases of a fold, decoded in memory where they fit."""
+
+    def __init__(self, folder: Path, names: Sequence[str], *, in_memory: bool) -> None:
+        self.folder, self.names, self.in_memory = folder, tuple(names), in_memory
+        self._open = lru_cache(maxsize=None if in_memory else OPEN_CASES)(self._read)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> StoredCase:
+        return self._open(index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "names": self.names, "in_memory": self.in_memory}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["folder"], state["names"], in_memory=state["in_memory"])  # type: ignore[misc]
+
+    def _read(self, index: int) -> StoredCase:
+        case = open_case(self.folder, self.names[index])
+        return case.decoded() if self.in_memory else case
+
+
+def fits_in_memory(folder: Path, names: Sequence[str]) -> bool:
+    """Tell whether the decoded cases take no more than their share of the memory."""
+    cases = (open_case(folder, name) for name in names)
+    needed = sum(case.image.nbytes + case.labels.nbytes for case in cases)
+    return needed <= CACHE_SHARE * available_memory()
+
+
+@dataclass(frozen=True)
+class PatchSource(Dataset[list[Sample]]):
+    """Sample number i of a stream, for any i."""
+
+    cases: Cases
+    stream: Stream
+    sampler: Sampler
+    augmentation: Augmentation
+    patch: tuple[int, int, int]
+    dimension: int
+    batch_size: int
+    transform: LoaderTransform | None = None
+
+    def sample(self, index: int) -> Sample:
+        """Read sample ``index``; everything about it is decided by the stream's generator for it."""
+        rng = self.stream.rng(index)
+        case = self.cases[self.stream.case(index)]
+        position = index % self.batch_size
+        start = self.sampler(case, self.patch, position=position, batch=self.batch_size, rng=rng)
+        parameters = self.augmentation.sample(rng)
+        size = self._size(self.augmentation.source_size(parameters))
+        first = tuple(s - (n - p) // 2 for s, n, p in zip(start, size, self.patch, strict=True))
+        image, labels = read_region(case, first, size)  # type: ignore[arg-type]
+        if self.dimension == 2:
+            image, labels = image[:, 0], labels[0]
+        if self.transform:
+            image, labels = self.transform(image, labels, rng)
+        return Sample(image, labels, parameters)
+
+    def _size(self, size: tuple[int, ...]) -> tuple[int, int, int]:
+        z, y, x = (1, *size) if self.dimension == 2 else size
+        return z, y, x
+
+    def __getitem__(self, batch: int) -> list[Sample]:
+        first = batch * self.batch_size
+        return [self.sample(index) for index in range(first, first + self.batch_size)]
+
+    def __len__(self) -> int:
+        raise TypeError("a stream has no end")
+
+
+def batches(source: PatchSource, *, first: int, device: torch.device, workers: int) -> Iterator[Batch]:
+    """Yield batch ``first``, ``first + 1``, … without end, read by ``workers`` processes (0: by this one)."""
+    for samples in _read(source, first, workers):
+        yield to_device(samples, source.augmentation, device)
+
+
+def to_device(samples: Sequence[Sample], augmentation: Augmentation, device: torch.device) -> Batch:
+    """Move samples to the device and augment them there."""
+    images = [torch.from_numpy(sample.image).to(device, non_blocking=True) for sample in samples]
+    labels = [torch.from_numpy(sample.labels).to(device, non_blocking=True) for sample in samples]
+    augmented, targets = augmentation.apply(images, labels, [sample.parameters for sample in samples])
+    return Batch(augmented, targets.long())
+
+
+def _read(source: PatchSource, first: int, workers: int) -> Iterator[list[Sample]]:
+    if workers == 0:
+        while True:
+            yield source[first]
+            first += 1
+    loader: DataLoader[list[Sample]] = DataLoader(
+        source,
+        batch_size=None,
+        sampler=_Endless(first),
+        num_workers=workers,
+        prefetch_factor=2,
+        multiprocessing_context="spawn",
+        worker_init_fn=_one_thread,
+    )
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise WorkerError(f"a loader worker died ({reason}); run again, with fewer --workers if memory ran out") from error
+
+
+@dataclass(frozen=True)
+class _Endless:
+    first: int
+
+    def __iter__(self) -> Iterator[int]:
+        index = self.first
+        while True:
+            yield index
+            index += 1
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

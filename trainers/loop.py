@@ -1,0 +1,238 @@
+"""The training loop: steps, precision, schedule, weight average, validation on patches, checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from autoseg.errors import TrainingError
+from autoseg.trainers.averaging import WeightAverage, weights_of
+from autoseg.trainers.checkpoint import load_state, optimizer_tensors, restore_optimizer, save_state
+from autoseg.trainers.loader import Batch
+from autoseg.trainers.monitor import Listener, MetricsFile, Report
+from autoseg.trainers.pace import Pace
+from autoseg.trainers.sanity import EARLY_STEPS, SanityCheck, check_finite
+from autoseg.trainers.schedules import Schedule
+from autoseg.trainers.supervised import LearningMode
+from autoseg.weights import save_tensors
+from autoseg.workspace import FoldFolder
+
+logger = logging.getLogger("autoseg.training")
+
+CHECKPOINT_SECONDS = 120.0
+"""Work that a killed process loses at most; writing takes about a second."""
+VALIDATIONS = 25
+"""Validations on patches in a whole training."""
+SMOOTHING = 0.7
+"""Weight of the past in the smoothed validation Dice that picks the best weights: patches are few and noisy."""
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; its state is saved."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What learns: a network, how its weights change and are averaged."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    average: WeightAverage | None
+    mode: LearningMode
+    precision: str
+    gradient_norm: float
+    device: torch.device
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which the network computes."""
+        if self.precision == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def evaluation_weights(self) -> dict[str, torch.Tensor] | None:
+        """Return the weights that validation and the final model take; None for the network's own."""
+        return self.average.tensors if self.average else None
+
+    def final_weights(self) -> dict[str, torch.Tensor]:
+        """Return the weights of the model as trained so far."""
+        return self.evaluation_weights() or self.network.state_dict()
+
+
+@dataclass
+class Progress:
+    """What changes while a fold trains, apart from weights."""
+
+    pace: Pace
+    smoothed_dice: float | None = None
+    best_dice: float = -1.0
+    last_dice: float | None = None
+    losses: list[float] = field(default_factory=list)
+    """Losses since the last line of the metrics file."""
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """What bounds the loop and who is told of it."""
+
+    folder: FoldFolder
+    classes: Sequence[str]
+    validate: Callable[[], dict[str, float | None]]
+    """Computes Dice of each class on validation patches with the network's present weights."""
+    steps_end_at: float | None
+    """Seconds of the fold after which steps should end; None where the number of steps is fixed."""
+    stop_requested: Callable[[], bool]
+    identity: Mapping[str, Any]
+    """What must be the same when the training is gone on with."""
+    listener: Listener | None = None
+
+
+def learning_step(learner: Learner, batch: Batch, factor: float) -> float:
+    """Make one step with the learning rate multiplied by ``factor``; return the loss."""
+    for group in learner.optimizer.param_groups:
+        group.setdefault("base_rate", group["lr"])
+        group["lr"] = group["base_rate"] * factor
+    learner.optimizer.zero_grad(set_to_none=True)
+    with learner.autocast():
+        loss = learner.mode.loss(learner.network, batch)
+    loss.backward()
+    nn.utils.clip_grad_norm_(learner.network.parameters(), learner.gradient_norm)
+    learner.optimizer.step()
+    return float(loss.detach())
+
+
+def run_loop(learner: Learner, progress: Progress, batches: Iterator[Batch], settings: LoopSettings) -> None:
+    """Train to the end of the pace; raise :class:`Interrupted`, with the state saved, when asked to stop."""
+    pace, metrics = progress.pace, MetricsFile(settings.folder.metrics, step=progress.pace.step)
+    sanity = SanityCheck(settings.classes)
+    saved_at = time.monotonic()
+    pace.mark()
+    learner.network.train()
+    while not pace.done:
+        batch = next(batches)
+        watched = pace.step < EARLY_STEPS
+        if watched:
+            sanity.batch(batch)
+        loss = learning_step(learner, batch, learner.schedule(pace.progress))
+        pace.advance()
+        if learner.average:
+            learner.average.update(learner.network, pace.step)
+        sanity.loss(loss, pace.step) if watched else check_finite(loss, pace.step)
+        progress.losses.append(loss)
+        if pace.done or pace.step % _interval(pace.total) == 0:
+            _validate(learner, progress, metrics, settings)
+        if settings.listener:
+            settings.listener(report(learner, progress, loss))
+        if settings.stop_requested() or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+            save_progress(learner, progress, settings.folder, settings.identity)
+            saved_at = time.monotonic()
+            if settings.stop_requested():
+                raise Interrupted
+
+
+def report(learner: Learner, progress: Progress, loss: float) -> Report:
+    """Describe where training stands."""
+    pace = progress.pace
+    seconds_each = pace.rate()
+    return Report(
+        step=pace.step,
+        total=pace.total,
+        loss=loss,
+        learning_rate=learner.optimizer.param_groups[0]["lr"],
+        validation_dice=progress.last_dice,
+        iterations_per_second=1.0 / max(seconds_each, 1e-9),
+        seconds_left=(pace.total - pace.step) * seconds_each,
+    )
+
+
+def _interval(total: int) -> int:
+    """Steps between validations: a number of the schedule, not of the clock, so that reruns are alike."""
+    return max(1, total // VALIDATIONS)
+
+
+def _validate(learner: Learner, progress: Progress, metrics: MetricsFile, settings: LoopSettings) -> None:
+    """Compute Dice on validation patches, keep the best weights, write a line, and adapt the length to the budget."""
+    pace = progress.pace
+    with weights_of(learner.network, learner.evaluation_weights()), learner.autocast():
+        dice = settings.validate()
+    known = [value for value in dice.values() if value is not None]
+    progress.last_dice = sum(known) / len(known) if known else None
+    if progress.last_dice is not None:
+        past = progress.smoothed_dice
+        now = progress.last_dice
+        progress.smoothed_dice = now if past is None else SMOOTHING * past + (1 - SMOOTHING) * now
+        if progress.smoothed_dice > progress.best_dice:
+            progress.best_dice = progress.smoothed_dice
+            save_tensors(settings.folder.best, learner.final_weights())
+    metrics.append(
+        {
+            "step": pace.step,
+            "total": pace.total,
+            "loss": sum(progress.losses) / len(progress.losses),
+            "validation_dice": progress.last_dice,
+            "class_dice": dice,
+            "learning_rate": learner.optimizer.param_groups[0]["lr"],
+            "seconds": round(pace.tick(), 1),
+        }
+    )
+    progress.losses.clear()
+    if settings.steps_end_at is not None and not pace.done and pace.fit(settings.steps_end_at - pace.seconds):
+        logger.info("%d steps now fit into the time budget", pace.total)
+    pace.mark()
+
+
+def save_progress(learner: Learner, progress: Progress, folder: FoldFolder, identity: Mapping[str, Any]) -> None:
+    """Write a checkpoint from which the training continues bit for bit."""
+    tensors = {f"network.{name}": tensor for name, tensor in learner.network.state_dict().items()}
+    tensors |= optimizer_tensors(learner.optimizer)
+    if learner.average:
+        tensors |= {f"average.{name}": tensor for name, tensor in learner.average.tensors.items()}
+    numbers = {
+        "pace": progress.pace.to_plain(),
+        "smoothed_dice": progress.smoothed_dice,
+        "best_dice": progress.best_dice,
+        "last_dice": progress.last_dice,
+        "losses": progress.losses,
+        "identity": identity,
+    }
+    save_state(folder.resume_state, tensors, numbers)
+
+
+def restore_progress(learner: Learner, folder: FoldFolder, identity: Mapping[str, Any]) -> Progress | None:
+    """Give the learner the state of the last checkpoint; None if there is none.
+
+    Raises :class:`TrainingError` where the checkpoint was made with other settings than ``identity``.
+    """
+    found = load_state(folder.resume_state)
+    if found is None:
+        return None
+    tensors, numbers = found
+    changed = [key for key, value in identity.items() if numbers["identity"].get(key) != value]
+    if changed:
+        raise TrainingError(
+            f"{folder.resume_state}: this fold was begun with another {' and '.join(changed)}; "
+            "go on with the same, or begin anew with --restart"
+        )
+    learner.network.load_state_dict(_part(tensors, "network."))
+    restore_optimizer(learner.optimizer, tensors)
+    if learner.average:
+        for name, tensor in _part(tensors, "average.").items():
+            learner.average.tensors[name].copy_(tensor)
+    return Progress(
+        pace=Pace(**numbers["pace"]),
+        smoothed_dice=numbers["smoothed_dice"],
+        best_dice=numbers["best_dice"],
+        last_dice=numbers["last_dice"],
+        losses=list(numbers["losses"]),
+    )
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

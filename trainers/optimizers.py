@@ -1,0 +1,46 @@
+"""Optimizers by name, as a plan lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from autoseg.registry import Registry
+
+optimizers: Registry = Registry("optimizers")
+
+Parameters = Iterable[nn.Parameter]
+
+
+@optimizers.register("sgd")
+def sgd(
+    parameters: Parameters,
+    *,
+    learning_rate: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> torch.optim.Optimizer:
+    """Stochastic gradient descent."""
+    return torch.optim.SGD(
+        list(parameters), lr=learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+    )
+
+
+@optimizers.register("adamw")
+def adamw(
+    parameters: Parameters,
+    *,
+    learning_rate: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    weight_decay: float = 0.01,
+) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019); biases and normalization are not decayed."""
+    matrices, vectors = [], []
+    for parameter in parameters:
+        (matrices if parameter.ndim > 1 else vectors).append(parameter)
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(beta1, beta2), fused=True)

@@ -1,0 +1,37 @@
+"""Learning from label maps: the loss of a network's logits against them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from autoseg.losses import losses
+from autoseg.losses.deep_supervision import DeepSupervision
+from autoseg.plan import Configuration
+from autoseg.registry import Registry
+from autoseg.trainers.loader import Batch
+
+learning_modes: Registry = Registry("trainers", modules=("autoseg.trainers.supervised",))
+
+
+class LearningMode(Protocol):
+    """A way to learn: what the loop minimizes."""
+
+    def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the loss of a batch, a scalar to be minimized."""
+        ...
+
+
+@learning_modes.register("supervised")
+class Supervised:
+    """The plan's loss at every resolution that the network predicts."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._loss: Any = DeepSupervision(losses.build(configuration.loss))
+
+    def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the loss of one batch."""
+        result: torch.Tensor = self._loss(network(batch.images), batch.labels)
+        return result
