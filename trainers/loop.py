@@ -30,6 +30,8 @@ CHECKPOINT_SECONDS = 120.0
 """Work that a killed process loses at most; writing takes about a second."""
 VALIDATIONS = 25
 """Validations on patches in a whole training."""
+SHORTEST_INTERVAL = 50
+"""Steps between validations at least, so that they cost little beside them."""
 SMOOTHING = 0.7
 """Weight of the past in the smoothed validation Dice that picks the best weights: patches are few and noisy."""
 
@@ -154,14 +156,18 @@ def report(learner: Learner, progress: Progress, loss: float) -> Report:
 
 def _interval(total: int) -> int:
     """Steps between validations: a number of the schedule, not of the clock, so that reruns are alike."""
-    return max(1, total // VALIDATIONS)
+    return max(SHORTEST_INTERVAL, total // VALIDATIONS)
 
 
 def _validate(learner: Learner, progress: Progress, metrics: MetricsFile, settings: LoopSettings) -> None:
     """Compute Dice on validation patches, keep the best weights, write a line, and adapt the length to the budget."""
     pace = progress.pace
+    pace.rate()
+    begun = pace.tick()
     with weights_of(learner.network, learner.evaluation_weights()), learner.autocast():
         dice = settings.validate()
+    # As many looks as are still to come cost what this one did.
+    looks = (pace.tick() - begun) * (1 - pace.progress) * pace.total / _interval(pace.total)
     known = [value for value in dice.values() if value is not None]
     progress.last_dice = sum(known) / len(known) if known else None
     if progress.last_dice is not None:
@@ -183,7 +189,7 @@ def _validate(learner: Learner, progress: Progress, metrics: MetricsFile, settin
         }
     )
     progress.losses.clear()
-    if settings.steps_end_at is not None and not pace.done and pace.fit(settings.steps_end_at - pace.seconds):
+    if settings.steps_end_at is not None and not pace.done and pace.fit(settings.steps_end_at - pace.seconds - looks):
         logger.info("%d steps now fit into the time budget", pace.total)
     pace.mark()
 

@@ -27,6 +27,7 @@ class Pace:
     def __post_init__(self) -> None:
         self._clock = time.monotonic()
         self._marked = (self.step, self.seconds)
+        self._rate = 0.0
 
     @property
     def done(self) -> bool:
@@ -46,12 +47,14 @@ class Pace:
         return self.seconds
 
     def rate(self) -> float:
-        """Seconds for each step since the last :meth:`mark`, whatever else was done meanwhile included."""
+        """Seconds for each step since the last :meth:`mark`, or before it while no step was made since."""
         steps = self.step - self._marked[0]
-        return (self.tick() - self._marked[1]) / max(steps, 1)
+        if steps:
+            self._rate = (self.tick() - self._marked[1]) / steps
+        return self._rate
 
     def mark(self) -> None:
-        """Begin a new measurement of the rate."""
+        """Begin a new measurement of the rate, which leaves out what was done since the last step."""
         self._marked = (self.step, self.tick())
 
     def fit(self, seconds_left: float) -> bool:

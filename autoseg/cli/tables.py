@@ -13,26 +13,25 @@ if TYPE_CHECKING:
     from autoseg.evaluation.summary import Statistics, Summary
 
 _COLUMNS = {
-    "dice": "Dice",
     "iou": "IoU",
     "precision": "precision",
     "recall": "recall",
     "hd95": "HD95 mm",
     "assd": "ASSD mm",
-    "relative_volume_difference": "volume diff.",
+    "relative_volume_difference": "volume ±",
 }
 
 
 def print_summary(summary: Summary) -> None:
-    """Show mean ± SD (median) of each class, and the mean Dice of all."""
-    table = Table("class", *_COLUMNS.values(), title=f"{len(summary.cases)} cases: mean ± SD (median)")
+    """Show Dice of each class as mean ± SD (median), the other metrics as means, and the mean Dice of all classes."""
+    table = Table("class", "Dice (median)", *_COLUMNS.values(), title=f"means over {len(summary.cases)} cases")
     for name, statistics in summary.classes.items():
-        table.add_row(name, *(_cell(statistics[metric]) for metric in _COLUMNS))
+        table.add_row(name, _spread(statistics["dice"]), *(_number(statistics[metric].mean) for metric in _COLUMNS))
     console.print(table)
     console.print(f"mean Dice {_number(summary.mean_dice, 4)}")
 
 
-def _cell(statistics: Statistics) -> str:
+def _spread(statistics: Statistics) -> str:
     if not statistics.count:
         return "–"
     return f"{_number(statistics.mean)} ± {_number(statistics.sd)} ({_number(statistics.median)})"

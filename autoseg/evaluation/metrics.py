@@ -8,14 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects
 
 from autoseg.errors import ImageError
-from autoseg.evaluation.surface import surface_distances
+from autoseg.evaluation.surface import surface_distances, surfaces
 
 LabelMap = npt.NDArray[np.integer]
 Counts = npt.NDArray[np.int64]
-Box = tuple[slice, slice, slice]
 
 NAN = float("nan")
 MM3_PER_ML = 1000.0
@@ -59,11 +57,11 @@ def evaluate_case(
     numbers = {value: number for number, value in enumerate(sorted(set(labels.values())), start=1)}
     predicted, expected = _numbered(prediction, numbers), _numbered(reference, numbers)
     counts = _count_voxels(predicted, expected, classes=len(numbers))
-    distances = _SurfaceMeasure(predicted, expected, spacing, classes=len(numbers))
+    distances = _surface_metrics(predicted, expected, spacing)
     voxel_mm3 = float(np.prod(spacing))
     return {
-        name: _class_metrics(counts[:, numbers[value]], voxel_mm3=voxel_mm3, distances=distances.of(numbers[value]))
-        for name, value in labels.items()
+        name: _class_metrics(counts[:, number], voxel_mm3=voxel_mm3, distances=distances.get(number, (NAN, NAN)))
+        for name, number in ((name, numbers[value]) for name, value in labels.items())
     }
 
 
@@ -123,28 +121,16 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else NAN
 
 
-class _SurfaceMeasure:
-    """HD95 and ASSD of one class after the other, each in the box that holds both its masks."""
-
-    def __init__(self, predicted: LabelMap, expected: LabelMap, spacing: Sequence[float], *, classes: int) -> None:
-        self._maps = (predicted, expected)
-        self._boxes = [find_objects(numbers, max_label=classes) for numbers in self._maps]
-        self._spacing = spacing
-        # An axis of one voxel has no faces across it; a single voxel is all surface.
-        self._axes = [axis for axis in range(3) if predicted.shape[axis] > 1] or [0, 1, 2]
-
-    def of(self, number: int) -> tuple[float, float]:
-        first, second = (boxes[number - 1] for boxes in self._boxes)
-        if first is None or second is None:
-            return NAN, NAN
-        box = _union(first, second)
-        masks = [numbers[box] == number for numbers in self._maps]
-        distances = surface_distances(masks[0], masks[1], spacing=self._spacing, axes=self._axes)
-        return distances.hausdorff(95), distances.average()
-
-
-def _union(first: Box, second: Box) -> Box:
-    z, y, x = (
-        slice(min(one.start, other.start), max(one.stop, other.stop)) for one, other in zip(first, second, strict=True)
-    )
-    return z, y, x
+def _surface_metrics(
+    predicted: LabelMap, expected: LabelMap, spacing: Sequence[float]
+) -> dict[int, tuple[float, float]]:
+    """HD95 and ASSD of each class that both maps have."""
+    shape = predicted.shape
+    # An axis of one voxel has no faces across it; a single voxel is all surface.
+    axes = [axis for axis in range(3) if shape[axis] > 1] or [0, 1, 2]
+    first, second = surfaces(predicted, axes=axes), surfaces(expected, axes=axes)
+    metrics = {}
+    for number in first.keys() & second.keys():
+        distances = surface_distances(first[number], second[number], shape=shape, spacing=spacing)
+        metrics[number] = (distances.hausdorff(95), distances.average())
+    return metrics

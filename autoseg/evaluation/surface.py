@@ -1,4 +1,4 @@
-"""Distances between the surfaces of two masks."""
+"""Distances between the surfaces that labels have in two maps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 Mask = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
 Distances = npt.NDArray[np.float64]
 
 TREE_SEARCH_COST = 20
@@ -19,7 +20,7 @@ TREE_SEARCH_COST = 20
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """The distance in mm from each surface voxel of one mask to the nearest of the other, in both directions."""
+    """The distance in mm from each surface voxel in one map to the nearest in the other; in no particular order."""
 
     from_prediction: Distances
     from_reference: Distances
@@ -34,56 +35,81 @@ class SurfaceDistances:
         return float(max(np.percentile(distances, percentile) for distances in directed))
 
     def average(self) -> float:
-        """Return the average symmetric surface distance: the mean over the surface voxels of both masks, pooled."""
+        """Return the average symmetric surface distance: the mean over the surface voxels of both, pooled."""
         return float(np.concatenate((self.from_prediction, self.from_reference)).mean())
 
 
 def surface_distances(
-    prediction: Mask, reference: Mask, *, spacing: Sequence[float], axes: Sequence[int] = (0, 1, 2)
+    prediction: Indices, reference: Indices, *, shape: Sequence[int], spacing: Sequence[float]
 ) -> SurfaceDistances:
-    """Measure the distances between the surfaces of two masks [Z,Y,X] that are not empty; ``spacing`` (z,y,x) in mm.
+    """Measure the distances between two surfaces, neither of them empty, given as :func:`surfaces` gives them.
 
-    Both may be cropped to a box that holds them, as all beyond the array counts as background; ``axes`` as in
-    :func:`surface_voxels`.
+    ``shape`` is that of the array which the flat indices are of, ``spacing`` (z,y,x) in mm.
     """
-    surfaces = [surface_voxels(mask, axes=axes) for mask in (prediction, reference)]
+    step = np.asarray(spacing, dtype=np.float64)
     return SurfaceDistances(
-        from_prediction=_directed(surfaces[0], surfaces[1], spacing),
-        from_reference=_directed(surfaces[1], surfaces[0], spacing),
+        from_prediction=_directed(prediction, reference, shape, step),
+        from_reference=_directed(reference, prediction, shape, step),
     )
 
 
-def surface_voxels(mask: Mask, *, axes: Sequence[int] = (0, 1, 2)) -> Mask:
-    """Return the voxels of a mask that touch background, or the border of the array, with a face.
+def surfaces(labels: npt.NDArray[np.integer | np.bool_], *, axes: Sequence[int] = (0, 1, 2)) -> dict[int, Indices]:
+    """Return the surface voxels of each label above 0 in a map [Z,Y,X], as sorted flat indices; ``axes`` as below.
+
+    All labels are found in one pass over the map, so that the time hardly depends on their number.
+    """
+    voxels = np.flatnonzero(surface_voxels(labels, axes=axes))
+    found = labels.ravel()[voxels].astype(np.int64)
+    order = np.argsort(found, kind="stable")
+    values, starts = np.unique(found[order], return_index=True)
+    return dict(zip(values.tolist(), np.split(voxels[order], starts[1:]), strict=False))
+
+
+def surface_voxels(labels: npt.NDArray[np.integer | np.bool_], *, axes: Sequence[int] = (0, 1, 2)) -> Mask:
+    """Return which voxels of labels above 0 touch another label, background or the border of the array with a face.
 
     Only faces across ``axes`` count: an image of one slice has neighbours in its plane alone.
     """
-    inside = mask.copy()
+    surface = np.zeros(labels.shape, dtype=np.bool_)
     for axis in axes:
-        along, within = np.moveaxis(mask, axis, 0), np.moveaxis(inside, axis, 0)
-        within[1:] &= along[:-1]
-        within[:-1] &= along[1:]
-        within[[0, -1]] = False
-    return mask & ~inside
+        along, within = np.moveaxis(labels, axis, 0), np.moveaxis(surface, axis, 0)
+        differs = along[1:] != along[:-1]
+        within[1:] |= differs
+        within[:-1] |= differs
+        within[[0, -1]] = True
+    surface &= labels > 0
+    return surface
 
 
-def _directed(start: Mask, goal: Mask, spacing: Sequence[float]) -> Distances:
+def _directed(start: Indices, goal: Indices, shape: Sequence[int], spacing: Distances) -> Distances:
     """Distances from each voxel of ``start`` to the nearest of ``goal``, by the way that is faster for these two."""
-    apart = start & ~goal
-    searches = int(np.count_nonzero(apart))
-    measure = _by_transform if searches * TREE_SEARCH_COST > start.size else _by_tree
-    distances = np.zeros(int(np.count_nonzero(start)))
-    distances[:searches] = measure(apart, goal, np.asarray(spacing, dtype=np.float64))
+    distances = np.zeros(len(start))
+    apart = np.setdiff1d(start, goal, assume_unique=True)
+    if not len(apart):
+        return distances
+    from_points, to_points = _points(apart, shape), _points(goal, shape)
+    low = np.minimum(from_points.min(axis=0), to_points.min(axis=0))
+    box = np.maximum(from_points.max(axis=0), to_points.max(axis=0)) - low + 1
+    if len(apart) * TREE_SEARCH_COST > box.prod():
+        distances[: len(apart)] = _by_transform(from_points - low, to_points - low, box, spacing)
+    else:
+        distances[: len(apart)] = _by_tree(from_points, to_points, spacing)
     return distances
 
 
-def _by_tree(start: Mask, goal: Mask, spacing: Distances) -> Distances:
+def _points(voxels: Indices, shape: Sequence[int]) -> Indices:
+    return np.stack(np.unravel_index(voxels, tuple(shape)), axis=1)
+
+
+def _by_tree(start: Indices, goal: Indices, spacing: Distances) -> Distances:
     # Voxels lie on a grid, where balancing the tree costs much and gains nothing.
-    tree = cKDTree(np.argwhere(goal) * spacing, balanced_tree=False, compact_nodes=False)
-    distances: Distances = tree.query(np.argwhere(start) * spacing)[0]
+    tree = cKDTree(goal * spacing, balanced_tree=False, compact_nodes=False)
+    distances: Distances = tree.query(start * spacing)[0]
     return distances
 
 
-def _by_transform(start: Mask, goal: Mask, spacing: Distances) -> Distances:
-    distances: Distances = distance_transform_edt(~goal, sampling=spacing)[start]
+def _by_transform(start: Indices, goal: Indices, box: Indices, spacing: Distances) -> Distances:
+    elsewhere = np.ones(box, dtype=np.bool_)
+    elsewhere[tuple(goal.T)] = False
+    distances: Distances = distance_transform_edt(elsewhere, sampling=spacing)[tuple(start.T)]
     return distances

@@ -82,19 +82,17 @@ def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
 
 
 def _memory_needed(item: _Item) -> int:
-    """Bytes that a case takes: three float32 copies of the larger of the image before and after resampling."""
+    """Bytes that a case takes: three float32 copies of the image before or after resampling, whichever is larger."""
     try:
         geometry = read_geometry(item.case.images[0])
     except AutosegError:
         return 0
-    before = float(np.prod(geometry.size))
-    target = item.configuration.spacing
-    after = before * float(np.prod([own / (new or own) for own, new in zip(sorted(geometry.spacing), _sorted(target, geometry.spacing), strict=True)]))
-    return int(max(before, after) * 4 * 3 * len(item.configuration.normalization))
-
-
-def _sorted(target: tuple[float | None, ...], own: tuple[float, ...]) -> list[float]:
-    return sorted(s if s is not None else max(own) for s in target)
+    # Transposition changes no volume, so the axes may stay in the order of the file.
+    volume = np.prod(geometry.size) * np.prod(geometry.spacing)
+    target = [spacing for spacing in item.configuration.spacing if spacing is not None]
+    kept = np.max(geometry.spacing) if len(target) < len(geometry.spacing) else 1.0
+    after = volume / (np.prod(target) * kept)
+    return int(max(np.prod(geometry.size), after) * 4 * 3 * len(item.configuration.normalization))
 
 
 def _remove_stale(workspace: Workspace, plan: Plan) -> None:

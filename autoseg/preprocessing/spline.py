@@ -119,7 +119,7 @@ def _b_spline(x: Doubles, order: int) -> Doubles:
     """Evaluate the centred B-spline of an order ≥ 1; for order 0 the one sample taken has weight 1."""
     if order == 0:
         return np.ones_like(x)
-    value = np.zeros_like(x)
+    value: Doubles = np.zeros_like(x)
     for k in range(order + 2):
         value += (-1) ** k * comb(order + 1, k) * np.maximum(x + (order + 1) / 2 - k, 0) ** order
     value /= factorial(order)
@@ -128,7 +128,7 @@ def _b_spline(x: Doubles, order: int) -> Doubles:
 
 def sample_coordinates(size: int, new_size: int) -> Doubles:
     """Return where the centres of ``new_size`` output voxels lie on an axis of ``size`` voxels, in voxels of that."""
-    coordinates: Doubles = (np.arange(new_size) + 0.5) * (size / new_size) - 0.5
+    coordinates: Doubles = (np.arange(new_size, dtype=np.float64) + 0.5) * (size / new_size) - 0.5
     return coordinates
 
 

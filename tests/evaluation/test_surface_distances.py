@@ -11,7 +11,7 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 
 from autoseg.evaluation import surface
-from autoseg.evaluation.surface import surface_distances, surface_voxels
+from autoseg.evaluation.surface import surface_distances, surface_voxels, surfaces
 
 SPACING = (2.5, 0.8, 1.1)
 
@@ -31,13 +31,18 @@ def noise(seed, share, shape=(6, 9, 8)):
     return mask
 
 
+def between(prediction, reference):
+    voxels = [surfaces(mask)[1] for mask in (prediction, reference)]
+    return surface_distances(*voxels, shape=prediction.shape, spacing=SPACING)
+
+
 def all_pairs(start, goal):
     points = [np.argwhere(surface_voxels(mask)) * SPACING for mask in (start, goal)]
     return cdist(*points).min(axis=1)
 
 
 def check_against_all_pairs(one, other):
-    distances = surface_distances(one, other, spacing=SPACING)
+    distances = between(one, other)
     forward, back = all_pairs(one, other), all_pairs(other, one)
     assert np.allclose(np.sort(distances.from_prediction), np.sort(forward))
     assert np.allclose(np.sort(distances.from_reference), np.sort(back))
@@ -65,7 +70,7 @@ def test_the_hundredth_percentile_is_the_hausdorff_distance_of_simpleitk():
         image.SetSpacing(SPACING[::-1])
     hausdorff = sitk.HausdorffDistanceImageFilter()
     hausdorff.Execute(*images)
-    distances = surface_distances(*masks, spacing=SPACING)
+    distances = between(*masks)
     assert distances.hausdorff(100) == pytest.approx(hausdorff.GetHausdorffDistance(), rel=1e-5)
 
 
@@ -74,6 +79,16 @@ def test_the_hundredth_percentile_is_the_hausdorff_distance_of_simpleitk():
 def test_the_surface_is_what_erosion_takes(seed, share):
     mask = noise(seed, share)
     assert np.array_equal(surface_voxels(mask), mask & ~binary_erosion(mask))
+
+
+@given(seeds)
+@quick
+def test_the_surfaces_of_a_label_map_are_those_of_its_masks(seed):
+    labels = np.random.default_rng(seed).integers(0, 4, (5, 6, 7))
+    found = surfaces(labels)
+    assert sorted(found) == [1, 2, 3]
+    for value, voxels in found.items():
+        assert np.array_equal(voxels, np.flatnonzero(surface_voxels(labels == value)))
 
 
 def test_the_surface_of_a_slice_may_be_looked_for_in_its_plane():
