@@ -43,9 +43,10 @@ def plan_and_preprocess(
 ) -> Workspace:
     """Check a dataset, measure its fingerprint, plan, and preprocess its cases; return the workspace.
 
-    ``dataset`` is a folder with ``dataset.json``; or give ``images`` and ``labels``, two folders. ``memory`` is in bytes,
-    ``time_budget`` in seconds for a fold. What is done already, and still fits the files, is not done again; a plan that is there is
-    kept, edits included, unless ``replan`` is set or another planner, device, memory, budget or configuration is asked for.
+    ``dataset`` is a folder with ``dataset.json``; or give ``images`` and ``labels``, two folders. ``memory`` is in
+    bytes, ``time_budget`` in seconds for a fold. What is done already, and still fits the files, is not done again; a
+    plan that is there is kept, edits included, unless ``replan`` is set or another planner, device, memory, budget or
+    configuration is asked for.
     """
     from autoseg.execution import default_workers
     from autoseg.preprocessing.run import preprocess
@@ -58,7 +59,16 @@ def plan_and_preprocess(
     asked = replan or any(option is not None for option in (configurations, memory, time_budget)) or device != "auto"
     plan = read_plan(place.plan_file) if place.plan_file.exists() and not asked else None
     if plan is None or plan.planner != planner:
-        plan = plan_dataset(found, fingerprint, place, configurations, planner, device, memory, time_budget)
+        plan = plan_dataset(
+            found,
+            fingerprint,
+            place,
+            configurations=configurations,
+            planner=planner,
+            device=device,
+            memory=memory,
+            time_budget=time_budget,
+        )
     count = preprocess(place, plan, workers=workers, progress=_begin(progress, "preprocessing", len(found.cases)))
     logger.info("%d cases preprocessed, the others were there already", count)
     return place
@@ -98,6 +108,7 @@ def plan_dataset(
     dataset: Dataset,
     fingerprint: Fingerprint,
     workspace: Workspace,
+    *,
     configurations: Sequence[str] | None = None,
     planner: str = "unet",
     device: str = "auto",
@@ -127,8 +138,8 @@ def train_fold(
 ) -> Summary:
     """Train one fold and return the metrics of its validation cases.
 
-    ``options`` are the fields of :class:`autoseg.trainers.fold.FoldRequest`: trainer, device, iterations, time_budget in
-    seconds, workers, seed, restart.
+    ``options`` are the fields of :class:`autoseg.trainers.fold.FoldRequest`: trainer, device, iterations, time_budget
+    in seconds, workers, seed, restart.
     """
     from autoseg.trainers.fold import FoldRequest
     from autoseg.trainers.fold import train_fold as train
@@ -147,7 +158,7 @@ def _write_splits(dataset: Dataset, fingerprint: Fingerprint, workspace: Workspa
     if len(names) < folds:
         logger.warning("%d cases are fewer than %d folds: making %d folds", len(names), folds, len(names))
     if kind == "group" and not dataset.groups:
-        raise DatasetError("splits 'group': dataset.json has no 'groups', expected an object of case names and group names")
+        raise DatasetError("splits 'group': dataset.json has no 'groups', expected an object of case and group names")
     if kind == "stratified":
         strata = {case.name: _stratum(case.class_voxels) for case in fingerprint.cases}
         write_splits(workspace.splits_file, stratified(names, strata, folds))

@@ -46,13 +46,17 @@ def choose(workspace: Workspace, trainer: str = "supervised") -> tuple[Ensemble,
     found = [cross_validation(workspace, name, trainer) for name in workspace.plan().configurations]
     candidates = [candidate for candidate in found if candidate]
     if not candidates:
-        raise WeightsError(f"{workspace.root / 'models'}: no fold is trained and validated; run 'autoseg train-fold' first")
+        raise WeightsError(
+            f"{workspace.root / 'models'}: no fold is trained and validated; run 'autoseg train-fold' first"
+        )
     most = max(len(candidate.folds) for candidate in candidates)
     complete = [candidate for candidate in candidates if len(candidate.folds) == most]
     best = max(complete, key=lambda candidate: candidate.summary.mean_dice)
     ensemble = Ensemble((best.name,), trainer, best.summary.mean_dice)
     write_json(workspace.ensemble_file, to_plain(ensemble))
     for candidate in candidates:
-        logger.info("%s: mean Dice %.4f over %d folds", candidate.name, candidate.summary.mean_dice, len(candidate.folds))
+        logger.info(
+            "%s: mean Dice %.4f over %d folds", candidate.name, candidate.summary.mean_dice, len(candidate.folds)
+        )
     logger.info("chosen: %s", best.name)
     return ensemble, candidates

@@ -65,7 +65,8 @@ def check_case_name(name: str) -> str:
     """Return ``name`` if it can safely be a file name, else raise :class:`DatasetError`."""
     if not _SAFE_NAME.fullmatch(name):
         raise DatasetError(
-            f"case name '{name}': expected letters, digits and any of '_-+.@= ', not beginning with a dot; rename the files"
+            f"case name '{name}': expected letters, digits and any of '_-+.@= ', a letter, digit or _ first; "
+            "rename the files"
         )
     return name
 

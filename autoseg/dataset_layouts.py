@@ -18,7 +18,9 @@ def load_dataset(folder: Path) -> Dataset:
     """Read a dataset folder with a ``dataset.json`` of nnU-Net v2, nnU-Net v1 or the Decathlon."""
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
-        raise DatasetError(f"{folder}: found {found}, expected a dataset folder with dataset.json, imagesTr and labelsTr")
+        raise DatasetError(
+            f"{folder}: found {found}, expected a dataset folder with dataset.json, imagesTr and labelsTr"
+        )
     path = folder / "dataset.json"
     description = _read_description(path)
     channels = _channels(description, path)
@@ -62,9 +64,7 @@ def load_folders(images: Path, labels: Path, *, name: str | None = None) -> Data
     for folder in (images, labels):
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such folder, expected a folder of images")
-    cases = tuple(
-        Case(case, files, _label_of(labels, case)) for case, files in sorted(group_channels(images).items())
-    )
+    cases = tuple(Case(case, files, _label_of(labels, case)) for case, files in sorted(group_channels(images).items()))
     if not cases:
         raise DatasetError(f"{images}: found no images, expected files ending in one of {', '.join(IMAGE_ENDINGS)}")
     return Dataset(
@@ -101,20 +101,24 @@ def _channels(description: dict[str, Any], path: Path) -> tuple[str, ...]:
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
-        raise DatasetError(f"{path}: field 'channel_names', found {names!r}, expected an object like {{\"0\": \"CT\"}}")
+        raise DatasetError(f'{path}: field \'channel_names\', found {names!r}, expected an object like {{"0": "CT"}}')
     try:
         by_number = {int(key): str(value) for key, value in names.items()}
     except ValueError:
-        raise DatasetError(f"{path}: field 'channel_names', found keys {list(names)}, expected \"0\", \"1\", …") from None
+        raise DatasetError(f'{path}: field \'channel_names\', found keys {list(names)}, expected "0", "1", …') from None
     if sorted(by_number) != list(range(len(by_number))):
-        raise DatasetError(f"{path}: field 'channel_names', found keys {list(names)}, expected \"0\", \"1\", … without a gap")
+        raise DatasetError(
+            f'{path}: field \'channel_names\', found keys {list(names)}, expected "0", "1", … without a gap'
+        )
     return tuple(by_number[i] for i in sorted(by_number))
 
 
 def _labels(description: dict[str, Any], path: Path) -> dict[str, int]:
     labels = description.get("labels")
     if not isinstance(labels, dict) or not labels:
-        raise DatasetError(f"{path}: field 'labels', found {labels!r}, expected an object like {{\"background\": 0, \"tumour\": 1}}")
+        raise DatasetError(
+            f'{path}: field \'labels\', found {labels!r}, expected an object like {{"background": 0, "tumour": 1}}'
+        )
     if all(str(key).lstrip("-").isdigit() for key in labels):
         labels = {str(value): int(key) for key, value in labels.items()}
     for name, value in labels.items():
@@ -144,7 +148,9 @@ def _checked_labels(labels: dict[str, int], path: Path) -> dict[str, int]:
 def _groups(description: dict[str, Any], path: Path) -> dict[str, str]:
     groups = description.get("groups", {})
     if not isinstance(groups, dict):
-        raise DatasetError(f"{path}: field 'groups', found {groups!r}, expected an object of case names and group names")
+        raise DatasetError(
+            f"{path}: field 'groups', found {groups!r}, expected an object of case names and group names"
+        )
     return {str(case): str(group) for case, group in groups.items()}
 
 
@@ -168,7 +174,9 @@ def _unlisted(folder: Path, ending: str | None) -> list[Case]:
     if not images.is_dir():
         raise DatasetError(f"{images}: no such folder, expected the training images")
     labels = folder / "labelsTr"
-    return [Case(name, files, _label_of(labels, name, ending)) for name, files in group_channels(images, ending).items()]
+    return [
+        Case(name, files, _label_of(labels, name, ending)) for name, files in group_channels(images, ending).items()
+    ]
 
 
 def _listed_v2(folder: Path, name: str, entry: Any, path: Path) -> Case:
@@ -213,7 +221,7 @@ def _count_channels(case: Case) -> tuple[str, ...]:
 
 
 def _labels_in_use(cases: tuple[Case, ...]) -> dict[str, int]:
-    """Read every label map for the values it holds; they become classes ``label_1``, ``label_2``, …"""
+    """Read every label map for the values it holds; they become classes ``label_1``, ``label_2`` and so on."""
     import numpy as np
 
     from autoseg.images import read_labels

@@ -1,9 +1,102 @@
-"""fallback"""
+"""Running a function over cases: in this process, in processes of our own, or on somebody's executor."""
+
+from __future__ import annotations
+
+import logging
+import math
 import os
-def default_workers(): return len(os.sched_getaffinity(0))
-def map_cases(function, items, *, names, workers, description="", memory_needed=None, progress=None, executor=None):
-    out=[]
-    for n,i in zip(names,items):
-        out.append(function(i))
-        if progress: progress(n)
-    return out
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from autoseg.errors import AutosegError, WorkerError
+from autoseg.memory import available_memory
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+logger = logging.getLogger("autoseg.execution")
+
+
+def map_cases(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    names: Sequence[str],
+    workers: int,
+    memory_needed: Callable[[T], int] | None = None,
+    progress: Callable[[str], None] | None = None,
+    executor: Executor | None = None,
+) -> list[R]:
+    """Call ``function`` with each item and return the results in the order of the items.
+
+    ``workers`` processes do it, or this one where it is 0; ``executor``, such as that of a Dask client, comes before
+    both. ``names`` are the cases', for messages. ``memory_needed`` estimates the bytes an item takes: no more items run
+    at once than fit. A fault the user can mend passes through as it is; any other failure, and the death of a worker, is
+    a :class:`WorkerError` that names the case.
+    """
+    if executor is not None:
+        return _on_executor(function, items, names, progress, executor)
+    if workers == 0 or len(items) <= 1:
+        return [_here(function, item, name, progress) for item, name in zip(items, names, strict=True)]
+    from autoseg.worker_pool import WorkerPool
+
+    budget = available_memory()
+    needs = [memory_needed(item) if memory_needed else 0 for item in items]
+    with WorkerPool(function, min(workers, len(items))) as pool:
+        return pool.run(items, names=names, needs=needs, budget=budget, progress=progress)
+
+
+def default_workers() -> int:
+    """Return the processors that this process may use: its affinity or its cgroup's quota, whichever is smaller."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return count
+
+
+def case_error(name: str, error: BaseException) -> WorkerError:
+    """Say which case a function failed on, and how; the whole traceback stays attached."""
+    failed = WorkerError(f"case {name}: {type(error).__name__}: {error}; run again with --debug for the whole traceback")
+    failed.__cause__ = error
+    return failed
+
+
+def _here(function: Callable[[T], R], item: T, name: str, progress: Callable[[str], None] | None) -> R:
+    try:
+        result = function(item)
+    except AutosegError:
+        raise
+    except Exception as error:
+        raise case_error(name, error) from error
+    if progress:
+        progress(name)
+    return result
+
+
+def _on_executor(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    names: Sequence[str],
+    progress: Callable[[str], None] | None,
+    executor: Executor,
+) -> list[R]:
+    futures = [executor.submit(function, item) for item in items]
+    results: list[Any] = []
+    try:
+        for future, name in zip(futures, names, strict=True):
+            try:
+                results.append(future.result())
+            except AutosegError:
+                raise
+            except Exception as error:
+                raise case_error(name, error) from error
+            if progress:
+                progress(name)
+    finally:
+        for future in futures:
+            future.cancel()
+    return results

@@ -66,9 +66,7 @@ class Fingerprint:
         return float(np.median(self.cropped_shapes.prod(axis=1) / shapes.prod(axis=1)))
 
 
-def examine_all(
-    dataset: Dataset, *, workers: int, progress: Callable[[str], None] | None = None
-) -> list[Examination]:
+def examine_all(dataset: Dataset, *, workers: int, progress: Callable[[str], None] | None = None) -> list[Examination]:
     """Examine every case of a dataset; see :func:`autoseg.examination.examine`."""
     samples = max(1000, MOST_SAMPLES // max(len(dataset.cases), 1))
     # The workers are told of the dataset without its cases, which would travel with every call.
@@ -78,7 +76,6 @@ def examine_all(
         list(enumerate(dataset.cases)),
         names=[case.name for case in dataset.cases],
         workers=workers,
-        description="examining",
         memory_needed=_memory_to_examine,
         progress=progress,
     )

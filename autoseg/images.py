@@ -1,35 +1,180 @@
-"""fallback"""
+"""Images and label maps in files: read and written through SimpleITK, with every fault in one line."""
+
 from __future__ import annotations
-from dataclasses import dataclass
+
+from collections.abc import Sequence
 from pathlib import Path
+
 import numpy as np
 import SimpleITK as sitk
+
+from autoseg.dataset import split_ending
 from autoseg.errors import ImageError
+from autoseg.geometry import Geometry, Volume
+from autoseg.image_files import check_file, silenced
+from autoseg.nifti import is_nifti, write_nifti_like
 from autoseg.storage import atomic_path
-@dataclass(frozen=True)
-class Geometry:
-    size: tuple[int,int,int]
-    spacing: tuple[float,float,float]
-    origin: tuple[float,...]
-    direction: tuple[float,...]
-    dimension: int = 3
-    def differences(self, other):
-        return [] if self.size==other.size else [f"size {self.size} and {other.size}"]
-@dataclass(frozen=True)
-class Volume:
-    array: np.ndarray
-    geometry: Geometry
-def _g(im): return Geometry(tuple(im.GetSize()[::-1]),tuple(im.GetSpacing()[::-1]),tuple(im.GetOrigin()),tuple(im.GetDirection()),3)
-def read_volume(paths):
-    ims=[sitk.ReadImage(str(p)) for p in paths]
-    return Volume(np.stack([sitk.GetArrayFromImage(i) for i in ims]).astype(np.float32),_g(ims[0]))
-def read_labels(path):
-    im=sitk.ReadImage(str(path)); a=sitk.GetArrayFromImage(im).astype(np.uint8); return a,_g(im)
-def read_geometry(path):
-    return _g(sitk.ReadImage(str(path)))
-def non_finite_count(a): return int((~np.isfinite(a)).sum())
-def _w(path,a,g):
-    im=sitk.GetImageFromArray(a); im.SetSpacing(g.spacing[::-1]); im.SetOrigin(g.origin); im.SetDirection(g.direction)
-    with atomic_path(Path(path)) as t: sitk.WriteImage(im,str(t),True)
-def write_labels(path,labels,geometry,*,like=None): _w(path,labels,geometry)
-def write_volume(path,array,geometry,*,like=None): _w(path,array,geometry)
+
+__all__ = [
+    "Geometry",
+    "Volume",
+    "non_finite_count",
+    "read_geometry",
+    "read_labels",
+    "read_volume",
+    "write_labels",
+    "write_volume",
+]
+
+HARMLESS_TOLERANCE = 1e-3
+"""Label values this close to a whole number are whole: resampling tools write 0.99999."""
+
+
+def read_volume(paths: Sequence[Path]) -> Volume:
+    """Read one file for each channel, or one file with all channels, as float32 [C,Z,Y,X].
+
+    Raises :class:`ImageError` where a file cannot be read or the channels do not share one grid.
+    """
+    arrays, geometries = zip(*(_read_channels(Path(path)) for path in paths), strict=True)
+    for path, geometry in zip(paths[1:], geometries[1:], strict=True):
+        differences = geometries[0].differences(geometry)
+        if differences:
+            raise ImageError(
+                f"{path}: does not lie on the grid of {Path(paths[0]).name}: {'; '.join(differences)}; resample one of them"
+            )
+    return Volume(arrays[0] if len(arrays) == 1 else np.concatenate(arrays), geometries[0])
+
+
+def read_labels(path: Path) -> tuple[np.ndarray, Geometry]:
+    """Read a label map as integers [Z,Y,X] of the smallest type that holds its values.
+
+    Numbers with a decimal point are accepted where they are whole; others, and values below 0, are an
+    :class:`ImageError` that names the first.
+    """
+    image = _read(Path(path))
+    if image.GetNumberOfComponentsPerPixel() != 1 or image.GetDimension() > 3:
+        raise ImageError(f"{path}: found several channels, expected a label map with one")
+    array = _three_axes(sitk.GetArrayFromImage(image))
+    if array.dtype.kind == "f":
+        array = _whole_numbers(array, Path(path))
+    if array.size and array.min() < 0:
+        raise ImageError(f"{path}: found label {array.min()}, expected labels from 0; mend the label map")
+    highest = int(array.max(initial=0))
+    dtype = np.uint8 if highest <= 255 else np.uint16 if highest <= 65535 else np.int32
+    return array.astype(dtype, copy=False), _geometry(image)
+
+
+def read_geometry(path: Path) -> Geometry:
+    """Read where an image lies, from its header alone."""
+    reader = check_file(Path(path))
+    dimension = min(reader.GetDimension(), 3)
+    size = reader.GetSize()[:dimension]
+    spacing = reader.GetSpacing()[:dimension]
+    direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:dimension, :dimension]
+    return Geometry.from_itk(size, spacing, reader.GetOrigin()[:dimension], tuple(direction.ravel()))
+
+
+def non_finite_count(array: np.ndarray) -> int:
+    """Count the voxels that are NaN or infinite."""
+    # A sum is finite only if every voxel is; the count is needed only if not.
+    if np.isfinite(array.sum(dtype=np.float64)):
+        return 0
+    return int(array.size - np.isfinite(array).sum())
+
+
+def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, *, like: Path | None = None) -> None:
+    """Write a label map [Z,Y,X], compressed and atomically, in the format of the file's ending.
+
+    ``like``: the image it belongs to; where both are NIfTI, the header's geometry is copied byte for byte, since reading
+    and writing it would lose the last bits. Elsewhere ``geometry`` is written as it is.
+    """
+    highest = int(labels.max(initial=0))
+    dtype = np.uint8 if highest <= 255 else np.uint16 if highest <= 65535 else np.int32
+    _write(Path(path), labels.astype(dtype, copy=False), geometry, like)
+
+
+def write_volume(path: Path, array: np.ndarray, geometry: Geometry, *, like: Path | None = None) -> None:
+    """Write an image [Z,Y,X] or [C,Z,Y,X]; several channels become the components of one file."""
+    _write(Path(path), array, geometry, like)
+
+
+def _read_channels(path: Path) -> tuple[np.ndarray, Geometry]:
+    image = _read(path)
+    array = sitk.GetArrayFromImage(image).astype(np.float32, copy=False)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        array = np.moveaxis(array, -1, 0)
+        channels = np.stack([_three_axes(channel) for channel in array])
+    elif image.GetDimension() == 4:
+        channels = array
+    else:
+        channels = _three_axes(array)[None]
+    return np.ascontiguousarray(channels), _geometry(image)
+
+
+def _read(path: Path) -> sitk.Image:
+    check_file(path)
+    try:
+        with silenced():
+            return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise ImageError(f"{path}: cannot be read ({str(error).splitlines()[-1]}); is the file whole?") from None
+
+
+def _three_axes(array: np.ndarray) -> np.ndarray:
+    return array[None] if array.ndim == 2 else array
+
+
+def _geometry(image: sitk.Image) -> Geometry:
+    dimension = min(image.GetDimension(), 3)
+    direction = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)[:dimension, :dimension]
+    return Geometry.from_itk(
+        image.GetSize()[:dimension],
+        image.GetSpacing()[:dimension],
+        image.GetOrigin()[:dimension],
+        tuple(direction.ravel()),
+    )
+
+
+def _whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
+    whole = np.round(array)
+    bad = ~(np.abs(array - whole) <= HARMLESS_TOLERANCE)
+    if bad.any():
+        first = array[bad][0]
+        raise ImageError(f"{path}: found label {first:g}, expected whole numbers; is this an image, or resampled linearly?")
+    return whole.astype(np.int64)
+
+
+def _write(path: Path, array: np.ndarray, geometry: Geometry, like: Path | None) -> None:
+    split = split_ending(path)
+    if split is None:
+        raise ImageError(f"{path}: unknown ending, expected one such as .nii.gz, .nrrd or .mha")
+    if array.shape[-3:] != geometry.size:
+        raise ImageError(f"{path}: found an array of {array.shape}, expected the size {geometry.size} of its geometry")
+    image = _itk_image(array, geometry)
+    with atomic_path(path) as temporary, silenced():
+        if like is not None and is_nifti(path) and is_nifti(like):
+            write_nifti_like(image, temporary, like)
+        else:
+            _write_itk(image, temporary)
+
+
+def _write_itk(image: sitk.Image, path: Path) -> None:
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        # ITK says little more than that it failed; a full disk and a missing permission look alike.
+        path.open("ab").close()
+        raise OSError(None, str(error).splitlines()[-1].strip()) from None
+
+
+def _itk_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
+    has_channels = array.ndim == 4
+    if has_channels:
+        array = np.moveaxis(array, 0, -1)
+    if geometry.dimension == 2:
+        array = array[0]
+    image = sitk.GetImageFromArray(array, isVector=has_channels)
+    image.SetSpacing(geometry.spacing[::-1][: geometry.dimension])
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    return image

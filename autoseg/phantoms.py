@@ -19,7 +19,9 @@ _CONTRAST = ((0.2, 1.0, 0.6), (0.3, 0.5, 1.2))
 """Mean intensity of background, body and core in each channel: neither tells all three apart by itself."""
 
 
-def write_phantoms(folder: Path, *, training: int, testing: int, size: tuple[int, int, int] = (16, 48, 48), seed: int = 0) -> None:
+def write_phantoms(
+    folder: Path, *, training: int, testing: int, size: tuple[int, int, int] = (16, 48, 48), seed: int = 0
+) -> None:
     """Write a dataset in nnU-Net's layout: imagesTr, labelsTr, imagesTs, labelsTs and dataset.json."""
     for index in range(training + testing):
         part = "Tr" if index < training else "Ts"

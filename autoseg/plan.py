@@ -37,7 +37,7 @@ class Training:
     """Seconds for one fold, its validation included."""
     gradient_norm: float = 12.0
     average_decay: float | None = None
-    """Decay per step of the exponential moving average of the weights that becomes the model; None: the last weights."""
+    """Decay per step of the moving average of the weights that becomes the model; None takes the last weights."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Configuration:
 
     dimension: Literal[2, 3]
     spacing: tuple[float | None, float | None, float | None]
-    """Millimetres along (z, y, x); None keeps each case's own spacing along that axis (slices of a 2D configuration)."""
+    """Millimetres along (z, y, x); None keeps each case's own spacing along that axis (slices in 2D)."""
     median_shape: tuple[int, int, int]
     """Voxels of the median case at this spacing."""
     patch_size: tuple[int, ...]

@@ -17,9 +17,10 @@ T = TypeVar("T", bound=Callable[..., Any])
 class Registry(Generic[T]):
     """The implementations of one family, such as networks or losses, by name.
 
-    ``modules`` are this package's own modules that register something; they are imported when a name is first asked for,
-    so that a registry costs nothing until it is used and its modules may import it. Other packages add theirs through the entry-point group ``autoseg.<family>``; these are loaded only when a name is
-    asked for that this package does not have.
+    ``modules`` are this package's own modules that register something; they are imported when a name is first asked
+    for, so that a registry costs nothing until it is used and its modules may import it. Other packages add theirs
+    through the entry-point group ``autoseg.<family>``; these are loaded only when a name is asked for that this package
+    does not have.
     """
 
     def __init__(self, family: str, modules: Sequence[str] = ()) -> None:
@@ -45,7 +46,7 @@ class Registry(Generic[T]):
         return sorted(others | set(self._implementations))
 
     def get(self, name: str) -> T:
-        """Return the implementation called ``name``; raise :class:`PlanError` with the nearest names if there is none."""
+        """Return the implementation called ``name``; raise :class:`PlanError` with the nearest names if none is."""
         self._import_modules()
         if name not in self._implementations:
             for entry in entry_points(group=f"autoseg.{self.family}", name=name):

@@ -46,7 +46,9 @@ class Stream:
 class Sampler(Protocol):
     """Chooses where in a case a patch is centred."""
 
-    def __call__(self, case: StoredCase, patch: Triple, *, position: int, batch: int, rng: np.random.Generator) -> Triple:
+    def __call__(
+        self, case: StoredCase, patch: Triple, *, position: int, batch: int, rng: np.random.Generator
+    ) -> Triple:
         """Return the first voxel of the patch; it may lie outside the image where that is smaller than the patch."""
         ...
 
@@ -61,7 +63,9 @@ class ForegroundSampler:
 
     fraction: float = 0.33
 
-    def __call__(self, case: StoredCase, patch: Triple, *, position: int, batch: int, rng: np.random.Generator) -> Triple:
+    def __call__(
+        self, case: StoredCase, patch: Triple, *, position: int, batch: int, rng: np.random.Generator
+    ) -> Triple:
         """Choose a place for the sample at ``position`` of a batch of ``batch``."""
         forced = position >= round(batch * (1 - self.fraction))
         if forced and case.foreground:
@@ -76,7 +80,9 @@ class ForegroundSampler:
 class UniformSampler:
     """Uniform places in the image."""
 
-    def __call__(self, case: StoredCase, patch: Triple, *, position: int, batch: int, rng: np.random.Generator) -> Triple:
+    def __call__(
+        self, case: StoredCase, patch: Triple, *, position: int, batch: int, rng: np.random.Generator
+    ) -> Triple:
         """Choose a place, whatever the position in the batch."""
         return anywhere(case.shape, patch, rng)
 

@@ -40,7 +40,8 @@ def load_weights(network: nn.Module, path: Path, device: str = "cpu") -> None:
         wanted = tuple(expected[name].shape) if name in expected else None
         if found != wanted:
             raise WeightsError(
-                f"{path}: weights do not fit the plan's network: '{name}', found {_shape(found)}, expected {_shape(wanted)}; "
+                f"{path}: weights do not fit the plan's network: '{name}', found {_shape(found)}, "
+                f"expected {_shape(wanted)}; "
                 "undo the change of the plan or train again"
             )
     network.load_state_dict(tensors)

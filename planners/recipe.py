@@ -25,7 +25,7 @@ class Speed:
     time_budget: float
 
     def iterations(self, batch_size: int) -> int:
-        """Steps of ``batch_size`` that fit into the budget."""
+        """Count the steps of ``batch_size`` that fit into the budget."""
         return max(1, int(self.time_budget * RESERVE / (self.seconds_per_sample * batch_size)))
 
 
@@ -47,12 +47,18 @@ def affordable_batch(largest: int, smallest: int, speed: Speed | None) -> int:
 def training(budget: float | None) -> Training:
     """Choose optimizer and schedule.
 
-    Without a time budget: nnU-Net's SGD with a polynomial decay over 250,000 steps. With one: AdamW, which learns faster
-    in few steps, a short warm-up, a cosine to zero, and an average of the weights, whose noise short schedules do not
+    Without a time budget: nnU-Net's SGD with a polynomial decay over 250,000 steps. With one: AdamW, which learns
+    faster in few steps, a short warm-up, a cosine to zero, and an average of the weights, whose noise short schedules do not
     anneal away.
     """
     if budget is None:
-        sgd: Component = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.99, "nesterov": True, "weight_decay": 3e-5}
+        sgd: Component = {
+            "name": "sgd",
+            "learning_rate": 0.01,
+            "momentum": 0.99,
+            "nesterov": True,
+            "weight_decay": 3e-5,
+        }
         return Training(optimizer=sgd, schedule={"name": "polynomial", "power": 0.9}, iterations=LONG_ITERATIONS)
     return Training(
         optimizer={"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01},

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 SMALLEST_BOTTLENECK = 4
 """Voxels that an axis must keep after pooling."""
 SPACING_RATIO = 2.0
-"""Axes coarser than the finest by this factor wait with pooling and with kernels of 3 until the others have caught up."""
+"""Axes coarser than the finest by this factor wait with pooling and kernels of 3 until the others have caught up."""
 
 
 @dataclass(frozen=True)

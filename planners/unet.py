@@ -1,4 +1,4 @@
-"""The U-Net planner: configurations ``2d`` and ``3d_fullres`` by nnU-Net's rules, memory counted instead of looked up."""
+"""The U-Net planner: configurations ``2d`` and ``3d_fullres`` by nnU-Net's rules, memory counted, not looked up."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
     own_spacing = target_spacing(request.fingerprint)
     order = axis_order(own_spacing)
     spacing = (own_spacing[order[0]], own_spacing[order[1]], own_spacing[order[2]])
-    notes.append(f"target spacing {_text(spacing)} mm: the median of {len(request.fingerprint.cases)} cases, coarsest axis first")
+    notes.append(
+        f"target spacing {_text(spacing)} mm: the median of {len(request.fingerprint.cases)} cases, coarsest axis first"
+    )
     frame = _Frame(request, spacing, order, normalization(request.dataset, request.fingerprint, notes), network, notes)
     shape = median_shape(request.fingerprint, spacing, order)
     configurations = {name: _configuration(name, frame) for name in _wanted(request.configurations, shape)}
@@ -107,7 +109,7 @@ def normalization(dataset: Dataset, fingerprint: Fingerprint, notes: list[str]) 
     by_name: dict[str, Component] = {
         "nonorm": {"name": "none"}, "none": {"name": "none"},
         "rescale_to_0_1": {"name": "rescale"}, "rescale": {"name": "rescale"},
-        "rgb_to_0_1": {"name": "rgb"}, "rgb": {"name": "rgb"}, "r": {"name": "rgb"}, "g": {"name": "rgb"}, "b": {"name": "rgb"},
+        "rgb_to_0_1": {"name": "rgb"}, "rgb": {"name": "rgb"},
     }  # fmt: skip
     specs: list[Component] = []
     for channel, seen in zip(dataset.channels, fingerprint.intensities, strict=True):
@@ -134,8 +136,8 @@ def _configuration(name: str, frame: _Frame) -> Configuration:
     peak = (fixed.peak_bytes + batch * sample.peak_bytes) / GIGABYTE
     stages = len(draft.network["features"])
     frame.notes.append(
-        f"{name}: median shape {_text(shape)}, patch {_text(draft.patch_size)}, {stages} stages, batch {batch} of at most "
-        f"{largest}, about {peak:.1f} GB of {resources.memory / GIGABYTE:.1f} GB in {draft.precision}; "
+        f"{name}: median shape {_text(shape)}, patch {_text(draft.patch_size)}, {stages} stages, batch {batch} of at "
+        f"most {largest}, about {peak:.1f} GB of {resources.memory / GIGABYTE:.1f} GB in {draft.precision}; "
         f"{len(dataset.foreground)} classes"
     )
     return replace(draft, batch_size=batch)

@@ -43,6 +43,7 @@ def plan_budget(
     learner: Learner,
     source: PatchSource,
     validation: FoldValidation,
+    *,
     iterations: int | None,
     seconds: float | None,
     training: Training,

@@ -149,9 +149,7 @@ def _cases(setting: _Setting, names: tuple[str, ...]) -> Cases:
     return Cases(folder, names, in_memory=fits_in_memory(folder, names))
 
 
-def _train(
-    setting: _Setting, network: torch.nn.Module, validation: FoldValidation, listener: Listener | None
-) -> None:
+def _train(setting: _Setting, network: torch.nn.Module, validation: FoldValidation, listener: Listener | None) -> None:
     """Train to the end and write the model; remove the validation of an earlier model first."""
     request, configuration = setting.request, setting.configuration
     if setting.folder.validation.exists():
@@ -161,7 +159,14 @@ def _train(
     workers = _workers(request, source)
     learner = _learner(setting, network)
     validated = _source(setting, validation.cases, "validate")
-    budget = plan_budget(learner, source, validation, request.iterations, request.time_budget, configuration.training)
+    budget = plan_budget(
+        learner,
+        source,
+        validation,
+        iterations=request.iterations,
+        seconds=request.time_budget,
+        training=configuration.training,
+    )
     identity = _identity(setting)
     progress = restore_progress(learner, setting.folder, identity) or Progress(Pace(budget.iterations))
     if progress.pace.step:
@@ -234,9 +239,7 @@ def _patch_validation(
 ) -> Callable[[], dict[str, float | None]]:
     """Return a function that computes Dice over patches of the validation cases."""
     patches = min(MOST_PATCHES, max(len(source.cases), source.batch_size))
-    return lambda: patch_dice(
-        learner.network, source, patches=patches, classes=setting.classes, device=setting.device
-    )
+    return lambda: patch_dice(learner.network, source, patches=patches, classes=setting.classes, device=setting.device)
 
 
 def _workers(request: FoldRequest, source: PatchSource) -> int:
@@ -279,5 +282,3 @@ def _log_start(setting: _Setting, cases: Cases, progress: Progress, workers: int
         configuration.precision,
         workers,
     )
-
-

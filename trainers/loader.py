@@ -149,7 +149,9 @@ def _read(source: PatchSource, first: int, workers: int) -> Iterator[list[Sample
         if "DataLoader worker" not in str(error):
             raise
         reason = str(error).splitlines()[0]
-        raise WorkerError(f"a loader worker died ({reason}); run again, with fewer --workers if memory ran out") from error
+        raise WorkerError(
+            f"a loader worker died ({reason}); run again, with fewer --workers if memory ran out"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ SMOOTHING = 0.7
 """Weight of the past in the smoothed validation Dice that picks the best weights: patches are few and noisy."""
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - not an error: the state is saved
     """Training was asked to stop; its state is saved."""
 
 
@@ -155,7 +155,7 @@ def report(learner: Learner, progress: Progress, loss: float) -> Report:
 
 
 def _interval(total: int) -> int:
-    """Steps between validations: a number of the schedule, not of the clock, so that reruns are alike."""
+    """Return the steps between validations: by the schedule, not the clock, so that reruns are alike."""
     return max(SHORTEST_INTERVAL, total // VALIDATIONS)
 
 

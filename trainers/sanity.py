@@ -56,7 +56,7 @@ class SanityCheck:
         tenth = EARLY_STEPS // 10
         if sum(self._losses[-tenth:]) >= sum(self._losses[:tenth]):
             logger.warning(
-                "the loss has not fallen in the first %d steps (%.3f to %.3f); look at images, labels and learning rate",
+                "the loss did not fall in the first %d steps (%.3f to %.3f); look at images, labels and learning rate",
                 EARLY_STEPS,
                 sum(self._losses[:tenth]) / tenth,
                 sum(self._losses[-tenth:]) / tenth,

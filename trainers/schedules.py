@@ -23,7 +23,7 @@ def polynomial(*, power: float = 0.9) -> Schedule:
 
 @schedules.register("cosine")
 def cosine(*, warmup: float = 0.0, final: float = 0.0) -> Schedule:
-    """Rise linearly over the share ``warmup``, then fall to ``final`` along half a cosine (Loshchilov and Hutter 2017)."""
+    """Rise linearly over the share ``warmup``, then fall to ``final`` along half a cosine (Loshchilov, Hutter 2017)."""
 
     def factor(progress: float) -> float:
         if progress < warmup:

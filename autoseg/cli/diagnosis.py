@@ -8,7 +8,17 @@ from rich.table import Table
 
 from autoseg.cli.display import console
 
-_PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "SimpleITK", "batchgenerators", "blosc2", "safetensors", "pydantic")
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "SimpleITK",
+    "batchgenerators",
+    "blosc2",
+    "safetensors",
+    "pydantic",
+)
 
 
 def doctor() -> int:
@@ -27,7 +37,9 @@ def doctor() -> int:
     for device in devices():
         native = "native" if computes_bfloat16(device) else "emulated: float32 is planned"
         mark = " (chosen by default)" if device.split(":")[0] == chosen else ""
-        table.add_row(device + mark, f"{_device_name(device)}, bfloat16 {native}, plans for {format_bytes(free_memory(device))}")
+        table.add_row(
+            device + mark, f"{_device_name(device)}, bfloat16 {native}, plans for {format_bytes(free_memory(device))}"
+        )
     table.add_row("memory", f"{format_bytes(available_memory())} free")
     table.add_row("worker processes", str(default_workers()))
     table.add_row("disk", f"{format_bytes(shutil.disk_usage('.').free)} free here")

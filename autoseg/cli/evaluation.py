@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,12 +16,12 @@ def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Folder of predicted label maps.")],
     reference: Annotated[Path, typer.Argument(help="Folder of reference label maps of the same names.")],
     dataset: Annotated[
-        Optional[Path],  # noqa: UP007, UP045
-        typer.Option(help="dataset.json that names the classes. [default: every value that is found]"),
+        Path | None,
+        typer.Option(help="dataset.json that names the classes. By default every value that is found."),
     ] = None,
     output: Annotated[
-        Optional[Path],  # noqa: UP007, UP045
-        typer.Option("--output", "-o", help="Folder for summary.json and summary.csv. [default: PREDICTIONS]"),
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for summary.json and summary.csv. By default PREDICTIONS."),
     ] = None,
     workers: Workers = None,
 ) -> None:

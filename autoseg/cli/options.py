@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 DatasetFolder = Annotated[
-    Optional[Path],  # noqa: UP007, UP045 - typer reads the annotation at run time on Python 3.10
+    Path | None,
     typer.Argument(help="Folder with dataset.json, imagesTr and labelsTr (nnU-Net v1, v2 or Decathlon)."),
 ]
-Images = Annotated[Optional[Path], typer.Option(help="Folder of images, instead of a dataset folder.")]  # noqa: UP007, UP045
-Labels = Annotated[Optional[Path], typer.Option(help="Folder of label maps, with --images.")]  # noqa: UP007, UP045
+Images = Annotated[Path | None, typer.Option(help="Folder of images, instead of a dataset folder.")]
+Labels = Annotated[Path | None, typer.Option(help="Folder of label maps, with --images.")]
 WorkspaceOption = Annotated[
-    Optional[Path],  # noqa: UP007, UP045
-    typer.Option("--workspace", "-w", help="Folder for all that is made. [default: ./<dataset name>.autoseg]"),
+    Path | None,
+    typer.Option("--workspace", "-w", help="Folder for all that is made. By default ./<dataset name>.autoseg."),
 ]
 WorkspaceArgument = Annotated[Path, typer.Argument(help="Workspace that plan-and-preprocess made.")]
 Configurations = Annotated[
-    Optional[list[str]],  # noqa: UP007, UP045
-    typer.Option("--configuration", "-c", help="2d or 3d_fullres; may be given more than once. [default: all]"),
+    list[str] | None,
+    typer.Option("--configuration", "-c", help="2d or 3d_fullres; may be given more than once. By default all."),
 ]
 Planner = Annotated[str, typer.Option(help="Network family: unet or residual_unet.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Memory = Annotated[
-    Optional[str],  # noqa: UP007, UP045
-    typer.Option("--memory", "--gpu-memory", help="Memory for a training step, such as 8GB. [default: what is free]"),
+    str | None,
+    typer.Option("--memory", "--gpu-memory", help="Memory for a training step, such as 8GB. By default what is free."),
 ]
 TimeBudget = Annotated[
-    Optional[str],  # noqa: UP007, UP045
-    typer.Option(help="Time for one fold, validation included, such as 25m or 4h. [default: 8h on a CPU, none on a GPU]"),
+    str | None,
+    typer.Option(
+        help="Time for one fold, validation included, such as 25m or 4h. By default 8h on a CPU, none on a GPU."
+    ),
 ]
 Workers = Annotated[
-    Optional[int],  # noqa: UP007, UP045
-    typer.Option(min=0, help="Processes; 0 does everything in this one. [default: one a core]"),
+    int | None,
+    typer.Option(min=0, help="Processes; 0 does everything in this one. By default one a core."),
 ]
 Splits = Annotated[str, typer.Option(help="How cases fall into folds: kfold (nnU-Net's), group or stratified.")]
 Folds = Annotated[int, typer.Option(min=2, help="Number of folds.")]

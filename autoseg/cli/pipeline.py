@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -39,7 +39,7 @@ def run(
     workers: Workers = None,
     splits: Splits = "kfold",
     folds: Folds = 5,
-    iterations: Annotated[Optional[int], typer.Option(min=1, help="Steps of each fold.")] = None,  # noqa: UP007, UP045
+    iterations: Annotated[int | None, typer.Option(min=1, help="Steps of each fold.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides weights and samples.")] = 0,
 ) -> int:
     """Plan, preprocess, train every fold of every configuration, and choose the best; goes on where it was stopped."""

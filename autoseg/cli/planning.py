@@ -103,9 +103,7 @@ def fingerprint(
     found = open_dataset(dataset, images, labels)
     place = Workspace(workspace or Path(f"{found.name}.autoseg"))
     with case_progress() as progress:
-        fingerprint_dataset(
-            found, place, workers=default_workers() if workers is None else workers, progress=progress
-        )
+        fingerprint_dataset(found, place, workers=default_workers() if workers is None else workers, progress=progress)
     console.print(f"written: {place.fingerprint_file}", soft_wrap=True)
 
 
@@ -126,11 +124,11 @@ def plan(
         place.dataset(),
         place.fingerprint(),
         place,
-        configurations,
-        planner,
-        device,
-        _size(memory),
-        _seconds(time_budget),
+        configurations=configurations,
+        planner=planner,
+        device=device,
+        memory=_size(memory),
+        time_budget=_seconds(time_budget),
     )
     for line in place.plan().explanation:
         console.print(f"  {line}", markup=False, soft_wrap=True)

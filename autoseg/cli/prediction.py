@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -17,12 +17,12 @@ def predict_folder(
     output: Annotated[Path, typer.Argument(help="Folder for the label maps.")],
     configurations: Configurations = None,
     folds: Annotated[
-        Optional[list[str]],  # noqa: UP007, UP045
-        typer.Option("--fold", "-f", help="Fold to use; may be given more than once. [default: all that are trained]"),
+        list[str] | None,
+        typer.Option("--fold", "-f", help="Fold to use; may be given more than once. By default all that are trained."),
     ] = None,
     trainer: Annotated[
-        Optional[str],  # noqa: UP007, UP045
-        typer.Option(help="Whose weights. [default: what was chosen]"),
+        str | None,
+        typer.Option(help="Whose weights. By default what was chosen."),
     ] = None,
     device: Device = "auto",
     tta: Mirroring = "auto",
@@ -49,9 +49,8 @@ def predict_folder(
             overwrite=overwrite,
             progress=progress,
         )
-    console.print(
-        f"{len(result.done)} cases predicted, {len(result.skipped)} were there already, {len(result.failed)} failed: {output}",
-        soft_wrap=True,
-        markup=False,
+    counts = (
+        f"{len(result.done)} cases predicted, {len(result.skipped)} were there already, {len(result.failed)} failed"
     )
+    console.print(f"{counts}: {output}", soft_wrap=True, markup=False)
     return 1 if result.failed else 0

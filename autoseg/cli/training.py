@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,8 +30,8 @@ def train_fold(
     trainer: Annotated[str, typer.Option(help="How to learn.")] = "supervised",
     device: Device = "auto",
     iterations: Annotated[
-        Optional[int],  # noqa: UP007, UP045
-        typer.Option(min=1, help="Number of steps. [default: the plan's]"),
+        int | None,
+        typer.Option(min=1, help="Number of steps. By default the plan's."),
     ] = None,
     time_budget: TimeBudget = None,
     workers: Workers = None,
@@ -93,9 +93,7 @@ def training_progress() -> Iterator[Listener]:
     columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"))
     with Progress(*columns, console=notices, transient=True) as bar:
         task = bar.add_task("", total=None)
-        yield lambda report: bar.update(
-            task, completed=report.step, total=report.total, description=_describe(report)
-        )
+        yield lambda report: bar.update(task, completed=report.step, total=report.total, description=_describe(report))
 
 
 def _logging_listener() -> Listener:

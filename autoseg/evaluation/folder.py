@@ -38,8 +38,8 @@ def evaluate_folder(
 ) -> Summary:
     """Measure every prediction that has a reference of the same name.
 
-    Classes are those of ``dataset`` (a dataset.json), or else every value above 0 in the references. Predictions without
-    a reference are an error, references without a prediction a warning.
+    Classes are those of ``dataset`` (a dataset.json), or else every value above 0 in the references. Predictions
+    without a reference are an error, references without a prediction a warning.
     """
     pairs = _pairs(predictions, reference)
     names = [pair.name for pair in pairs]

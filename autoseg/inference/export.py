@@ -10,7 +10,7 @@ import numpy as np
 from autoseg.dataset import Dataset
 from autoseg.preprocessing.case import Steps
 from autoseg.preprocessing.crop import uncrop
-from autoseg.preprocessing.resample import resample_image
+from autoseg.preprocessing.resample import argmax_resampled, resample_image
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,32 @@ class Scores:
 def label_map(scores: Sequence[Scores], dataset: Dataset) -> np.ndarray:
     """Return label values [Z,Y,X] on the file's grid from the mean of one or more configurations' scores.
 
-    One class at a time is brought to the cropped grid and held against the best so far: memory does not grow with the
-    number of classes. Voxels outside the crop are background.
+    Memory does not grow with the number of classes beyond the scores themselves: one class at a time is brought to the
+    cropped grid and held against the best so far. Voxels outside the crop are background.
     """
     steps = scores[0].steps
-    best = _class_on_grid(scores, 0)
-    winner = np.zeros(best.shape, dtype=np.uint8 if dataset.outputs <= 256 else np.uint16)
-    for index in range(1, dataset.outputs):
-        candidate = _class_on_grid(scores, index)
-        better = candidate > best
-        winner[better] = index
-        np.copyto(best, candidate, where=better)
+    winner = _winner(scores[0]) if len(scores) == 1 else _winner_of_many(scores, dataset.outputs)
     labels = label_values(dataset)[winner].transpose(_inverse(steps.transpose))
     return uncrop(labels, steps.box, steps.geometry.size)
+
+
+def _winner(share: Scores) -> np.ndarray:
+    """Return the class index of the largest score on the cropped grid."""
+    steps = share.steps
+    if steps.shape == steps.cropped_shape:
+        return share.probabilities.argmax(axis=0)
+    return argmax_resampled(share.probabilities, steps.cropped_shape, separate_axis=steps.separate_axis)
+
+
+def _winner_of_many(scores: Sequence[Scores], classes: int) -> np.ndarray:
+    """Return the class index of the largest mean score on the cropped grid."""
+    best = _class_on_grid(scores, 0)
+    winner = np.zeros(best.shape, dtype=np.uint8 if classes <= 256 else np.uint16)
+    for index in range(1, classes):
+        candidate = _class_on_grid(scores, index)
+        np.copyto(winner, index, where=candidate > best, casting="unsafe")
+        np.maximum(best, candidate, out=best)
+    return winner
 
 
 def probabilities_on_grid(scores: Sequence[Scores], dataset: Dataset) -> np.ndarray:

@@ -70,10 +70,10 @@ def predict_folder(
 ) -> FolderResult:
     """Predict every case of the folder ``images`` and write label maps to ``output`` on each image's own grid.
 
-    Cases that are there already are left alone, so that an interrupted prediction continues; a folder that was made with
-    other settings is refused unless ``overwrite`` is set. A case that fails is reported in the result, the others are
-    done. With ``save_probabilities`` each case also gets ``<case>_probabilities.b2nd``, [classes,Z,Y,X] float16, which
-    ``blosc2.open(path)[:]`` reads.
+    Cases that are there already are left alone, so that an interrupted prediction continues; a folder that was made
+    with other settings is refused unless ``overwrite`` is set. A case that fails is reported in the result, the others
+    are done. With ``save_probabilities`` each case also gets ``<case>_probabilities.b2nd``, [classes,Z,Y,X] float16,
+    which ``blosc2.open(path)[:]`` reads.
     """
     cases = find_cases(Path(images))
     out = Path(output)
@@ -134,9 +134,7 @@ def _claim(folder: Path, settings: dict[str, object], *, overwrite: bool) -> Non
     write_json(path, settings)
 
 
-def _run(
-    predictor: Predictor, cases: Sequence[Case], target: _Output
-) -> Iterator[tuple[Case, AutosegError | None]]:
+def _run(predictor: Predictor, cases: Sequence[Case], target: _Output) -> Iterator[tuple[Case, AutosegError | None]]:
     """Read, compute and write, each stage working on another case; yield cases as they are finished."""
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
         ahead: list[tuple[Case, Future[list[Prepared]]]] = []

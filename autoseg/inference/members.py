@@ -74,7 +74,17 @@ def load_members(
     plan, dataset = workspace.plan(), workspace.dataset()
     ensemble = Ensemble(tuple(configurations), trainer or "supervised") if configurations else chosen(workspace, plan)
     return [
-        _load_member(workspace, plan, dataset, name, folds, trainer or ensemble.trainer, device, mirror, best)
+        _load_member(
+            workspace,
+            plan,
+            dataset,
+            name=name,
+            folds=folds,
+            trainer=trainer or ensemble.trainer,
+            device=device,
+            mirror=mirror,
+            best=best,
+        )
         for name in ensemble.configurations
     ]
 
@@ -83,6 +93,7 @@ def _load_member(
     workspace: Workspace,
     plan: Plan,
     dataset: Dataset,
+    *,
     name: str,
     folds: Sequence[str] | None,
     trainer: str,

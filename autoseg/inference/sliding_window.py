@@ -67,17 +67,12 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> torch.T
     pad = padding(space, window.patch)
     padded = torch.nn.functional.pad(images, [n for before_after in reversed(pad) for n in before_after])
     starts = tile_starts(tuple(padded.shape[2:]), window.patch)
-    if len(starts) == 1:
-        logits = _forward(network, padded, window)
-    else:
-        logits = _blend(network, padded, starts, window)
+    logits = _forward(network, padded, window) if len(starts) == 1 else _blend(network, padded, starts, window)
     inside = tuple(slice(before, before + n) for (before, _), n in zip(pad, space, strict=True))
     return torch.softmax(logits[(slice(None), slice(None), *inside)], dim=1)
 
 
-def _blend(
-    network: nn.Module, images: torch.Tensor, starts: Sequence[tuple[int, ...]], window: Window
-) -> torch.Tensor:
+def _blend(network: nn.Module, images: torch.Tensor, starts: Sequence[tuple[int, ...]], window: Window) -> torch.Tensor:
     """Add up the weighted logits of all tiles and divide by the weights."""
     weights = gaussian_weights(window.patch).to(images.device)
     total = torch.zeros(images.shape[0], window.outputs, *images.shape[2:], device=images.device)

@@ -13,7 +13,8 @@ Shape = tuple[int, ...]
 STEP = 0.5
 """Distance of neighbouring tiles as a share of the patch (nnU-Net)."""
 GAUSSIAN_SIGMA = 1 / 8
-"""Standard deviation of a tile's weights as a share of the patch: borders see little context and count little (nnU-Net)."""
+"""Standard deviation of a tile's weights as a share of the patch: borders see little context, so they count little
+(nnU-Net)."""
 
 
 def tile_starts(image: Shape, patch: Shape, *, step: float = STEP) -> list[Shape]:

@@ -1,4 +1,4 @@
-"""One case, from the image as stored to the arrays a network reads, with every step recorded so that it can be undone."""
+"""One case, from the image as stored to the arrays a network reads, every step recorded so that it can be undone."""
 
 from __future__ import annotations
 
@@ -59,8 +59,12 @@ def prepare(
             f"({', '.join(dataset.channels)})"
         )
     steps = plan_steps(volume, plan, configuration)
-    image = np.ascontiguousarray(volume.array[(slice(None), *steps.box.slices)].transpose(0, *(a + 1 for a in plan.transpose)))
-    image = resample_image(normalize(image, configuration.normalization), steps.shape, separate_axis=steps.separate_axis)
+    image = np.ascontiguousarray(
+        volume.array[(slice(None), *steps.box.slices)].transpose(0, *(a + 1 for a in plan.transpose))
+    )
+    image = resample_image(
+        normalize(image, configuration.normalization), steps.shape, separate_axis=steps.separate_axis
+    )
     if labels is not None:
         indices = label_indices(labels[steps.box.slices], dataset).transpose(plan.transpose)
         labels = resample_labels(np.ascontiguousarray(indices), steps.shape, separate_axis=steps.separate_axis)
@@ -72,14 +76,16 @@ def plan_steps(volume: Volume, plan: Plan, configuration: Configuration) -> Step
     box = nonzero_box(volume.array)
     cropped = _reorder(box.shape, plan.transpose)
     spacing = _reorder(volume.geometry.spacing, plan.transpose)
-    target = tuple(own if wanted is None else wanted for own, wanted in zip(spacing, configuration.spacing, strict=True))
+    target = tuple(
+        own if wanted is None else wanted for own, wanted in zip(spacing, configuration.spacing, strict=True)
+    )
     shape = resampled_shape(cropped, spacing, target)
     axis = separate_axis(spacing, target) if shape != cropped else None
     return Steps(volume.geometry, box, plan.transpose, cropped, shape, axis)
 
 
 def resampled_shape(shape: Triple, spacing: tuple[float, ...], target: tuple[float, ...]) -> Triple:
-    """Voxels along each axis after a change of spacing: the extent is kept to within half a voxel, one voxel at least."""
+    """Return the voxels after a change of spacing: the extent is kept to within half a voxel, one voxel at least."""
     z, y, x = (max(1, round(n * old / new)) for n, old, new in zip(shape, spacing, target, strict=True))
     return z, y, x
 

@@ -30,9 +30,7 @@ class _Item:
     configuration: Configuration
 
 
-def preprocess(
-    workspace: Workspace, plan: Plan, *, workers: int, progress: Callable[[str], None] | None = None
-) -> int:
+def preprocess(workspace: Workspace, plan: Plan, *, workers: int, progress: Callable[[str], None] | None = None) -> int:
     """Preprocess what is not there yet or was made from other files; return how many cases that were.
 
     Configurations that need the same data share them. Data of earlier plans are removed.
@@ -45,7 +43,6 @@ def preprocess(
         items,
         names=[item.case.name for item in items],
         workers=workers,
-        description="preprocessing",
         memory_needed=_memory_needed,
         progress=progress,
     )
@@ -68,9 +65,7 @@ def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
     if case.label is None:
         raise DatasetError(f"case {case.name}: found no label map, expected one for training")
     labels, _ = read_labels(case.label)
-    prepared = prepare(
-        read_volume(case.images), labels, dataset=dataset, plan=plan, configuration=item.configuration
-    )
+    prepared = prepare(read_volume(case.images), labels, dataset=dataset, plan=plan, configuration=item.configuration)
     write_case(
         item.folder,
         case.name,

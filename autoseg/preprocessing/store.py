@@ -41,7 +41,8 @@ class CaseRecord:
 class StoredCase:
     """A preprocessed case: arrays that are read where they are indexed.
 
-    ``image`` [C,Z,Y,X], ``labels`` [Z,Y,X], ``foreground`` maps class indices to coordinates [N,3] of some of its voxels.
+    ``image`` [C,Z,Y,X], ``labels`` [Z,Y,X], ``foreground`` maps classes to coordinates [N,3] of some of
+    their voxels.
     """
 
     record: CaseRecord
@@ -89,7 +90,9 @@ def open_case(folder: Path, name: str) -> StoredCase:
     image, labels = _open_array(folder / f"{name}.b2nd"), _open_array(folder / f"{name}_seg.b2nd")
     coordinates = _open_array(folder / f"{name}_foreground.b2nd")[:]
     if image.shape[1:] != record.steps.shape or labels.shape != record.steps.shape:
-        raise WorkspaceError(f"{path}: arrays and record of '{name}' do not fit each other; remove them and preprocess again")
+        raise WorkspaceError(
+            f"{path}: arrays and record of '{name}' do not fit each other; remove them and preprocess again"
+        )
     foreground = {int(c): coordinates[coordinates[:, 0] == c, 1:] for c in np.unique(coordinates[:, 0])}
     return StoredCase(record, image, labels, foreground)
 

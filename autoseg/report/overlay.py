@@ -16,7 +16,9 @@ _PERCENTILES = (1, 99)
 _PLANES = (("axial", 0), ("coronal", 1), ("sagittal", 2))
 
 
-def write_overlay(path: Path, volume: Volume, prediction: np.ndarray, reference: np.ndarray | None, *, title: str) -> None:
+def write_overlay(
+    path: Path, volume: Volume, prediction: np.ndarray, reference: np.ndarray | None, *, title: str
+) -> None:
     """Draw prediction (lines) and reference (dashed) over the first channel in the three planes through the prediction.
 
     Label maps are [Z,Y,X]; the planes pass through the centre of what is predicted, or of the image where nothing is.
