@@ -17,11 +17,11 @@ def plan_residual_unet(request: PlanRequest) -> Plan:
     return plan_with(request, "residual_unet", residual_unet_spec)
 
 
-def residual_unet_spec(dimension: int, plan: Topology) -> Component:
+def residual_unet_spec(dimension: int, plan: Topology, first_features: int) -> Component:
     """Describe nnU-Net's residual-encoder U-Net."""
     return {
         "name": "residual_unet",
-        "features": features(dimension, plan.stages),
+        "features": features(dimension, plan.stages, first_features),
         "kernels": [list(kernel) for kernel in plan.kernels],
         "strides": [list(stride) for stride in plan.strides],
         "blocks": [BLOCKS[min(stage, len(BLOCKS) - 1)] for stage in range(plan.stages)],

@@ -19,7 +19,10 @@ from autoseg.planners.resources import GIGABYTE, Resources
 from autoseg.planners.spacing import axis_order, median_shape, target_spacing
 from autoseg.planners.topology import Topology, pad_to_divisor
 
-FIRST_FEATURES = 32
+FIRST_FEATURES = (32, 16, 8)
+"""Features of the first stage, nnU-Net's first; fewer where time is so short that wider networks would hardly learn."""
+FEW_ITERATIONS = 500
+"""Steps below which a network with half the features, and so three to four times the steps, learns more."""
 MOST_FEATURES = {2: 512, 3: 320}
 LARGEST_PATCH_VOXELS = {2: 2048**2, 3: 256**3}
 """Where shrinking starts; the median shape is smaller in almost every dataset."""
@@ -31,8 +34,8 @@ MASKING_SHARE = 0.75
 """Where cropping leaves less than this share of the voxels, intensities are normalized inside the non-zero mask."""
 CONFIGURATIONS = ("2d", "3d_fullres")
 
-NetworkSpec = Callable[[int, Topology], Component]
-"""Makes a network's part of the plan from the number of spatial axes and the topology."""
+NetworkSpec = Callable[[int, Topology, int], Component]
+"""Makes a network's part of the plan from the number of spatial axes, the topology and the first stage's features."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,11 @@ def plan_unet(request: PlanRequest) -> Plan:
     return plan_with(request, "unet", unet_spec)
 
 
-def unet_spec(dimension: int, plan: Topology) -> Component:
-    """Describe nnU-Net's plain U-Net: features double from 32, two convolutions a stage."""
+def unet_spec(dimension: int, plan: Topology, first_features: int) -> Component:
+    """Describe nnU-Net's plain U-Net: features double at each stage, which has two convolutions."""
     return {
         "name": "unet",
-        "features": features(dimension, plan.stages),
+        "features": features(dimension, plan.stages, first_features),
         "kernels": [list(kernel) for kernel in plan.kernels],
         "strides": [list(stride) for stride in plan.strides],
         "convolutions": 2,
@@ -66,9 +69,9 @@ def unet_spec(dimension: int, plan: Topology) -> Component:
     }
 
 
-def features(dimension: int, stages: int) -> list[int]:
-    """Features of each stage: doubling from 32 up to 320 in 3D and 512 in 2D."""
-    return [min(FIRST_FEATURES * 2**stage, MOST_FEATURES[dimension]) for stage in range(stages)]
+def features(dimension: int, stages: int, first: int) -> list[int]:
+    """Return the features of each stage: doubling from ``first`` up to 320 in 3D and 512 in 2D."""
+    return [min(first * 2**stage, MOST_FEATURES[dimension]) for stage in range(stages)]
 
 
 def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
@@ -123,24 +126,27 @@ def normalization(dataset: Dataset, fingerprint: Fingerprint, notes: list[str]) 
 
 
 def _configuration(name: str, frame: _Frame) -> Configuration:
-    """Plan one configuration: the largest patch whose step fits the memory, then the batch."""
+    """Plan one configuration: the largest patch whose step fits the memory, then features and batch for the time."""
     dimension = 2 if name == "2d" else 3
     spacing = _spacing_2d(frame) if dimension == 2 else frame.spacing
     shape = median_shape(frame.request.fingerprint, spacing, frame.order)
     candidates = _candidates(shape[3 - dimension :], frame.spacing[3 - dimension :])
-    draft = _draft(frame, dimension, spacing, shape, candidates[0])
-    resources, dataset = frame.request.resources, frame.request.dataset
-    fixed, sample, draft = _largest_that_fits(draft, candidates, frame)
-    largest = _largest_batch(draft, fixed, sample, resources, frame.request.fingerprint)
-    batch = affordable_batch(largest, min(SMALLEST_BATCH[dimension], largest), _speed(draft, sample, resources))
-    peak = (fixed.peak_bytes + batch * sample.peak_bytes) / GIGABYTE
-    stages = len(draft.network["features"])
+    resources = frame.request.resources
+    for first_features in FIRST_FEATURES:
+        fitted = _fit_memory(_draft(frame, dimension, spacing, shape), candidates, frame, first_features)
+        largest = _largest_batch(fitted, resources, frame.request.fingerprint)
+        smallest = min(SMALLEST_BATCH[dimension], largest)
+        speed = _speed(fitted, resources)
+        if speed is None or speed.iterations(smallest) >= FEW_ITERATIONS:
+            break
+    batch = affordable_batch(largest, smallest, speed)
+    peak = fitted.peak_bytes(batch) / GIGABYTE
     frame.notes.append(
-        f"{name}: median shape {_text(shape)}, patch {_text(draft.patch_size)}, {stages} stages, batch {batch} of at "
-        f"most {largest}, about {peak:.1f} GB of {resources.memory / GIGABYTE:.1f} GB in {draft.precision}; "
-        f"{len(dataset.foreground)} classes"
+        f"{name}: median shape {_text(shape)}, patch {_text(fitted.draft.patch_size)}, features "
+        f"{_text(tuple(fitted.draft.network['features']), ', ')}, batch {batch} of at most {largest}, about "
+        f"{peak:.1f} GB of {resources.memory / GIGABYTE:.1f} GB in {fitted.draft.precision}"
     )
-    return replace(draft, batch_size=batch)
+    return replace(fitted.draft, batch_size=batch)
 
 
 def _spacing_2d(frame: _Frame) -> tuple[float | None, float, float]:
@@ -171,22 +177,18 @@ def _candidates(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[tupl
 
 
 def _draft(
-    frame: _Frame,
-    dimension: int,
-    spacing: tuple[float | None, float, float],
-    shape: tuple[int, int, int],
-    candidate: tuple[tuple[int, ...], Topology],
+    frame: _Frame, dimension: int, spacing: tuple[float | None, float, float], shape: tuple[int, int, int]
 ) -> Configuration:
-    patch, plan = candidate
+    """Decide all but patch, network and batch."""
     resources = frame.request.resources
     return Configuration(
         dimension=2 if dimension == 2 else 3,
         spacing=spacing,
         median_shape=shape,
-        patch_size=patch,
+        patch_size=shape[3 - dimension :],
         batch_size=SMALLEST_BATCH[dimension],
         normalization=frame.normalization,
-        network=frame.network(dimension, plan),
+        network={},
         loss={"name": "dice_cross_entropy", "batch_dice": dimension == 2},
         sampling={"name": "foreground", "fraction": 0.33},
         augmentation={"name": "default"},
@@ -195,57 +197,66 @@ def _draft(
     )
 
 
-def _largest_that_fits(
-    draft: Configuration, candidates: list[tuple[tuple[int, ...], Topology]], frame: _Frame
-) -> tuple[StepCost, StepCost, Configuration]:
+@dataclass(frozen=True)
+class _Fitted:
+    """A configuration with patch and network, and what its training step costs."""
+
+    draft: Configuration
+    fixed: StepCost
+    sample: StepCost
+
+    def peak_bytes(self, batch: int) -> int:
+        return self.fixed.peak_bytes + batch * self.sample.peak_bytes
+
+
+def _fit_memory(
+    draft: Configuration, candidates: list[tuple[tuple[int, ...], Topology]], frame: _Frame, first_features: int
+) -> _Fitted:
     """Find the first candidate whose smallest batch fits, by bisection: memory falls along the list."""
     request = frame.request
-    resources, dataset = request.resources, request.dataset
+    memory, dataset = request.resources.memory, request.dataset
 
-    def cost(index: int) -> tuple[StepCost, StepCost, Configuration]:
+    def fitted(index: int) -> _Fitted:
         patch, plan = candidates[index]
-        drafted = replace(draft, patch_size=patch, network=frame.network(draft.dimension, plan))
-        return *cost_by_batch(drafted, channels=len(dataset.channels), outputs=dataset.outputs), drafted
+        network = frame.network(draft.dimension, plan, first_features)
+        drafted = replace(draft, patch_size=patch, network=network)
+        return _Fitted(drafted, *cost_by_batch(drafted, channels=len(dataset.channels), outputs=dataset.outputs))
 
-    def fits(found: tuple[StepCost, StepCost, Configuration]) -> bool:
-        return found[0].peak_bytes + draft.batch_size * found[1].peak_bytes <= resources.memory
-
-    best = cost(0)
-    if fits(best):
+    best = fitted(0)
+    if best.peak_bytes(draft.batch_size) <= memory:
         return best
     low, high = 0, len(candidates) - 1
-    best = cost(high)
-    if not fits(best):
-        needed = (best[0].peak_bytes + draft.batch_size * best[1].peak_bytes) / GIGABYTE
+    best = fitted(high)
+    if best.peak_bytes(draft.batch_size) > memory:
         raise PlanError(
-            f"memory: found {resources.memory / GIGABYTE:.2f} GB, expected at least {needed:.2f} GB, "
-            "which the smallest patch needs; free some memory or train on another device"
+            f"memory: found {memory / GIGABYTE:.2f} GB, expected at least "
+            f"{best.peak_bytes(draft.batch_size) / GIGABYTE:.2f} GB, which the smallest patch needs; "
+            "free some memory or train on another device"
         )
     while high - low > 1:
         middle = (low + high) // 2
-        found = cost(middle)
-        low, high, best = (low, middle, found) if fits(found) else (middle, high, best)
+        found = fitted(middle)
+        low, high, best = (low, middle, found) if found.peak_bytes(draft.batch_size) <= memory else (middle, high, best)
     return best
 
 
-def _largest_batch(
-    draft: Configuration, fixed: StepCost, sample: StepCost, resources: Resources, fingerprint: Fingerprint
-) -> int:
+def _largest_batch(fitted: _Fitted, resources: Resources, fingerprint: Fingerprint) -> int:
     """Fill the memory, but with no more than 5 % of the dataset's voxels; two samples in any case (nnU-Net)."""
-    by_memory = (resources.memory - fixed.peak_bytes) // sample.peak_bytes
+    draft = fitted.draft
+    by_memory = (resources.memory - fitted.fixed.peak_bytes) // fitted.sample.peak_bytes
     by_data = round(DATASET_SHARE * voxels(draft.median_shape) * len(fingerprint.cases) / voxels(draft.patch_size))
     return max(2, min(by_memory, by_data))
 
 
-def _speed(draft: Configuration, sample: StepCost, resources: Resources) -> Speed | None:
+def _speed(fitted: _Fitted, resources: Resources) -> Speed | None:
     """Estimate how fast this machine trains the draft; None where no time budget bounds it."""
-    budget = draft.training.time_budget
+    budget = fitted.draft.training.time_budget
     if budget is None:
         return None
     from autoseg.planners.throughput import training_flops_per_second
 
-    return Speed(sample.flops / training_flops_per_second(resources.device, draft.precision), budget)
+    return Speed(fitted.sample.flops / training_flops_per_second(resources.device, fitted.draft.precision), budget)
 
 
-def _text(numbers: tuple[float | int | None, ...]) -> str:
-    return "×".join("own" if n is None else f"{n:.4g}" for n in numbers)
+def _text(numbers: tuple[float | int | None, ...], between: str = "×") -> str:
+    return between.join("own" if n is None else f"{n:.4g}" for n in numbers)

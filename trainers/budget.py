@@ -13,7 +13,7 @@ import torch
 from autoseg.inference.tiles import mirrorings, padding, tile_starts
 from autoseg.plan import Training
 from autoseg.trainers.loader import PatchSource, to_device
-from autoseg.trainers.loop import Learner
+from autoseg.trainers.loop import SHORTEST_INTERVAL, VALIDATIONS, Learner
 from autoseg.trainers.validation import MOST_PATCHES, FoldValidation
 
 logger = logging.getLogger("autoseg.training")
@@ -60,13 +60,20 @@ def plan_budget(
     step, patch = rehearse(learner, source)
     spent = time.monotonic() - started
     reserve = patch * validation_patches(validation) + SECONDS_PER_CASE * len(validation.cases)
-    # Twenty-five looks at a few patches cost as much as this many patches at the end.
-    looks = 25 * MOST_PATCHES * patch
     steps_end_at = max(seconds * SHORTEST_SHARE, (seconds - reserve) * SAFETY)
     if steps_end_at > seconds - reserve:
         logger.warning("validation takes about %.0f s, which does not fit into the time budget", reserve)
-    count = max(1, int((steps_end_at - spent - looks) / step))
-    return Budget(count, seconds, steps_end_at)
+    return Budget(affordable_steps(steps_end_at - spent, step, MOST_PATCHES * patch), seconds, steps_end_at)
+
+
+def affordable_steps(seconds: float, step: float, look: float) -> int:
+    """Count the steps that fit into ``seconds`` together with their validations on patches.
+
+    Short trainings are validated at a fixed interval, long ones a fixed number of times, whichever is rarer.
+    """
+    short = (seconds - look) / (step + look / SHORTEST_INTERVAL)
+    long = (seconds - (VALIDATIONS + 1) * look) / step
+    return max(1, int(max(short, long)))
 
 
 def rehearse(learner: Learner, source: PatchSource) -> tuple[float, float]:

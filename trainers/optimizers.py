@@ -8,8 +8,11 @@ import torch
 from torch import nn
 
 from autoseg.registry import Registry
+from autoseg.trainers.muon import Muon
 
 optimizers: Registry = Registry("optimizers")
+
+optimizers.register("muon")(Muon)
 
 Parameters = Iterable[nn.Parameter]
 

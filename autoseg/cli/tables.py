@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from autoseg.cli.display import console
@@ -16,15 +17,17 @@ _COLUMNS = {
     "iou": "IoU",
     "precision": "precision",
     "recall": "recall",
-    "hd95": "HD95 mm",
-    "assd": "ASSD mm",
-    "relative_volume_difference": "volume ±",
+    "hd95": "HD95",
+    "assd": "ASSD",
+    "relative_volume_difference": "volume",
 }
 
 
 def print_summary(summary: Summary) -> None:
     """Show Dice of each class as mean ± SD (median), the other metrics as means, and the mean Dice of all classes."""
-    table = Table("class", "Dice (median)", *_COLUMNS.values(), title=f"means over {len(summary.cases)} cases")
+    table = Table(box=SIMPLE, title=f"means over {len(summary.cases)} cases, distances in mm", padding=(0, 1, 0, 0))
+    for column in ("class", "Dice ± SD (median)", *_COLUMNS.values()):
+        table.add_column(column, no_wrap=True)
     for name, statistics in summary.classes.items():
         table.add_row(name, _spread(statistics["dice"]), *(_number(statistics[metric].mean) for metric in _COLUMNS))
     console.print(table)

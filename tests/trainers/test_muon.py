@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from autoseg.trainers.muon import Muon, is_kernel, orthogonalized
+from autoseg.trainers.optimizers import optimizers
+
+
+@pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16)])
+def test_singular_values_become_about_one(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 1e-3
+    values = torch.linalg.svdvals(orthogonalized(matrix))
+    assert 0.5 < values.min() and values.max() < 1.3
+
+
+def test_singular_vectors_stay():
+    matrix = torch.randn(6, 20, generator=torch.Generator().manual_seed(1))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    # In the basis of its own singular vectors the result is diagonal, up to bfloat16.
+    inner = u.T @ orthogonalized(matrix) @ v.T
+    assert (inner - torch.diag(inner.diagonal())).abs().max() < 0.1
+
+
+def test_what_is_orthogonalized():
+    assert is_kernel(torch.empty(8, 4, 3, 3, 3))
+    assert is_kernel(torch.empty(8, 4, 1, 3, 3))
+    assert not is_kernel(torch.empty(8, 1, 3, 3, 3))
+    assert not is_kernel(torch.empty(3, 8, 1, 1, 1))
+    assert not is_kernel(torch.empty(8))
+
+
+def test_other_parameters_get_adamw():
+    start = torch.randn(5, 7, generator=torch.Generator().manual_seed(2))
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    muon = Muon([ours], learning_rate=1.0, vector_learning_rate=1e-2, weight_decay=0.1)
+    adamw = torch.optim.AdamW([theirs], lr=1e-2, weight_decay=0.1)
+    for step in range(5):
+        gradient = torch.randn(5, 7, generator=torch.Generator().manual_seed(step + 10))
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        muon.step()
+        adamw.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_kernels_learn():
+    torch.manual_seed(0)
+    layer, target = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(3, 4, 3)
+    optimizer = optimizers.build(
+        {"name": "muon", "learning_rate": 0.02, "vector_learning_rate": 0.02}, parameters=layer.parameters()
+    )
+    images = torch.randn(4, 3, 8, 8)
+    losses = []
+    for _ in range(60):
+        loss = (layer(images) - target(images).detach()).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.1 * losses[0]
