@@ -1,0 +1,164 @@
+"""Rotation and scaling: parameters in millimetres, one resampling call for a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from autoseg.augmentation.draws import Range, around_one
+
+DUMMY_2D_RATIO = 3
+"""Where the longest edge of a patch is more than this many times its first, it turns and scales within slices alone
+(nnU-Net): across them there is too little to turn into."""
+FREE_ASPECT = 1.5
+"""In-plane edges that differ by more than this factor bound the rotation, which would leave the image (nnU-Net)."""
+MOST_LINEAR_CLASSES = 20
+"""Classes that are resampled linearly, one by one; more of them take the nearest voxel."""
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """How often and how far patches are turned."""
+
+    probability: float = 0.2
+    degrees: float | None = None
+    """Up to so much about each axis; None: 30 in 3D, 180 within slices, 15 in oblong slices (nnU-Net)."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How often and how much patches are scaled, by one factor along all axes."""
+
+    probability: float = 0.2
+    range: Range = (0.7, 1.4)
+
+
+@dataclass(frozen=True)
+class SpatialParameters:
+    """The transformation of one sample."""
+
+    matrix: tuple[tuple[float, ...], ...]
+    """Takes offsets from the centre of the result to offsets from the centre of the source, in voxels."""
+
+
+@dataclass(frozen=True)
+class Spatial:
+    """Rotation and scaling for patches of one shape."""
+
+    patch: tuple[int, ...]
+    spacing: tuple[float, ...]
+    rotation: Rotation
+    scaling: Scaling
+
+    @property
+    def within_slices(self) -> bool:
+        """Whether a 3D patch is too flat to be turned out of its slices."""
+        return len(self.patch) == 3 and max(self.patch) / self.patch[0] > DUMMY_2D_RATIO
+
+    def sample(self, rng: np.random.Generator) -> SpatialParameters | None:
+        """Draw a transformation; None leaves the sample as it is."""
+        turns = rng.random() < self.rotation.probability
+        scales = rng.random() < self.scaling.probability
+        angles = np.radians(rng.uniform(-1, 1, 3) * self._most_degrees())
+        factor = around_one(rng, self.scaling.range)
+        if not turns and not scales:
+            return None
+        return self._parameters(angles if turns else np.zeros(3), factor if scales else 1.0)
+
+    def source_size(self, parameters: SpatialParameters | None) -> tuple[int, ...]:
+        """Return the voxels around the centre that the transformed patch touches, at least the patch itself."""
+        if parameters is None:
+            return self.patch
+        half = (np.array(self.patch) - 1) / 2
+        reach = np.abs(np.array(parameters.matrix)) @ half
+        more = np.ceil(np.maximum(reach - half, 0)).astype(int)
+        return tuple(int(n + 2 * m) for n, m in zip(self.patch, more, strict=True))
+
+    def _most_degrees(self) -> float:
+        if self.rotation.degrees is not None:
+            return self.rotation.degrees
+        plane = self.patch[-2:]
+        if len(self.patch) == 3 and not self.within_slices:
+            return 30.0
+        return 15.0 if max(plane) / min(plane) > FREE_ASPECT else 180.0
+
+    def _parameters(self, angles: np.ndarray, factor: float) -> SpatialParameters:
+        if len(self.patch) == 3 and not self.within_slices:
+            turned = _turn(3, 1, 2, angles[0]) @ _turn(3, 0, 2, angles[1]) @ _turn(3, 0, 1, angles[2]) * factor
+        else:
+            axes = len(self.patch)
+            scales = np.diag([1.0] * (axes - 2) + [factor] * 2)
+            turned = _turn(axes, axes - 2, axes - 1, angles[0]) @ scales
+        # Turned in millimetres, not in voxels: a rotation of anisotropic voxels would shear the anatomy.
+        spacing = np.array(self.spacing)
+        in_voxels = turned * spacing[None, :] / spacing[:, None]
+        return SpatialParameters(tuple(tuple(float(n) for n in row) for row in in_voxels))
+
+
+def _turn(axes: int, first: int, second: int, angle: float) -> np.ndarray:
+    """Return the rotation in the plane of two axes."""
+    matrix = np.eye(axes)
+    matrix[first, first] = matrix[second, second] = math.cos(angle)
+    matrix[first, second], matrix[second, first] = -math.sin(angle), math.sin(angle)
+    return matrix
+
+
+def resample(
+    images: Sequence[torch.Tensor],
+    labels: Sequence[torch.Tensor],
+    parameters: Sequence[SpatialParameters],
+    patch: tuple[int, ...],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Transform samples [C,*size] and labels [*size] of any size into patches, zeros outside the source.
+
+    Images linearly; labels each class linearly, the largest value winning, or the nearest voxel where there are many.
+    """
+    size = tuple(int(n) for n in np.max([tuple(label.shape) for label in labels], axis=0))
+    stacked = torch.stack([_pad_around(image, size) for image in images])
+    classes = torch.stack([_pad_around(label, size) for label in labels])
+    grid = _grid([p.matrix for p in parameters], size, patch, stacked.device)
+    moved = F.grid_sample(stacked, grid, align_corners=False)
+    return moved, _resample_labels(classes, grid)
+
+
+def _pad_around(array: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """Add zeros on all sides alike; sizes differ from ``size`` by even numbers, so that centres stay centres."""
+    missing = [n - m for n, m in zip(size, array.shape[-len(size) :], strict=True)]
+    return F.pad(array, [n for m in reversed(missing) for n in (m // 2, m - m // 2)])
+
+
+def _grid(
+    matrices: Sequence[tuple[tuple[float, ...], ...]],
+    size: tuple[int, ...],
+    patch: tuple[int, ...],
+    device: torch.device,
+) -> torch.Tensor:
+    """Return where each voxel of the patches comes from, as grid_sample wants it: [N,*patch,(x,y,z)] from -1 to 1."""
+    axes = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in patch]
+    offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    scale = torch.tensor(size, dtype=torch.float32, device=device)[:, None]
+    towards = torch.tensor(matrices, dtype=torch.float32, device=device) * 2 / scale
+    return torch.einsum("...j,nij->n...i", offsets, towards).flip(-1)
+
+
+def _resample_labels(labels: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    present = [int(value) for value in torch.unique(labels) if value != 0]
+    if len(present) > MOST_LINEAR_CLASSES:
+        nearest = F.grid_sample(labels[:, None].float(), grid, mode="nearest", align_corners=False)
+        return nearest[:, 0].to(labels.dtype)
+    winner = labels.new_zeros(grid.shape[:-1])
+    background = torch.ones(grid.shape[:-1], device=grid.device)
+    shares = []
+    for value in present:
+        shares.append(F.grid_sample((labels == value)[:, None].float(), grid, align_corners=False)[:, 0])
+        background -= shares[-1]
+    best = background
+    for value, share in zip(present, shares, strict=True):
+        winner = torch.where(share > best, value, winner)
+        best = torch.maximum(best, share)
+    return winner.to(labels.dtype)
