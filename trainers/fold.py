@@ -94,7 +94,7 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
         shutil.rmtree(folder.root)
     folder.root.mkdir(parents=True, exist_ok=True)
     network = build_network(setting.plan, setting.configuration, setting.dataset, seed=request.seed)
-    network = network.to(setting.device, memory_format=memory_format(setting.configuration))
+    network = network.to(setting.device)
     validation = FoldValidation(
         setting.dataset, _cases(setting, setting.split.val), folder, setting.window, setting.device
     )
@@ -119,11 +119,6 @@ def build_network(plan: Plan, configuration: Configuration, dataset: Dataset, *,
             dimension=configuration.dimension,
         )
     return network
-
-
-def memory_format(configuration: Configuration) -> torch.memory_format:
-    """Return the layout in which convolutions are fastest: channels last, on CPUs and on GPUs with tensor cores."""
-    return torch.channels_last if configuration.dimension == 2 else torch.channels_last_3d
 
 
 def _prepare(request: FoldRequest) -> _Setting:

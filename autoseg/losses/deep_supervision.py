@@ -1,13 +1,45 @@
+"""A loss at every resolution that a network predicts."""
+
 from __future__ import annotations
-import torch, torch.nn.functional as F
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.nn import functional as F
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
 class DeepSupervision:
-    def __init__(self,loss): self.loss=loss
-    def __call__(self,ls,t):
-        w=[2.0**-i for i in range(len(ls))]
-        if len(w)>1: w[-1]=0
-        s=sum(w); tot=0.0
-        for wi,l in zip(w,ls):
-            if wi:
-                tt=t if l.shape[2:]==t.shape[1:] else F.interpolate(t[:,None].float(),l.shape[2:],mode="nearest-exact")[:,0].long()
-                tot=tot+wi/s*self.loss(l,tt)
-        return tot
+    """The mean of a loss over resolutions, each weighted half as much as the next finer, the coarsest not at all.
+
+    nnU-Net's weights; targets are brought to each resolution by the nearest voxel.
+    """
+
+    def __init__(self, loss: Loss) -> None:
+        self._loss = loss
+
+    def __call__(self, logits: Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
+        """Return the loss of logits, finest first, against classes [B,*space] at the finest resolution."""
+        weights = resolution_weights(len(logits))
+        terms = [
+            weight * self._loss(level, at_resolution(target, tuple(level.shape[2:])))
+            for weight, level in zip(weights, logits, strict=True)
+            if weight
+        ]
+        return torch.stack(terms).sum()
+
+
+def resolution_weights(count: int) -> list[float]:
+    """Return 1, 1/2, 1/4 … and 0 for the last of several, scaled to a sum of 1."""
+    weights = [0.5**level for level in range(count)]
+    if count > 1:
+        weights[-1] = 0.0
+    return [weight / sum(weights) for weight in weights]
+
+
+def at_resolution(target: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Take the nearest voxels of classes [B,*space] for another shape."""
+    if tuple(target.shape[1:]) == shape:
+        return target
+    return F.interpolate(target[:, None].float(), shape, mode="nearest-exact")[:, 0].to(target.dtype)
