@@ -60,7 +60,9 @@ def default_workers() -> int:
 
 def case_error(name: str, error: BaseException) -> WorkerError:
     """Say which case a function failed on, and how; the whole traceback stays attached."""
-    failed = WorkerError(f"case {name}: {type(error).__name__}: {error}; run again with --debug for the whole traceback")
+    failed = WorkerError(
+        f"case {name}: {type(error).__name__}: {error}; run again with --debug for the whole traceback"
+    )
     failed.__cause__ = error
     return failed
 

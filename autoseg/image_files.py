@@ -80,7 +80,9 @@ def _check_length(path: Path, reader: sitk.ImageFileReader) -> None:
             "copy it again from its source"
         )
     if name.endswith(".gz") and not _gzip_is_whole(path, expected):
-        raise ImageError(f"{path}: truncated or damaged: the compressed data end too early; copy it again from its source")
+        raise ImageError(
+            f"{path}: truncated or damaged: the compressed data end too early; copy it again from its source"
+        )
 
 
 def _gzip_is_whole(path: Path, expected: int) -> bool:

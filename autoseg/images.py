@@ -140,7 +140,9 @@ def _whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
     bad = ~(np.abs(array - whole) <= HARMLESS_TOLERANCE)
     if bad.any():
         first = array[bad][0]
-        raise ImageError(f"{path}: found label {first:g}, expected whole numbers; is this an image, or resampled linearly?")
+        raise ImageError(
+            f"{path}: found label {first:g}, expected whole numbers; is this an image, or resampled linearly?"
+        )
     return whole.astype(np.int64)
 
 

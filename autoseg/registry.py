@@ -7,14 +7,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from autoseg.errors import PlanError
 
-T = TypeVar("T", bound=Callable[..., Any])
+Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 
 
-class Registry(Generic[T]):
+class Registry:
     """The implementations of one family, such as networks or losses, by name.
 
     ``modules`` are this package's own modules that register something; they are imported when a name is first asked
@@ -26,12 +26,12 @@ class Registry(Generic[T]):
     def __init__(self, family: str, modules: Sequence[str] = ()) -> None:
         self.family = family
         self._modules = tuple(modules)
-        self._implementations: dict[str, T] = {}
+        self._implementations: dict[str, Callable[..., Any]] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[Implementation], Implementation]:
         """Return a decorator that files an implementation under ``name``."""
 
-        def file_under_name(implementation: T) -> T:
+        def file_under_name(implementation: Implementation) -> Implementation:
             if name in self._implementations:
                 raise ValueError(f"{self.family} '{name}' is registered twice")
             self._implementations[name] = implementation
@@ -45,7 +45,7 @@ class Registry(Generic[T]):
         others = {entry.name for entry in entry_points(group=f"autoseg.{self.family}")}
         return sorted(others | set(self._implementations))
 
-    def get(self, name: str) -> T:
+    def get(self, name: str) -> Callable[..., Any]:
         """Return the implementation called ``name``; raise :class:`PlanError` with the nearest names if none is."""
         self._import_modules()
         if name not in self._implementations:
@@ -74,7 +74,7 @@ class Registry(Generic[T]):
         for module in self._modules:
             import_module(module)
 
-    def _check_arguments(self, name: str, implementation: T, arguments: Mapping[str, Any]) -> None:
+    def _check_arguments(self, name: str, implementation: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
         signature = inspect.signature(implementation)
         try:
             signature.bind(**arguments)

@@ -38,7 +38,7 @@ class _Ledger(TorchDispatchMode):
     """Follow the bytes that are alive, their peak, and the floating-point operations."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.alive = self.peak = self.flops = 0
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
 

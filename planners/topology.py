@@ -38,7 +38,8 @@ def topology(patch: tuple[int, ...], spacing: tuple[float, ...]) -> Topology:
     size, current = list(map(float, patch)), list(spacing)
     dimension = len(patch)
     kernel = [1] * dimension
-    strides, kernels = [(1,) * dimension], []
+    strides: list[tuple[int, ...]] = [(1,) * dimension]
+    kernels: list[tuple[int, ...]] = []
     while True:
         kernel = [3 if kernel[a] == 3 or current[a] / min(current) < SPACING_RATIO else 1 for a in range(dimension)]
         poolable = _poolable(size, current)

@@ -8,14 +8,22 @@ from autoseg.units import parse_duration, parse_size
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("8GB", 8 * 2**30), ("512MB", 512 * 2**20), ("1.5g", 1.5 * 2**30), ("24GiB", 24 * 2**30), ("4096", 4096), ("10 b", 10)],
+    [
+        ("8GB", 8 * 2**30),
+        ("512MB", 512 * 2**20),
+        ("1.5g", 1.5 * 2**30),
+        ("24GiB", 24 * 2**30),
+        ("4096", 4096),
+        ("10 b", 10),
+    ],
 )
 def test_sizes(text, value):
     assert parse_size(text) == value
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("4h", 14400), ("1h30m", 5400), ("25m", 1500), ("25min", 1500), ("90s", 90), ("90", 90), ("0.5h", 1800)]
+    ("text", "value"),
+    [("4h", 14400), ("1h30m", 5400), ("25m", 1500), ("25min", 1500), ("90s", 90), ("90", 90), ("0.5h", 1800)],
 )
 def test_durations(text, value):
     assert parse_duration(text) == value

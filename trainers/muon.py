@@ -37,7 +37,9 @@ class Muon(torch.optim.Optimizer):
         beta2: float = 0.999,
         weight_decay: float = 0.01,
     ) -> None:
-        kernels, matrices, vectors = [], [], []
+        kernels: list[nn.Parameter] = []
+        matrices: list[nn.Parameter] = []
+        vectors: list[nn.Parameter] = []
         for parameter in parameters:
             chosen = kernels if is_kernel(parameter) else matrices if parameter.ndim > 1 else vectors
             chosen.append(parameter)

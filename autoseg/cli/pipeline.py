@@ -63,7 +63,7 @@ def run(
             folds=folds,
             progress=progress,
         )
-    options = {"device": device, "iterations": iterations, "workers": workers, "seed": seed}
+    options: dict[str, Any] = {"device": device, "iterations": iterations, "workers": workers, "seed": seed}
     if time_budget is not None:
         options["time_budget"] = parse_duration(time_budget)
     return train_all(place.root, **options)

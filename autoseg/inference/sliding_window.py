@@ -78,12 +78,13 @@ def _blend(network: nn.Module, images: torch.Tensor, starts: Sequence[tuple[int,
     total = torch.zeros(images.shape[0], window.outputs, *images.shape[2:], device=images.device)
     norm = torch.zeros(images.shape[2:], device=images.device)
     together = max(1, _per_forward(window, images.device) // len(mirrorings(window.mirror_axes)) // images.shape[0])
+    everything = (slice(None), slice(None))
     for first in range(0, len(starts), together):
         places = [_place(start, window.patch) for start in starts[first : first + together]]
-        tiles = torch.cat([images[(..., *place)] for place in places])
+        tiles = torch.cat([images[(*everything, *place)] for place in places])
         logits = _forward(network, tiles, window).unflatten(0, (len(places), -1))
         for place, tile in zip(places, logits, strict=True):
-            total[(..., *place)] += tile * weights
+            total[(*everything, *place)] += tile * weights
             norm[place] += weights
     return total.div_(norm)
 

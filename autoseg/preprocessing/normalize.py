@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from autoseg.registry import Registry
@@ -12,7 +14,7 @@ _SMALLEST_DEVIATION = 1e-8
 """Keeps a constant image finite: it becomes zeros."""
 
 
-def normalize(image: np.ndarray, specs: tuple[dict, ...]) -> np.ndarray:
+def normalize(image: np.ndarray, specs: tuple[dict[str, Any], ...]) -> np.ndarray:
     """Normalize each channel of ``image`` [C,Z,Y,X] as its spec says; returns float32."""
     result = np.empty(image.shape, dtype=np.float32)
     for channel, spec in enumerate(specs):
