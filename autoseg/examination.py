@@ -83,10 +83,11 @@ def _image_findings(case: Case, volume: Volume, dataset: Dataset) -> list[Findin
     if channels != len(dataset.channels):
         expected = f"{len(dataset.channels)} ({', '.join(dataset.channels)})"
         found.append(Finding("error", case.name, f"{image}: found {channels} channels, expected {expected}"))
-    bad = non_finite_count(volume.array)
-    if bad:
-        message = f"{image}: {bad} voxels are NaN or infinite; replace them, for instance by the background's value"
-        found.append(Finding("error", case.name, message))
+    for path, array in zip(case.images, volume.array if len(case.images) > 1 else [volume.array], strict=True):
+        bad = non_finite_count(path, array)
+        if bad:
+            message = f"{path}: {bad} voxels are NaN or infinite; replace them, for instance by the background's value"
+            found.append(Finding("error", case.name, message))
     for channel in range(channels):
         values = volume.array[channel]
         if values.size and values.min() == values.max():

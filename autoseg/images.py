@@ -12,7 +12,8 @@ from autoseg.dataset import split_ending
 from autoseg.errors import ImageError
 from autoseg.geometry import Geometry, Volume
 from autoseg.image_files import check_file, silenced
-from autoseg.nifti import is_nifti, write_nifti_like
+from autoseg.nifti import is_nifti, non_finite_voxels, write_nifti_like
+from autoseg.nrrd import is_nrrd, write_nrrd_like
 from autoseg.storage import atomic_path
 
 __all__ = [
@@ -56,6 +57,7 @@ def read_labels(path: Path) -> tuple[np.ndarray, Geometry]:
         raise ImageError(f"{path}: found several channels, expected a label map with one")
     array = _three_axes(sitk.GetArrayFromImage(image))
     if array.dtype.kind == "f":
+        _refuse_non_finite(Path(path), array)
         array = _whole_numbers(array, Path(path))
     if array.size and array.min() < 0:
         raise ImageError(f"{path}: found label {array.min()}, expected labels from 0; mend the label map")
@@ -74,19 +76,18 @@ def read_geometry(path: Path) -> Geometry:
     return Geometry.from_itk(size, spacing, reader.GetOrigin()[:dimension], tuple(direction.ravel()))
 
 
-def non_finite_count(array: np.ndarray) -> int:
-    """Count the voxels that are NaN or infinite."""
-    # A sum is finite only if every voxel is; the count is needed only if not.
-    if np.isfinite(array.sum(dtype=np.float64)):
-        return 0
+def non_finite_count(path: Path, array: np.ndarray) -> int:
+    """Count the voxels that are NaN or infinite in a file, of which ``array`` was read."""
+    if is_nifti(path):
+        return non_finite_voxels(path)
     return int(array.size - np.isfinite(array).sum())
 
 
 def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, *, like: Path | None = None) -> None:
     """Write a label map [Z,Y,X], compressed and atomically, in the format of the file's ending.
 
-    ``like``: the image it belongs to; where both are NIfTI, the header's geometry is copied byte for byte, since reading
-    and writing it would lose the last bits. Elsewhere ``geometry`` is written as it is.
+    ``like``: the image it belongs to; where both are NIfTI or both NRRD, the header's geometry is copied as it stands,
+    since reading and writing it would lose the last bits. Elsewhere ``geometry`` is written as it is.
     """
     highest = int(labels.max(initial=0))
     dtype = np.uint8 if highest <= 255 else np.uint16 if highest <= 65535 else np.int32
@@ -96,6 +97,12 @@ def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, *, like: Pa
 def write_volume(path: Path, array: np.ndarray, geometry: Geometry, *, like: Path | None = None) -> None:
     """Write an image [Z,Y,X] or [C,Z,Y,X]; several channels become the components of one file."""
     _write(Path(path), array, geometry, like)
+
+
+def _refuse_non_finite(path: Path, array: np.ndarray) -> None:
+    bad = non_finite_count(path, array)
+    if bad:
+        raise ImageError(f"{path}: {bad} voxels are NaN or infinite, expected whole numbers; mend the label map")
 
 
 def _read_channels(path: Path) -> tuple[np.ndarray, Geometry]:
@@ -156,6 +163,8 @@ def _write(path: Path, array: np.ndarray, geometry: Geometry, like: Path | None)
     with atomic_path(path) as temporary, silenced():
         if like is not None and is_nifti(path) and is_nifti(like):
             write_nifti_like(image, temporary, like)
+        elif like is not None and is_nrrd(path) and is_nrrd(like):
+            write_nrrd_like(image, temporary, like)
         else:
             _write_itk(image, temporary)
 

@@ -6,7 +6,9 @@ import gzip
 import struct
 import zlib
 from pathlib import Path
+from typing import IO
 
+import numpy as np
 import SimpleITK as sitk
 
 from autoseg.errors import ImageError
@@ -18,6 +20,9 @@ COMPRESSION = 3
 _GEOMETRY = ((76, "8f"), (123, "B"), (252, "2h"), (256, "18f"))
 """Offset and format of pixdim; xyzt_units; qform and sform code; quaternion, offset and sform (nifti1.h)."""
 _SIZES = (348, 540)
+_DATATYPE, _VOXEL_OFFSET = 70, 108
+_FLOATS = {16: np.dtype("f4"), 64: np.dtype("f8")}
+_BLOCK = 1 << 24
 
 
 def is_nifti(path: Path) -> bool:
@@ -44,20 +49,43 @@ def write_nifti_like(image: sitk.Image, path: Path, like: Path) -> None:
     path.write_bytes(data)
 
 
+def non_finite_voxels(path: Path) -> int:
+    """Count the NaN and infinite voxels of a NIfTI-1 file, which ITK's reader turns into zeros without a word."""
+    header = _header(path)
+    order = _byte_order(header)
+    kind = _FLOATS.get(struct.unpack_from(f"{order}h", header, _DATATYPE)[0])
+    if kind is None or struct.unpack_from(f"{order}i", header)[0] != HEADER_BYTES:
+        return 0
+    count = 0
+    with _open(path) as file:
+        file.read(int(struct.unpack_from(f"{order}f", header, _VOXEL_OFFSET)[0]))
+        while block := file.read(_BLOCK):
+            values = np.frombuffer(block[: len(block) - len(block) % kind.itemsize], kind.newbyteorder(order))
+            count += int(values.size - np.isfinite(values).sum())
+    return count
+
+
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+
+
 def _header(path: Path) -> bytes:
-    opened = gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
     try:
-        with opened as file:
+        with _open(path) as file:
             return file.read(HEADER_BYTES)
-    except (EOFError, zlib.error) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise ImageError(f"{path}: the header cannot be read ({error})") from None
+
+
+def _byte_order(header: bytes | bytearray) -> str:
+    return "<" if struct.unpack_from("<i", header)[0] in _SIZES else ">"
 
 
 def _copy_geometry(target: bytearray, source: bytes) -> None:
     """Copy the fields that say where the image lies, in the byte order of the target."""
-    theirs = "<" if struct.unpack_from("<i", source)[0] in _SIZES else ">"
+    theirs = _byte_order(source)
     if struct.unpack_from(f"{theirs}i", source)[0] != HEADER_BYTES:
         return  # NIfTI-2 keeps doubles, which are not copied but written by ITK.
-    ours = "<" if struct.unpack_from("<i", target)[0] in _SIZES else ">"
+    ours = _byte_order(target)
     for start, kind in _GEOMETRY:
         struct.pack_into(ours + kind, target, start, *struct.unpack_from(theirs + kind, source, start))

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from autoseg.errors import PlanError
+from autoseg.networks import networks
+from autoseg.networks.blocks import InstanceNorm
+
+
+def spec(name="unet", dimension=3, stages=3, **changes):
+    extra = {"blocks": 2} if name == "residual_unet" else {"convolutions": 2}
+    return {
+        "name": name,
+        "features": [4 * 2**stage for stage in range(stages)],
+        "kernels": [[3] * dimension] * stages,
+        "strides": [[1] * dimension] + [[2] * dimension] * (stages - 1),
+        **extra,
+        **changes,
+    }
+
+
+def build(spec, dimension=3, channels=2, outputs=3):
+    return networks.build(spec, in_channels=channels, outputs=outputs, dimension=dimension)
+
+
+@pytest.mark.parametrize("name", ["unet", "residual_unet"])
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_logits_at_each_resolution_while_training(name, dimension):
+    network = build(spec(name, dimension), dimension)
+    images = torch.randn(2, 2, *[16] * dimension)
+    assert [tuple(level.shape) for level in network(images)] == [(2, 3, *[n] * dimension) for n in (16, 8)]
+    network.eval()
+    assert [tuple(level.shape) for level in network(images)] == [(2, 3, *[16] * dimension)]
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([1, 2])] * 3), min_size=0, max_size=3), st.sampled_from([1, 3, 5]))
+@settings(max_examples=15, deadline=None)
+def test_any_stages_fit_together(strides, kernel):
+    stages = len(strides) + 1
+    network = build(spec(stages=stages, strides=[[1, 1, 1], *map(list, strides)], kernels=[[kernel, 3, 3]] * stages))
+    shape = tuple(2 * n for n in network.divisor)
+    assert network(torch.randn(1, 2, *shape))[0].shape == (1, 3, *shape)
+
+
+def test_parameters_of_nnunets_hippocampus_network():
+    strides = [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]]
+    network = build(spec(stages=4, features=[32, 64, 128, 256], strides=strides), channels=1)
+    # Counted by hand: 27·in·out + out for each convolution, 8·in·out + out for each transposed one, two for each norm.
+    pairs = [(1, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256)]
+    pairs += [(256, 128), (128, 128), (128, 64), (64, 64), (64, 32), (32, 32)]
+    expected = sum(27 * i * o + 3 * o for i, o in pairs)
+    expected += sum(8 * i * o + o for i, o in ((256, 128), (128, 64), (64, 32)))
+    expected += sum(3 * f + 3 for f in (128, 64, 32))
+    assert sum(p.numel() for p in network.parameters()) == expected
+
+
+def test_every_parameter_learns():
+    for name in ("unet", "residual_unet"):
+        network = build(spec(name))
+        sum(level.square().mean() for level in network(torch.randn(1, 2, 16, 16, 16))).backward()
+        assert all(p.grad is not None for p in network.parameters())
+
+
+def test_instance_norm_is_pytorchs():
+    x = torch.randn(2, 5, 6, 7, 8) * 3 + 1
+    reference = nn.InstanceNorm3d(5, affine=True)
+    torch.testing.assert_close(InstanceNorm(5)(x), reference(x))
+
+
+def test_bfloat16_stays_close():
+    torch.manual_seed(0)
+    network = build(spec()).eval()
+    images = torch.randn(1, 2, 16, 16, 16)
+    exact = network(images)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network(images)[0].float()
+    assert (exact - rough).abs().max() < 0.1 * exact.abs().max()
+
+
+def test_taps_name_hidden_stages():
+    network = build(spec())
+    assert list(network.taps) == ["encoder.0", "encoder.1", "encoder.2", "decoder.0", "decoder.1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"features": []}, "field 'features'"),
+        ({"kernels": [[3, 3, 3]]}, "field 'kernels': found 1 stages, expected 3"),
+        ({"kernels": [[2, 3, 3]] * 3}, "even kernel"),
+        ({"strides": [[2, 2, 2]] * 3}, "field 'strides': found"),
+        ({"strides": [[1, 1], [2, 2], [2, 2]]}, "expected 3 numbers above 0"),
+        ({"convolutions": [2]}, "field 'convolutions'"),
+        ({"depth": 3}, "networks 'unet': .*'depth'"),
+    ],
+)
+def test_bad_stages_are_named(changes, message):
+    with pytest.raises(PlanError, match=message):
+        build(spec(**changes))
