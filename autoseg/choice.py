@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+import numpy as np
+
 from autoseg.errors import WeightsError
 from autoseg.evaluation.summary import Summary, read_summary, summarize
 from autoseg.inference.members import Ensemble, trained_folds
@@ -51,8 +53,10 @@ def choose(workspace: Workspace, trainer: str = "supervised") -> tuple[Ensemble,
         )
     most = max(len(candidate.folds) for candidate in candidates)
     complete = [candidate for candidate in candidates if len(candidate.folds) == most]
-    best = max(complete, key=lambda candidate: candidate.summary.mean_dice)
-    ensemble = Ensemble((best.name,), trainer, best.summary.mean_dice)
+    # NaN, where no validation case holds a class, is neither larger nor smaller than anything.
+    best = max(complete, key=lambda candidate: np.nan_to_num(candidate.summary.mean_dice, nan=-1.0))
+    dice = best.summary.mean_dice
+    ensemble = Ensemble((best.name,), trainer, None if np.isnan(dice) else dice)
     write_json(workspace.ensemble_file, to_plain(ensemble))
     for candidate in candidates:
         logger.info(

@@ -119,8 +119,12 @@ def _labels(description: dict[str, Any], path: Path) -> dict[str, int]:
         raise DatasetError(
             f'{path}: field \'labels\', found {labels!r}, expected an object like {{"background": 0, "tumour": 1}}'
         )
-    if all(str(key).lstrip("-").isdigit() for key in labels):
-        labels = {str(value): int(key) for key, value in labels.items()}
+    if all(key.isdecimal() and isinstance(value, str) for key, value in labels.items()):
+        names = list(labels.values())
+        doubled = next((name for name in names if names.count(name) > 1), None)
+        if doubled is not None:
+            raise DatasetError(f"{path}: field 'labels', found the name '{doubled}' twice, expected one value a name")
+        labels = {value: int(key) for key, value in labels.items()}
     for name, value in labels.items():
         if isinstance(value, list) or name == "ignore":
             raise DatasetError(

@@ -33,8 +33,8 @@ def map_cases(
 
     ``workers`` processes do it, or this one where it is 0; ``executor``, such as that of a Dask client, comes before
     both. ``names`` are the cases', for messages. ``memory_needed`` estimates the bytes an item takes: no more items run
-    at once than fit. A fault the user can mend passes through as it is; any other failure, and the death of a worker, is
-    a :class:`WorkerError` that names the case.
+    at once than fit. A fault the user can mend passes through as it is; any other failure, and the death of a worker,
+    is a :class:`WorkerError` that names the case.
     """
     if executor is not None:
         return _on_executor(function, items, names, progress, executor)

@@ -41,7 +41,8 @@ def read_volume(paths: Sequence[Path]) -> Volume:
         differences = geometries[0].differences(geometry)
         if differences:
             raise ImageError(
-                f"{path}: does not lie on the grid of {Path(paths[0]).name}: {'; '.join(differences)}; resample one of them"
+                f"{path}: does not lie on the grid of {Path(paths[0]).name}: {'; '.join(differences)}; "
+                "resample one of them"
             )
     return Volume(arrays[0] if len(arrays) == 1 else np.concatenate(arrays), geometries[0])
 

@@ -119,6 +119,8 @@ def read_plan(path: Path) -> Plan:
         _check(configuration, f"{path}: field 'configurations.{name}")
     if sorted(plan.transpose) != [0, 1, 2]:
         raise PlanError(f"{path}: field 'transpose', found {list(plan.transpose)}, expected an order of 0, 1, 2")
+    if not set(plan.mirror_axes) <= {0, 1, 2}:
+        raise PlanError(f"{path}: field 'mirror_axes', found {list(plan.mirror_axes)}, expected some of 0, 1, 2")
     return plan
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -83,7 +83,7 @@ class WorkerPool:
         budget: int,
         progress: Callable[[str], None] | None,
     ) -> list[Any]:
-        """Have every item worked on; return the results in order. ``needs`` of items that run at once fit ``budget``."""
+        """Have every item worked on; return the results in order. What runs at once needs no more than ``budget``."""
         results: dict[int, Any] = {}
         following = 0
         while len(results) < len(items):
@@ -109,21 +109,18 @@ class WorkerPool:
                 break
             worker.item = following
             # A worker that died while idle is found out when its answer is waited for.
-            try:
+            with suppress(OSError):
                 worker.connection.send(items[following])
-            except OSError:
-                pass
             following += 1
         return following
 
 
 def _ready(workers: Sequence[_Worker]) -> Iterator[_Worker]:
     """Wait until a worker has answered or died, and yield each that has."""
-    waited: list[Any] = [worker.connection for worker in workers] + [worker.process.sentinel for worker in workers]
-    happened = set(map(id, wait(waited))) if waited else set()
-    sentinels = {value for value in wait([worker.process.sentinel for worker in workers], timeout=0)}
+    connections: list[Any] = [worker.connection for worker in workers]
+    happened = wait(connections + [worker.process.sentinel for worker in workers])
     for worker in workers:
-        if id(worker.connection) in happened or worker.process.sentinel in sentinels:
+        if worker.connection in happened or worker.process.sentinel in happened:
             yield worker
 
 

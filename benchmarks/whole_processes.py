@@ -4,8 +4,8 @@
     python benchmarks/whole_processes.py predict DATASET WORKSPACE
     python benchmarks/whole_processes.py preprocess DATASET --nnunet OTHER_ENVIRONMENT/bin
 
-DATASET is a folder in nnU-Net v2's layout. ``predict`` takes the images of imagesTr, 52 by default, and the folds that are
-trained in WORKSPACE; for nnU-Net it needs a trained model of its own (``--nnunet-results``).
+DATASET is a folder in nnU-Net v2's layout. ``predict`` takes the images of imagesTr, 52 by default, and the folds that
+are trained in WORKSPACE; for nnU-Net it needs a trained model of its own (``--nnunet-results``).
 """
 
 from __future__ import annotations

@@ -30,10 +30,14 @@ def target_spacing(fingerprint: Fingerprint) -> tuple[float, float, float]:
     return float(spacing[0]), float(spacing[1]), float(spacing[2])
 
 
-def axis_order(spacing: tuple[float, float, float]) -> tuple[int, int, int]:
-    """Put the coarsest axis first, the others keeping their order; z stays first among equals."""
-    coarsest = int(np.argmax(spacing))
-    z, y, x = (coarsest, *(axis for axis in range(3) if axis != coarsest))
+def axis_order(fingerprint: Fingerprint, spacing: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Put the coarsest axis first, the others keeping their order; z stays first among equals.
+
+    An axis that is one voxel long in every case is that of the slices, whatever spacing the file gives it.
+    """
+    flat = (np.array([case.shape for case in fingerprint.cases]) == 1).all(axis=0)
+    first = int(np.argmax(flat)) if flat.any() else int(np.argmax(spacing))
+    z, y, x = (first, *(axis for axis in range(3) if axis != first))
     return z, y, x
 
 

@@ -78,7 +78,7 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
     """Plan every configuration that suits the data with networks of one family."""
     notes: list[str] = []
     own_spacing = target_spacing(request.fingerprint)
-    order = axis_order(own_spacing)
+    order = axis_order(request.fingerprint, own_spacing)
     spacing = (own_spacing[order[0]], own_spacing[order[1]], own_spacing[order[2]])
     notes.append(
         f"target spacing {_text(spacing)} mm: the median of {len(request.fingerprint.cases)} cases, coarsest axis first"

@@ -1,8 +1,10 @@
-"""What several tests share: small datasets, and where the real images are."""
+"""What several tests share: small datasets, a small workspace, and where the real images are."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,11 +30,63 @@ def real_data() -> Path:
     return REAL_DATA
 
 
-@pytest.fixture
-def phantoms(tmp_path) -> Path:
-    """A dataset folder with six tiny phantoms for training and two for testing."""
+def shrink(plan_file: Path, **changes) -> None:
+    """Edit a plan as a person would: tiny networks and patches that train in no time."""
+    plan = json.loads(plan_file.read_text())
+    for configuration in plan["configurations"].values():
+        axes = configuration["dimension"]
+        configuration["patch_size"] = [8, 16, 16][3 - axes :]
+        configuration["batch_size"] = 2
+        configuration["precision"] = "float32"
+        configuration["network"] |= {
+            "features": [4, 8],
+            "kernels": [[3] * axes] * 2,
+            "strides": [[1] * axes, [2] * axes],
+        }
+        configuration |= changes
+    plan_file.write_text(json.dumps(plan))
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory) -> Path:
+    """Phantoms and their workspace, planned and preprocessed, with tiny networks; not to be changed."""
+    import autoseg
     from autoseg.phantoms import write_phantoms
 
-    folder = tmp_path / "phantoms"
-    write_phantoms(folder, training=6, testing=2, size=(8, 24, 24))
+    folder = tmp_path_factory.mktemp("made")
+    write_phantoms(folder / "phantoms", training=6, testing=2, size=(8, 20, 20))
+    workspace = autoseg.plan_and_preprocess(
+        folder / "phantoms", workspace=folder / "workspace", time_budget=3600.0, workers=0
+    )
+    shrink(workspace.plan_file)
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_once(made_once, tmp_path_factory) -> Path:
+    """The same with two steps of training in fold 0 of both configurations; not to be changed."""
+    import autoseg
+
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(made_once, folder, dirs_exist_ok=True)
+    for name in ("2d", "3d_fullres"):
+        autoseg.train_fold(folder / "workspace", name, 0, iterations=2)
+    return folder
+
+
+@pytest.fixture
+def phantoms(made_once, tmp_path) -> Path:
+    """A dataset folder with six tiny phantoms for training and two for testing."""
+    return Path(shutil.copytree(made_once / "phantoms", tmp_path / "phantoms"))
+
+
+@pytest.fixture
+def workspace(made_once, tmp_path) -> Path:
+    """A prepared workspace."""
+    return Path(shutil.copytree(made_once / "workspace", tmp_path / "workspace"))
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path) -> Path:
+    """A workspace in which fold 0 of both configurations is trained."""
+    return Path(shutil.copytree(trained_once / "workspace", tmp_path / "workspace"))

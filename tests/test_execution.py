@@ -55,13 +55,13 @@ def test_a_killed_worker_is_told_of_at_once(workers):
 
 
 def test_a_worker_that_leaves_is_told_of(workers):
-    with pytest.raises(WorkerError, match="case case_3: .*exit code 7"):
+    with pytest.raises(WorkerError, match=r"case case_3: .*exit code 7"):
         mapped(workers.leave_at_three)
 
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_faults_of_the_user_pass_through(workers, count):
-    with pytest.raises(DatasetError, match="^case three: mend it$"):
+    with pytest.raises(DatasetError, match=r"^case three: mend it$"):
         mapped(workers.complain_at_three, workers=count)
 
 

@@ -33,10 +33,10 @@ def test_the_ending_is_kept(tmp_path):
 
 
 def test_a_full_disk_is_one_line(tmp_path):
-    with pytest.raises(WorkspaceError, match=r"file.txt: cannot be written .*the disk is full; free some space"):
-        with atomic_path(tmp_path / "file.txt") as temporary:
-            temporary.write_text("some")
-            raise OSError(errno.ENOSPC, "No space left on device")
+    message = r"file.txt: cannot be written .*the disk is full; free some space"
+    with pytest.raises(WorkspaceError, match=message), atomic_path(tmp_path / "file.txt") as temporary:
+        temporary.write_text("some")
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,8 +27,8 @@ from autoseg.workspace import FoldFolder
 
 logger = logging.getLogger("autoseg.training")
 
-CHECKPOINT_SECONDS = 120.0
-"""Work that a killed process loses at most; writing takes about a second."""
+CHECKPOINT_SECONDS = float(os.environ.get("AUTOSEG_CHECKPOINT_SECONDS", "120"))
+"""Work that a killed process loses at most; writing takes about a second. The variable is for tests."""
 VALIDATIONS = 25
 """Validations on patches in a whole training."""
 SHORTEST_INTERVAL = 50

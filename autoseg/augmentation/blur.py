@@ -10,51 +10,68 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from autoseg.augmentation.draws import Range
+from autoseg.augmentation.draws import PositiveRange, Probability, Shape
 
 TRUNCATE = 4.0
 """Standard deviations after which the kernel ends, as scipy's does."""
 
+Sigmas = tuple[float, ...]
+"""A standard deviation for each axis, in voxels; none for a channel that is left as it is."""
+
 
 @dataclass(frozen=True)
 class Blur:
-    """Blurs channels, each by a standard deviation of its own, in voxels."""
+    """Blurs channels, each with its own standard deviation along each axis, in voxels."""
 
-    probability: float = 0.2
-    channel_probability: float = 0.5
-    sigma: Range = (0.5, 1.0)
+    probability: Probability = 0.2
+    channel_probability: Probability = 0.5
+    sigma: PositiveRange = (0.5, 1.0)
 
-    def sample(self, rng: np.random.Generator, channels: int) -> tuple[float, ...]:
-        """Draw a standard deviation for each channel; 0 leaves it as it is."""
-        drawn = rng.uniform(*self.sigma, channels)
-        return tuple(float(n) for n in np.where(rng.random(channels) < self.channel_probability, drawn, 0.0))
+    def sample(self, rng: np.random.Generator, shape: Shape) -> tuple[Sigmas, ...]:
+        """Draw standard deviations for each channel."""
+        drawn = rng.uniform(*self.sigma, (shape[0], len(shape) - 1))
+        chosen = rng.random(shape[0]) < self.channel_probability
+        return tuple(tuple(float(n) for n in sigmas) if on else () for sigmas, on in zip(drawn, chosen, strict=True))
 
-    def apply(self, images: torch.Tensor, parameters: Sequence[tuple[float, ...]]) -> torch.Tensor:
+    def apply(self, images: torch.Tensor, parameters: Sequence[tuple[Sigmas, ...]]) -> torch.Tensor:
         """Blur images [N,C,*space], all chosen channels of all samples in one convolution for each axis."""
-        sigmas = torch.tensor(parameters, device=images.device)
-        chosen = sigmas > 0
-        if not chosen.any():
+        chosen = [
+            (sample, channel, sigmas)
+            for sample, channels in enumerate(parameters)
+            for channel, sigmas in enumerate(channels)
+            if sigmas
+        ]
+        if not chosen:
             return images
+        samples, channels, sigmas = (list(part) for part in zip(*chosen, strict=True))
         result = images.clone()
-        result[chosen] = blurred(images[chosen], sigmas[chosen])
+        result[samples, channels] = blurred(images[samples, channels], sigmas)
         return result
 
 
-def blurred(volumes: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
-    """Blur volumes [N,*space], each with its own sigma; edges are repeated beyond the border."""
-    radius = math.ceil(TRUNCATE * float(sigmas.max()))
-    offsets = torch.arange(-radius, radius + 1, device=volumes.device, dtype=volumes.dtype)
-    inside = offsets.abs() <= (TRUNCATE * sigmas[:, None] + 0.5).floor()
-    kernels = torch.exp(-0.5 * (offsets / sigmas[:, None]) ** 2) * inside
-    kernels = kernels / kernels.sum(dim=1, keepdim=True)
-    axes = volumes.ndim - 1
-    convolve = F.conv3d if axes == 3 else F.conv2d
+def blurred(volumes: torch.Tensor, sigmas: Sequence[Sigmas]) -> torch.Tensor:
+    """Blur volumes [N,*space], each with its own standard deviations; edges are repeated beyond the border."""
     result = volumes[None]
-    for axis in range(axes):
-        if volumes.shape[axis + 1] == 1:
-            continue
-        pad = [0] * (2 * axes)
-        pad[2 * (axes - 1 - axis)] = pad[2 * (axes - 1 - axis) + 1] = radius
-        shape = [len(kernels), 1, *(len(offsets) if other == axis else 1 for other in range(axes))]
-        result = convolve(F.pad(result, pad, mode="replicate"), kernels.reshape(shape), groups=len(kernels))
+    for axis, along in enumerate(zip(*sigmas, strict=True)):
+        if volumes.shape[axis + 1] > 1:
+            result = _blur_axis(result, axis, _kernels(along).to(volumes))
     return result[0]
+
+
+def _kernels(sigmas: Sequence[float]) -> torch.Tensor:
+    """Return one kernel for each sigma [N,width], all as wide as the widest, with zeros where its own has ended."""
+    radii = torch.tensor([math.floor(TRUNCATE * sigma + 0.5) for sigma in sigmas])[:, None]
+    offsets = torch.arange(-int(radii.max()), int(radii.max()) + 1)
+    kernels = torch.exp(-0.5 * (offsets / torch.tensor(sigmas)[:, None]) ** 2) * (offsets.abs() <= radii)
+    return kernels / kernels.sum(dim=1, keepdim=True)
+
+
+def _blur_axis(volumes: torch.Tensor, axis: int, kernels: torch.Tensor) -> torch.Tensor:
+    """Convolve volumes [1,N,*space] along one spatial axis, each with its own kernel."""
+    axes, (count, width) = volumes.ndim - 2, kernels.shape
+    pad = [0] * (2 * axes)
+    last_first = axes - 1 - axis
+    pad[2 * last_first] = pad[2 * last_first + 1] = width // 2
+    shape = [count, 1, *(width if other == axis else 1 for other in range(axes))]
+    convolve = F.conv3d if axes == 3 else F.conv2d
+    return convolve(F.pad(volumes, pad, mode="replicate"), kernels.reshape(shape), groups=count)

@@ -1,14 +1,33 @@
-"""Draws that several transforms share."""
+"""Values that settings hold and draws that several transforms share."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Annotated
+
 import numpy as np
 import torch
+from pydantic import AfterValidator, Field
 
-Range = tuple[float, float]
+
+def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError("expected the lower limit first")
+    return limits
 
 
-def around_one(rng: np.random.Generator, limits: Range) -> float:
+Probability = Annotated[float, Field(ge=0, le=1)]
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegativeRange = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ordered)]
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
+
+Shape = tuple[int, ...]
+"""The shape of one sample: its channels, then its spatial axes."""
+
+
+def around_one(rng: np.random.Generator, limits: tuple[float, float]) -> float:
     """Draw a factor, below and above 1 with equal chance where the range holds both (nnU-Net)."""
     low, high = limits
     if low < 1 < high:
@@ -16,7 +35,12 @@ def around_one(rng: np.random.Generator, limits: Range) -> float:
     return float(rng.uniform(low, high))
 
 
-def each_channel(values: list[tuple[float, ...]], images: torch.Tensor) -> torch.Tensor:
+def around_one_each(rng: np.random.Generator, limits: tuple[float, float], channels: int) -> tuple[float, ...]:
+    """Draw such a factor for each channel."""
+    return tuple(around_one(rng, limits) for _ in range(channels))
+
+
+def each_channel(values: Sequence[tuple[float, ...]], images: torch.Tensor) -> torch.Tensor:
     """Shape one number for each sample and channel so that it multiplies images [N,C,*space]."""
     factors = torch.tensor(values, dtype=images.dtype, device=images.device)
     return factors.reshape(*factors.shape, *[1] * (images.ndim - 2))

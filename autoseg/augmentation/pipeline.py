@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
+from autoseg.augmentation.draws import Shape
+from autoseg.augmentation.mirror import mirror
 from autoseg.augmentation.settings import AugmentationSettings, settings_from
 from autoseg.augmentation.spatial import Spatial, SpatialParameters, resample
 
+if TYPE_CHECKING:
+    from autoseg.augmentation.loader_transforms import LoaderTransforms
+
 INTENSITY = ("noise", "blur", "brightness", "contrast", "low_resolution", "gamma_inverted", "gamma")
 """The transforms of intensities in the order in which they are applied (nnU-Net's)."""
-
-LoaderTransform = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
 class IntensityTransform(Protocol):
@@ -23,8 +26,8 @@ class IntensityTransform(Protocol):
 
     probability: float
 
-    def sample(self, rng: np.random.Generator, channels: int) -> Any:
-        """Draw the parameters of one sample."""
+    def sample(self, rng: np.random.Generator, shape: Shape) -> Any:
+        """Draw the parameters of one sample of ``shape`` [C,*space]."""
         ...
 
     def apply(self, images: torch.Tensor, parameters: Sequence[Any]) -> torch.Tensor:
@@ -40,6 +43,7 @@ class Parameters:
     intensity: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of the transforms that are on, by name."""
     mirror: tuple[int, ...] = ()
+    """Spatial axes."""
 
 
 @dataclass(frozen=True)
@@ -52,24 +56,28 @@ class Augmentation:
     channels: int
 
     @property
-    def loader_transform(self) -> LoaderTransform | None:
-        """What the loader applies to a sample before it is handed on; None where there is nothing."""
+    def loader_transform(self) -> LoaderTransforms | None:
+        """What the loader applies to a sample before it is handed on; None where there is nothing.
+
+        Tries each transform once, which takes as long as it does; raises :class:`autoseg.errors.PlanError` for those
+        that cannot be used.
+        """
         if not self.settings.loader:
             return None
         from autoseg.augmentation.loader_transforms import build_loader_transform
 
-        return build_loader_transform(self.settings.loader, self.spatial.patch)
+        return build_loader_transform(self.settings.loader, patch=self.spatial.patch, channels=self.channels)
 
     def sample(self, rng: np.random.Generator) -> Parameters:
         """Draw all parameters of one sample."""
+        shape = (self.channels, *self.spatial.patch)
         spatial = self.spatial.sample(rng)
         intensity = {}
         for name in INTENSITY:
             transform: IntensityTransform = getattr(self.settings, name)
             if rng.random() < transform.probability:
-                intensity[name] = transform.sample(rng, self.channels)
-        mirror = tuple(axis for axis in self.mirror_axes if rng.random() < self.settings.mirror.probability)
-        return Parameters(spatial, intensity, mirror)
+                intensity[name] = transform.sample(rng, shape)
+        return Parameters(spatial, intensity, self.settings.mirror.sample(rng, self.mirror_axes))
 
     def source_size(self, parameters: Parameters) -> tuple[int, ...]:
         """Return the size of the region around the patch's centre that a sample is made from."""
@@ -85,10 +93,7 @@ class Augmentation:
             if on:
                 transform: IntensityTransform = getattr(self.settings, name)
                 batch[on] = transform.apply(batch[on], [parameters[index].intensity[name] for index in on])
-        for index, drawn in enumerate(parameters):
-            if drawn.mirror:
-                batch[index] = batch[index].flip([axis + 1 for axis in drawn.mirror])
-                targets[index] = targets[index].flip(list(drawn.mirror))
+        mirror(batch, targets, [drawn.mirror for drawn in parameters])
         return batch, targets
 
     def _move(

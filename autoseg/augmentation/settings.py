@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from autoseg.augmentation.blur import Blur
-from autoseg.augmentation.contrast import Brightness, Contrast
+from autoseg.augmentation.brightness import Brightness
+from autoseg.augmentation.contrast import Contrast
 from autoseg.augmentation.gamma import Gamma
 from autoseg.augmentation.low_resolution import LowResolution
+from autoseg.augmentation.mirror import Mirror
 from autoseg.augmentation.noise import Noise
 from autoseg.augmentation.spatial import Rotation, Scaling
 from autoseg.errors import PlanError
@@ -19,13 +21,6 @@ from autoseg.records import from_plain, to_plain
 from autoseg.registry import Registry
 
 presets: Registry = Registry("augmentations", modules=("autoseg.augmentation.presets",))
-
-
-@dataclass(frozen=True)
-class Mirror:
-    """How often samples are mirrored, along each of the plan's mirror axes by itself."""
-
-    probability: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,28 +44,28 @@ class AugmentationSettings:
 
 
 def settings_from(spec: Mapping[str, Any]) -> AugmentationSettings:
-    """Return the preset that ``spec`` names, with the values that it overrides; :class:`PlanError` for unknown ones."""
+    """Return the preset that ``spec`` names, with the values that it overrides.
+
+    ``spec`` is ``{"name": "default", "rotation": {"probability": 0.4}, ...}``. Raises :class:`PlanError` for a preset,
+    transform or argument that does not exist, and for a value out of its range.
+    """
     changes = {key: value for key, value in spec.items() if key != "name"}
-    plain = to_plain(presets.build({"name": spec.get("name", "default")}))
+    preset: AugmentationSettings = presets.build({"name": spec.get("name", "default")})
+    plain = _overridden(to_plain(preset), changes, "augmentation")
+    return from_plain(AugmentationSettings, plain, source="augmentation", error=PlanError)
+
+
+def _overridden(plain: dict[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Replace values, inside the objects that ``plain`` holds as well; no key may be new."""
+    result = dict(plain)
     for key, value in changes.items():
         if key not in plain:
-            nearest = difflib.get_close_matches(key, plain, n=3, cutoff=0.3)
-            names = ", ".join([*nearest, *(name for name in plain if name not in nearest)])
-            raise PlanError(f"augmentation: found '{key}', expected one of: {names}")
-        if isinstance(value, Mapping):
-            unknown = sorted(set(value) - set(plain[key]))
-            if unknown:
-                raise PlanError(f"augmentation.{key}: found '{unknown[0]}', expected one of: {', '.join(plain[key])}")
-            plain[key] = {**plain[key], **value}
-        else:
-            plain[key] = value
-    settings = from_plain(AugmentationSettings, plain, source="augmentation", error=PlanError)
-    _check_probabilities(settings)
-    return settings
+            raise PlanError(f"{where}: found '{key}', expected one of: {', '.join(_nearest_first(key, plain))}")
+        inside = isinstance(plain[key], dict) and isinstance(value, Mapping)
+        result[key] = _overridden(plain[key], value, f"{where}.{key}") if inside else value
+    return result
 
 
-def _check_probabilities(settings: AugmentationSettings) -> None:
-    for part in dataclasses.fields(settings):
-        value = getattr(getattr(settings, part.name), "probability", 0.0)
-        if not 0 <= value <= 1:
-            raise PlanError(f"augmentation.{part.name}.probability: found {value}, expected 0 to 1")
+def _nearest_first(key: str, names: Iterable[str]) -> list[str]:
+    nearest = difflib.get_close_matches(key, names, n=3, cutoff=0.3)
+    return [*nearest, *(name for name in names if name not in nearest)]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from autoseg.augmentation.draws import Range, around_one
+from autoseg.augmentation.draws import NonNegative, PositiveRange, Probability
 
 DUMMY_2D_RATIO = 3
 """Where the longest edge of a patch is more than this many times its first, it turns and scales within slices alone
@@ -25,17 +25,17 @@ MOST_LINEAR_CLASSES = 20
 class Rotation:
     """How often and how far patches are turned."""
 
-    probability: float = 0.2
-    degrees: float | None = None
+    probability: Probability = 0.2
+    degrees: NonNegative | None = None
     """Up to so much about each axis; None: 30 in 3D, 180 within slices, 15 in oblong slices (nnU-Net)."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """How often and how much patches are scaled, by one factor along all axes."""
+    """How often and how much patches are scaled, by one factor along all axes; above 1, anatomy becomes smaller."""
 
-    probability: float = 0.2
-    range: Range = (0.7, 1.4)
+    probability: Probability = 0.2
+    range: PositiveRange = (0.7, 1.4)
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,12 @@ class Spatial:
     rotation: Rotation
     scaling: Scaling
 
-    @property
-    def within_slices(self) -> bool:
-        """Whether a 3D patch is too flat to be turned out of its slices."""
-        return len(self.patch) == 3 and max(self.patch) / self.patch[0] > DUMMY_2D_RATIO
-
     def sample(self, rng: np.random.Generator) -> SpatialParameters | None:
         """Draw a transformation; None leaves the sample as it is."""
         turns = rng.random() < self.rotation.probability
         scales = rng.random() < self.scaling.probability
         angles = np.radians(rng.uniform(-1, 1, 3) * self._most_degrees())
-        factor = around_one(rng, self.scaling.range)
+        factor = float(rng.uniform(*self.scaling.range))
         if not turns and not scales:
             return None
         return self._parameters(angles if turns else np.zeros(3), factor if scales else 1.0)
@@ -83,12 +78,12 @@ class Spatial:
         if self.rotation.degrees is not None:
             return self.rotation.degrees
         plane = self.patch[-2:]
-        if len(self.patch) == 3 and not self.within_slices:
+        if len(self.patch) == 3 and not is_flat(self.patch):
             return 30.0
         return 15.0 if max(plane) / min(plane) > FREE_ASPECT else 180.0
 
     def _parameters(self, angles: np.ndarray, factor: float) -> SpatialParameters:
-        if len(self.patch) == 3 and not self.within_slices:
+        if len(self.patch) == 3 and not is_flat(self.patch):
             turned = _turn(3, 1, 2, angles[0]) @ _turn(3, 0, 2, angles[1]) @ _turn(3, 0, 1, angles[2]) * factor
         else:
             axes = len(self.patch)
@@ -98,6 +93,11 @@ class Spatial:
         spacing = np.array(self.spacing)
         in_voxels = turned * spacing[None, :] / spacing[:, None]
         return SpatialParameters(tuple(tuple(float(n) for n in row) for row in in_voxels))
+
+
+def is_flat(patch: tuple[int, ...]) -> bool:
+    """Tell whether a 3D patch has too few slices to be turned out of them."""
+    return len(patch) == 3 and max(patch) / patch[0] > DUMMY_2D_RATIO
 
 
 def _turn(axes: int, first: int, second: int, angle: float) -> np.ndarray:
@@ -152,13 +152,12 @@ def _resample_labels(labels: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
         nearest = F.grid_sample(labels[:, None].float(), grid, mode="nearest", align_corners=False)
         return nearest[:, 0].to(labels.dtype)
     winner = labels.new_zeros(grid.shape[:-1])
-    background = torch.ones(grid.shape[:-1], device=grid.device)
-    shares = []
+    best = torch.zeros(grid.shape[:-1], device=grid.device)
+    background = torch.ones_like(best)
     for value in present:
-        shares.append(F.grid_sample((labels == value)[:, None].float(), grid, align_corners=False)[:, 0])
-        background -= shares[-1]
-    best = background
-    for value, share in zip(present, shares, strict=True):
+        share = F.grid_sample((labels == value)[:, None].float(), grid, align_corners=False)[:, 0]
+        background -= share
         winner = torch.where(share > best, value, winner)
         best = torch.maximum(best, share)
-    return winner.to(labels.dtype)
+    # What lies outside the source counts as background, which also wins where it is level with the best class.
+    return torch.where(best > background, winner, 0).to(labels.dtype)

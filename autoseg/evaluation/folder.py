@@ -73,8 +73,15 @@ def _pairs(predictions: Path, reference: Path) -> list[_Pair]:
 def _label_maps(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder, expected a folder of label maps")
-    splits = ((path, split_ending(path)) for path in sorted(folder.iterdir()) if not path.name.startswith("."))
-    return {split[0]: path for path, split in splits if split}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        split = split_ending(path)
+        if split is None or path.name.startswith("."):
+            continue
+        if split[0] in found:
+            raise DatasetError(f"{path}: case '{split[0]}' comes twice, also as {found[split[0]].name}; keep one")
+        found[split[0]] = path
+    return found
 
 
 def _values(pair: _Pair) -> set[int]:

@@ -56,8 +56,13 @@ def _missing(workspace: Workspace, plan: Plan, dataset: Dataset) -> list[_Item]:
         _Item(case, index, folder, configuration)
         for folder, configuration in by_folder.items()
         for index, case in enumerate(dataset.cases)
-        if not is_stored(folder, case.name, source_state(case))
+        if not is_stored(folder, case.name, _made_from(case, dataset))
     ]
+
+
+def _made_from(case: Case, dataset: Dataset) -> str:
+    """Tell the files of a case and the label values that classes are numbered by: new ones make new data."""
+    return f"{source_state(case)}:{','.join(str(value) for value in dataset.foreground.values())}"
 
 
 def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
@@ -70,7 +75,7 @@ def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
         item.folder,
         case.name,
         prepared,
-        source=source_state(case),
+        source=_made_from(case, dataset),
         dtype=item.configuration.storage,
         seed=item.index,
     )

@@ -66,19 +66,23 @@ def write_case(folder: Path, name: str, prepared: Prepared, *, source: str, dtyp
         raise ValueError("only cases with labels are stored")
     blosc2.set_nthreads(1)
     _record_path(folder, name).unlink(missing_ok=True)
-    write_array(folder / f"{name}.b2nd", prepared.image.astype(dtype, copy=False))
-    write_array(folder / f"{name}_seg.b2nd", prepared.labels)
+    image, labels, foreground = _array_paths(folder, name)
+    write_array(image, prepared.image.astype(dtype, copy=False))
+    write_array(labels, prepared.labels)
     coordinates, counts = _foreground(prepared.labels, np.random.default_rng(seed))
-    write_array(folder / f"{name}_foreground.b2nd", coordinates)
+    write_array(foreground, coordinates)
     write_json(_record_path(folder, name), to_plain(CaseRecord(name, source, prepared.steps, counts)))
 
 
 def is_stored(folder: Path, name: str, source: str) -> bool:
     """Tell whether a case is there, whole, and made from the files as they are now."""
     path = _record_path(folder, name)
-    if not path.exists():
+    if not all(file.exists() for file in (path, *_array_paths(folder, name))):
         return False
-    return read_record(CaseRecord, path, error=WorkspaceError).source == source
+    try:
+        return read_record(CaseRecord, path, error=WorkspaceError).source == source
+    except WorkspaceError:
+        return False  # A record that cannot be read, or that another version wrote, is made again.
 
 
 def open_case(folder: Path, name: str) -> StoredCase:
@@ -87,8 +91,8 @@ def open_case(folder: Path, name: str) -> StoredCase:
     if not path.exists():
         raise WorkspaceError(f"{path}: case is not preprocessed; run 'autoseg plan-and-preprocess' again")
     record = read_record(CaseRecord, path, error=WorkspaceError)
-    image, labels = _open_array(folder / f"{name}.b2nd"), _open_array(folder / f"{name}_seg.b2nd")
-    coordinates = _open_array(folder / f"{name}_foreground.b2nd")[:]
+    image, labels, coordinates = (_open_array(array) for array in _array_paths(folder, name))
+    coordinates = coordinates[:]
     if image.shape[1:] != record.steps.shape or labels.shape != record.steps.shape:
         raise WorkspaceError(
             f"{path}: arrays and record of '{name}' do not fit each other; remove them and preprocess again"
@@ -99,6 +103,11 @@ def open_case(folder: Path, name: str) -> StoredCase:
 
 def _record_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.json"
+
+
+def _array_paths(folder: Path, name: str) -> tuple[Path, Path, Path]:
+    """Where image, labels and foreground coordinates are."""
+    return folder / f"{name}.b2nd", folder / f"{name}_seg.b2nd", folder / f"{name}_foreground.b2nd"
 
 
 def _foreground(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, int]]:
