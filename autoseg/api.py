@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("autoseg")
 
+DEFAULT_PLANNER = "unet"
+
 Progress = Callable[[str, int], Callable[[str], None]]
 """Begins a progress display (what is done, to how many cases) and returns what is called with each finished case."""
 
@@ -31,7 +34,7 @@ def plan_and_preprocess(
     labels: Path | str | None = None,
     workspace: Path | str | None = None,
     configurations: Sequence[str] | None = None,
-    planner: str = "unet",
+    planner: str | None = None,
     device: str = "auto",
     memory: int | None = None,
     time_budget: float | None = None,
@@ -56,15 +59,15 @@ def plan_and_preprocess(
     workers = default_workers() if workers is None else workers
     fingerprint = fingerprint_dataset(found, place, workers=workers, progress=progress)
     _write_splits(found, fingerprint, place, kind=splits, folds=folds)
-    asked = replan or any(option is not None for option in (configurations, memory, time_budget)) or device != "auto"
-    plan = read_plan(place.plan_file) if place.plan_file.exists() and not asked else None
-    if plan is None or plan.planner != planner:
+    asked = _asked(device, memory=memory, time_budget=time_budget, configurations=configurations, planner=planner)
+    plan = read_plan(place.plan_file) if place.plan_file.exists() and not replan else None
+    if plan is None or _differs(plan, asked):
         plan = plan_dataset(
             found,
             fingerprint,
             place,
             configurations=configurations,
-            planner=planner,
+            planner=planner or DEFAULT_PLANNER,
             device=device,
             memory=memory,
             time_budget=time_budget,
@@ -110,7 +113,7 @@ def plan_dataset(
     workspace: Workspace,
     *,
     configurations: Sequence[str] | None = None,
-    planner: str = "unet",
+    planner: str = DEFAULT_PLANNER,
     device: str = "auto",
     memory: int | None = None,
     time_budget: float | None = None,
@@ -122,6 +125,8 @@ def plan_dataset(
     resources: Resources = detect(device, memory=memory, time_budget=time_budget)
     names = tuple(configurations) if configurations else None
     plan = make_plan(PlanRequest(dataset, fingerprint, resources, names), planner)
+    asked = _asked(device, memory=memory, time_budget=time_budget, configurations=configurations)
+    plan = replace(plan, request=asked)
     write_plan(workspace.plan_file, plan)
     for line in plan.explanation:
         logger.info("%s", line)
@@ -147,13 +152,28 @@ def train_fold(
     return train(FoldRequest(Workspace(Path(workspace)), configuration, fold, **options), listener=listener)
 
 
+def _asked(device: str, **options: Any) -> dict[str, Any]:
+    """Return what was asked for explicitly, as a plan keeps it."""
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+    return {key: value for key, value in {**plain, "device": device}.items() if value not in (None, "auto")}
+
+
+def _differs(plan: Plan, asked: dict[str, Any]) -> bool:
+    """Tell whether anything that is asked for now is not what a plan was made for."""
+    made_for = {**plan.request, "planner": plan.planner}
+    return any(made_for.get(key) != value for key, value in asked.items())
+
+
 def _write_splits(dataset: Dataset, fingerprint: Fingerprint, workspace: Workspace, *, kind: str, folds: int) -> None:
     """Write the folds, unless there are some for these very cases: the user may have written them."""
     from autoseg.splits import grouped, kfold, stratified, write_splits
 
     names = [case.name for case in dataset.cases]
     if workspace.splits_file.exists():
-        workspace.splits()
+        placed = {name for split in workspace.splits() for name in (*split.train, *split.val)}
+        if set(names) - placed:
+            left = sorted(set(names) - placed)
+            logger.warning("%s: %d cases are in no fold, such as %s", workspace.splits_file, len(left), left[0])
         return
     if len(names) < folds:
         logger.warning("%d cases are fewer than %d folds: making %d folds", len(names), folds, len(names))

@@ -89,6 +89,8 @@ class Plan:
     mirror_axes: tuple[int, ...]
     """Axes (0 is z) along which training and prediction may mirror, after transposition."""
     configurations: dict[str, Configuration]
+    request: dict[str, Any] = field(default_factory=dict)
+    """What the user asked for when it was made: device, memory, time_budget, configurations."""
     explanation: tuple[str, ...] = field(default=())
     """Each decision with the figures that led to it, for people."""
 

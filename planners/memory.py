@@ -89,9 +89,15 @@ def step_cost(configuration: Configuration, *, channels: int, outputs: int, batc
     return StepCost(peak_bytes=int((ledger.peak + kept) * ALLOWANCE), flops=ledger.flops)
 
 
-def cost_by_batch(configuration: Configuration, *, channels: int, outputs: int) -> tuple[StepCost, StepCost]:
-    """Return what a step costs whatever the batch, and what each sample adds: cost is linear in the batch size."""
-    one = step_cost(configuration, channels=channels, outputs=outputs, batch_size=1)
-    two = step_cost(configuration, channels=channels, outputs=outputs, batch_size=2)
-    sample = StepCost(max(two.peak_bytes - one.peak_bytes, 1), max(two.flops - one.flops, 1))
-    return StepCost(max(one.peak_bytes - sample.peak_bytes, 0), 0), sample
+def cost_by_batch(
+    configuration: Configuration, *, channels: int, outputs: int, batch: int = 1
+) -> tuple[StepCost, StepCost]:
+    """Return what a step costs whatever the batch, and what each sample adds, as counted at ``batch`` and twice that.
+
+    Exact at ``batch``. Work is linear in the batch size; the peak is the largest of several moments that are, so that
+    far above ``batch`` it may be more than this says.
+    """
+    one = step_cost(configuration, channels=channels, outputs=outputs, batch_size=batch)
+    two = step_cost(configuration, channels=channels, outputs=outputs, batch_size=2 * batch)
+    sample = StepCost(max((two.peak_bytes - one.peak_bytes) // batch, 1), max((two.flops - one.flops) // batch, 1))
+    return StepCost(max(one.peak_bytes - batch * sample.peak_bytes, 0), 0), sample

@@ -13,11 +13,11 @@ from autoseg.errors import PlanError
 from autoseg.fingerprint import Fingerprint
 from autoseg.plan import PLAN_VERSION, Component, Configuration, Plan, voxels
 from autoseg.planners.base import PlanRequest, planners
-from autoseg.planners.memory import StepCost, cost_by_batch
+from autoseg.planners.memory import StepCost, cost_by_batch, step_cost
 from autoseg.planners.recipe import Speed, affordable_batch, time_budget, training
 from autoseg.planners.resources import GIGABYTE, Resources
 from autoseg.planners.spacing import axis_order, median_shape, target_spacing
-from autoseg.planners.topology import Topology, pad_to_divisor
+from autoseg.planners.topology import SMALLEST_BOTTLENECK, Topology, pad_to_divisor
 
 FIRST_FEATURES = (32, 16, 8)
 """Features of the first stage, nnU-Net's first; fewer where time is so short that wider networks would hardly learn."""
@@ -28,6 +28,8 @@ LARGEST_PATCH_VOXELS = {2: 2048**2, 3: 256**3}
 """Where shrinking starts; the median shape is smaller in almost every dataset."""
 SMALLEST_BATCH = {2: 8, 3: 2}
 """Two samples in 3D, as nnU-Net; slices hold far less, so that gradients of fewer would be all noise."""
+SMALLEST_EDGE = 2 * SMALLEST_BOTTLENECK
+"""Voxels below which no axis of a patch is shrunk: it could not be pooled once."""
 DATASET_SHARE = 0.05
 """Share of all voxels that a batch may hold: more would show each case too often in a step (nnU-Net)."""
 MASKING_SHARE = 0.75
@@ -134,7 +136,7 @@ def _configuration(name: str, frame: _Frame) -> Configuration:
     resources = frame.request.resources
     for first_features in FIRST_FEATURES:
         fitted = _fit_memory(_draft(frame, dimension, spacing, shape), candidates, frame, first_features)
-        largest = _largest_batch(fitted, resources, frame.request.fingerprint)
+        largest = _largest_batch(fitted, frame.request)
         smallest = min(SMALLEST_BATCH[dimension], largest)
         speed = _speed(fitted, resources)
         if speed is None or speed.iterations(smallest) >= FEW_ITERATIONS:
@@ -169,7 +171,10 @@ def _candidates(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[tupl
     while True:
         patch, plan = pad_to_divisor(tuple(wanted), spacing)
         found.append((patch, plan))
-        ratios = [n / s if n > d else 0.0 for n, s, d in zip(wanted, shape, plan.divisor, strict=True)]
+        ratios = [
+            n / s if grown - d >= SMALLEST_EDGE else 0.0
+            for n, s, grown, d in zip(wanted, shape, patch, plan.divisor, strict=True)
+        ]
         if max(ratios) == 0.0:
             return found
         axis = ratios.index(max(ratios))
@@ -220,7 +225,8 @@ def _fit_memory(
         patch, plan = candidates[index]
         network = frame.network(draft.dimension, plan, first_features)
         drafted = replace(draft, patch_size=patch, network=network)
-        return _Fitted(drafted, *cost_by_batch(drafted, channels=len(dataset.channels), outputs=dataset.outputs))
+        sizes = {"channels": len(dataset.channels), "outputs": dataset.outputs}
+        return _Fitted(drafted, *cost_by_batch(drafted, **sizes, batch=draft.batch_size))
 
     best = fitted(0)
     if best.peak_bytes(draft.batch_size) <= memory:
@@ -240,12 +246,22 @@ def _fit_memory(
     return best
 
 
-def _largest_batch(fitted: _Fitted, resources: Resources, fingerprint: Fingerprint) -> int:
+def _largest_batch(fitted: _Fitted, request: PlanRequest) -> int:
     """Fill the memory, but with no more than 5 % of the dataset's voxels; two samples in any case (nnU-Net)."""
-    draft = fitted.draft
-    by_memory = (resources.memory - fitted.fixed.peak_bytes) // fitted.sample.peak_bytes
-    by_data = round(DATASET_SHARE * voxels(draft.median_shape) * len(fingerprint.cases) / voxels(draft.patch_size))
-    return max(2, min(by_memory, by_data))
+    draft, memory = fitted.draft, request.resources.memory
+    by_memory = (memory - fitted.fixed.peak_bytes) // fitted.sample.peak_bytes
+    cases = len(request.fingerprint.cases)
+    by_data = round(DATASET_SHARE * voxels(draft.median_shape) * cases / voxels(draft.patch_size))
+    largest, smallest = max(2, min(by_memory, by_data)), draft.batch_size
+    if largest <= smallest:
+        return largest
+    dataset = request.dataset
+    peak = step_cost(draft, channels=len(dataset.channels), outputs=dataset.outputs, batch_size=largest).peak_bytes
+    if peak <= memory:
+        return largest
+    # The peak is convex in the batch size: it lies below the line between two counted batches.
+    known = fitted.peak_bytes(smallest)
+    return smallest + int((memory - known) / (peak - known) * (largest - smallest))
 
 
 def _speed(fitted: _Fitted, resources: Resources) -> Speed | None:

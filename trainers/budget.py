@@ -47,8 +47,12 @@ def plan_budget(
     iterations: int | None,
     seconds: float | None,
     training: Training,
+    started: float,
 ) -> Budget:
-    """Decide the number of steps: what the user asked for comes before what the plan says, steps before time."""
+    """Decide the number of steps: what the user asked for comes before what the plan says, steps before time.
+
+    ``started`` is when the command began, by the monotonic clock.
+    """
     if iterations is not None:
         return Budget(iterations)
     if seconds is None and training.iterations is not None:
@@ -56,13 +60,12 @@ def plan_budget(
     seconds = seconds if seconds is not None else training.time_budget
     if seconds is None:
         raise ValueError("a plan has iterations or a time budget")
-    started = time.monotonic()
     step, patch = rehearse(learner, source)
-    spent = time.monotonic() - started
     reserve = patch * validation_patches(validation) + SECONDS_PER_CASE * len(validation.cases)
     steps_end_at = max(seconds * SHORTEST_SHARE, (seconds - reserve) * SAFETY)
     if steps_end_at > seconds - reserve:
         logger.warning("validation takes about %.0f s, which does not fit into the time budget", reserve)
+    spent = time.monotonic() - started
     return Budget(affordable_steps(steps_end_at - spent, step, MOST_PATCHES * patch), seconds, steps_end_at)
 
 

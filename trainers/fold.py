@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -88,6 +89,7 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
 
     Raises :class:`autoseg.trainers.loop.Interrupted` after saving its state when a signal asks to stop.
     """
+    started = time.monotonic()
     setting = _prepare(request)
     folder = setting.folder
     if request.restart and folder.root.exists():
@@ -99,7 +101,7 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
         setting.dataset, _cases(setting, setting.split.val), folder, setting.window, setting.device
     )
     if not folder.model.exists():
-        _train(setting, network, validation, listener)
+        _train(setting, network, validation, started=started, listener=listener)
     load_weights(network, folder.model, str(setting.device))
     logger.info("validating %d cases", len(setting.split.val))
     summary = validate_cases(network, validation)
@@ -127,16 +129,11 @@ def _prepare(request: FoldRequest) -> _Setting:
     configuration = plan.configuration(request.configuration)
     split = fold_cases(workspace.splits(), request.fold)
     device = torch.device(choose_device(request.device))
-    configuration = _for_device(configuration, device)
+    if configuration.precision == "bfloat16" and not computes_bfloat16(str(device)):
+        # The plan is obeyed all the same.
+        logger.warning("%s has no native bfloat16; float32 in the plan would be faster here", device)
     folder = workspace.fold(request.configuration, request.fold, request.trainer)
     return _Setting(request, dataset, plan, configuration, split, device, folder)
-
-
-def _for_device(configuration: Configuration, device: torch.device) -> Configuration:
-    """Warn where the device would only emulate the plan's precision; the plan is obeyed all the same."""
-    if configuration.precision == "bfloat16" and not computes_bfloat16(str(device)):
-        logger.warning("%s has no native bfloat16; float32 in the plan would be faster here", device)
-    return configuration
 
 
 def _cases(setting: _Setting, names: tuple[str, ...]) -> Cases:
@@ -144,8 +141,18 @@ def _cases(setting: _Setting, names: tuple[str, ...]) -> Cases:
     return Cases(folder, names, in_memory=fits_in_memory(folder, names))
 
 
-def _train(setting: _Setting, network: torch.nn.Module, validation: FoldValidation, listener: Listener | None) -> None:
-    """Train to the end and write the model; remove the validation of an earlier model first."""
+def _train(
+    setting: _Setting,
+    network: torch.nn.Module,
+    validation: FoldValidation,
+    *,
+    started: float,
+    listener: Listener | None,
+) -> None:
+    """Train to the end and write the model; remove the validation of an earlier model first.
+
+    ``started`` is when the command began, by the monotonic clock: all of it counts against a time budget.
+    """
     request, configuration = setting.request, setting.configuration
     if setting.folder.validation.exists():
         shutil.rmtree(setting.folder.validation)
@@ -161,9 +168,12 @@ def _train(setting: _Setting, network: torch.nn.Module, validation: FoldValidati
         iterations=request.iterations,
         seconds=request.time_budget,
         training=configuration.training,
+        started=started,
     )
     identity = _identity(setting)
-    progress = restore_progress(learner, setting.folder, identity) or Progress(Pace(budget.iterations))
+    progress = restore_progress(learner, setting.folder, identity) or Progress(
+        Pace(budget.iterations, seconds=time.monotonic() - started)
+    )
     if progress.pace.step:
         logger.info("going on after step %d of %d", progress.pace.step, progress.pace.total)
     _log_start(setting, train_cases, progress, workers, budget)

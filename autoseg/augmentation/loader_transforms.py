@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from autoseg.augmentation.loader_catalogue import build_transform, transform_class
 from autoseg.errors import PlanError
 
-_MODULES = (
-    "channel_selection_transforms",
-    "color_transforms",
-    "crop_and_pad_transforms",
-    "local_transforms",
-    "noise_transforms",
-    "resample_transforms",
-    "spatial_transforms",
-    "utility_transforms",
-)
-
-
-@lru_cache(maxsize=1)
-def transform_classes() -> dict[str, Callable[..., Any]]:
-    """Return batchgenerators' transforms by class name."""
-    modules = [import_module(f"batchgenerators.transforms.{name}") for name in _MODULES]
-    # Not all have one base class; all have a name that says what they are.
-    found = {
-        name: member
-        for module in modules
-        for name, member in inspect.getmembers(module, inspect.isclass)
-        if name.endswith("Transform") and member.__module__ == module.__name__ and not inspect.isabstract(member)
-    }
-    return dict(sorted(found.items()))
+ALWAYS = ("p_per_sample", "p_per_channel")
+"""Arguments by which a transform is made to act when it is tried."""
+TRIAL_MARGIN = 2
+"""Voxels by which the sample on which transforms are tried is longer than a patch, as samples to be turned are."""
 
 
 @dataclass(frozen=True)
@@ -51,68 +30,99 @@ class LoaderTransforms:
     def __call__(
         self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Transform an image [C,*space] and its labels [*space]; all randomness comes from ``rng``."""
-        data = {"data": image[None].copy(), "seg": labels[None, None].copy()}
+        """Transform an image [C,*space] and its labels [*space]; all randomness comes from ``rng``.
+
+        Raises :class:`PlanError` where a transform fails or changes the shape.
+        """
+        data = {"data": image[None].astype(np.float32), "seg": labels[None, None].copy()}
         with _global_generators_seeded(int(rng.integers(2**32))):
-            for transform in self._built():
-                data = transform(**data)
-        result, target = data["data"][0].astype(np.float32, copy=False), data["seg"][0, 0]
-        if result.shape[1:] != image.shape[1:] or result.shape[0] != image.shape[0]:
-            raise PlanError(
-                f"augmentation.loader: the transforms made {result.shape} of {image.shape}, expected the same shape; "
-                "leave out those that crop, pad or choose channels"
-            )
-        return result, target.astype(labels.dtype, copy=False)
-
-    def _built(self) -> list[Any]:
-        return [build_transform(spec) for spec in self.specs]
+            for spec in self.specs:
+                data = _applied(spec, data)
+        return data["data"][0].astype(np.float32, copy=False), data["seg"][0, 0].astype(labels.dtype, copy=False)
 
 
-def build_loader_transform(specs: Sequence[Mapping[str, Any]], patch: Sequence[int]) -> LoaderTransforms:
-    """Check the transforms that a plan lists and return what applies them to samples no smaller than ``patch``."""
-    fitting = tuple(fitted for spec in specs if (fitted := _fit_rectangles(spec, min(patch))))
+def build_loader_transform(
+    specs: Sequence[Mapping[str, Any]], *, patch: Sequence[int], channels: int
+) -> LoaderTransforms:
+    """Try the transforms that a plan lists, and return what applies them to samples no smaller than ``patch``.
+
+    Each spec is ``{"name": "<class of batchgenerators>", **arguments}``; lists, and the forms of
+    :mod:`autoseg.augmentation.loader_arguments`, become what the class expects. Raises :class:`PlanError` for names and
+    arguments that do not exist, and for transforms that fail on such samples, change their shape or make no numbers.
+    """
+    fitting = tuple(fitted for spec in specs if (fitted := _fit_rectangles(spec, patch)) is not None)
+    shape = [n + TRIAL_MARGIN for n in patch]
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(channels, *shape)).astype(np.float32)
+    labels = rng.integers(0, 2, shape, dtype=np.int16)
     for spec in fitting:
-        build_transform(spec)
+        tried, _ = LoaderTransforms((_always(spec),))(image, labels, rng)
+        if not np.isfinite(tried).all():
+            raise PlanError(
+                f"augmentation.loader: '{spec['name']}' made values that are not numbers of an image of mean 0 and "
+                "deviation 1; change its arguments or leave it out"
+            )
     return LoaderTransforms(fitting)
 
 
-def _fit_rectangles(spec: Mapping[str, Any], edge: int) -> Mapping[str, Any] | None:
-    """Keep rectangles smaller than the shortest edge, beyond which batchgenerators fails; None where none fits."""
-    if spec.get("name") != "BlankRectangleTransform" or isinstance(spec.get("rectangle_size"), int):
-        return spec
-    if edge < 2:
-        return None
-    sizes = [[min(int(n), edge - 1) for n in limits] for limits in spec["rectangle_size"]]
-    return {**spec, "rectangle_size": sizes}
+def _always(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the transform with its probabilities at 1; lists of probabilities stay as they are."""
+    takes = inspect.signature(transform_class(spec.get("name"))).parameters
+    sure = {name: 1.0 for name in ALWAYS if name in takes and not isinstance(spec.get(name), list | tuple)}
+    return {**spec, **sure}
 
 
-def build_transform(spec: Mapping[str, Any]) -> Any:
-    """Build one transform from its class name and arguments; lists of JSON become the tuples that they expect."""
-    name = spec.get("name")
-    classes = transform_classes()
-    if name not in classes:
-        nearest = difflib.get_close_matches(str(name), classes, n=3, cutoff=0.3)
-        raise PlanError(f"augmentation.loader: found '{name}', expected a transform such as {', '.join(nearest)}")
-    arguments = {key: _tuples(value) for key, value in spec.items() if key != "name"}
+def _applied(spec: Mapping[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """Apply one transform and see that it has left image and labels in their places."""
+    shapes = {key: array.shape for key, array in data.items()}
+    transform = build_transform(spec)
     try:
-        return classes[name](**arguments)
-    except TypeError as error:
-        allowed = ", ".join(inspect.signature(classes[name]).parameters)
-        raise PlanError(f"augmentation.loader: '{name}': {error}; it takes: {allowed}") from None
+        result: dict[str, Any] = transform(**data)
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise PlanError(
+            f"augmentation.loader: '{spec['name']}' failed on an image of shape {shapes['data'][1:]}: "
+            f"{type(error).__name__}: {reason}; change its arguments or leave it out"
+        ) from error
+    for key, shape in shapes.items():
+        made = result.get(key)
+        if not isinstance(made, np.ndarray) or made.shape != shape:
+            found = made.shape[1:] if isinstance(made, np.ndarray) else type(made).__name__
+            raise PlanError(
+                f"augmentation.loader: '{spec['name']}' made {found} of {key} of shape {shape[1:]}, expected an array "
+                "of the same shape; leave out transforms that crop, pad, convert or choose channels"
+            )
+    return result
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+def _fit_rectangles(spec: Mapping[str, Any], patch: Sequence[int]) -> Mapping[str, Any] | None:
+    """Keep rectangles shorter than the patch along each axis, as batchgenerators needs; None where none fits."""
+    sizes = spec.get("rectangle_size")
+    if spec.get("name") != "BlankRectangleTransform" or not isinstance(sizes, list | tuple):
+        return spec
+    if min(patch) < 2:
+        return None
+    edges = [min(patch)] * len(patch) if spec.get("force_square") else patch
+    return {**spec, "rectangle_size": [_at_most(size, n - 1) for size, n in zip(sizes, edges, strict=False)]}
+
+
+def _at_most(size: Any, limit: int) -> Any:
+    return [min(int(n), limit) for n in size] if isinstance(size, list | tuple) else min(int(size), limit)
 
 
 @contextmanager
 def _global_generators_seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators that batchgenerators draws from, and put them back as they were."""
+    """Seed the global generators that batchgenerators draws from, and put them back as they were.
+
+    It draws some integers by a function that numpy has deprecated; the warning could only be repeated by every worker.
+    """
     numpys, pythons = np.random.get_state(), random.getstate()
     np.random.seed(seed)
     random.seed(seed)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
         np.random.set_state(numpys)
         random.setstate(pythons)

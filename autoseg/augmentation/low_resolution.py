@@ -8,7 +8,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 from torch.nn import functional as F
 
 from autoseg.augmentation.draws import PositiveRange, Probability, Shape

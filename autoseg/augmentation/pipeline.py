@@ -86,7 +86,11 @@ class Augmentation:
     def apply(
         self, images: Sequence[torch.Tensor], labels: Sequence[torch.Tensor], parameters: Sequence[Parameters]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Augment samples [C,*source] with labels [*source] on their device; returns [B,C,*patch] and [B,*patch]."""
+        """Augment samples [C,*source] with labels [*source] on their device; returns [B,C,*patch] and [B,*patch].
+
+        A sample comes out the same whatever else is in its batch, but for rounding: samples that are turned or scaled
+        are padded to a common size, over which single precision places their voxels to about 1e-5 of an edge.
+        """
         batch, targets = self._move(images, labels, parameters)
         for name in INTENSITY:
             on = [index for index, drawn in enumerate(parameters) if name in drawn.intensity]
@@ -101,15 +105,16 @@ class Augmentation:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Turn and scale the samples for which that was drawn; the others are taken as they are."""
         patch = self.spatial.patch
-        batch = images[0].new_empty((len(images), self.channels, *patch))
+        batch = images[0].new_empty((len(images), self.channels, *patch), dtype=torch.float32)
         targets = labels[0].new_empty((len(images), *patch))
-        moving = [index for index, drawn in enumerate(parameters) if drawn.spatial is not None]
-        for index in set(range(len(images))) - set(moving):
-            batch[index], targets[index] = images[index], labels[index]
+        moving = {index: drawn.spatial for index, drawn in enumerate(parameters) if drawn.spatial is not None}
+        for index in range(len(images)):
+            if index not in moving:
+                batch[index], targets[index] = images[index], labels[index]
         if moving:
-            drawn = [spatial for index in moving if (spatial := parameters[index].spatial) is not None]
-            batch[moving], targets[moving] = resample(
-                [images[index] for index in moving], [labels[index] for index in moving], drawn, patch
+            indices = list(moving)
+            batch[indices], targets[indices] = resample(
+                [images[index] for index in indices], [labels[index] for index in indices], [*moving.values()], patch
             )
         return batch, targets
 

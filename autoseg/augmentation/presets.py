@@ -60,8 +60,8 @@ def default() -> AugmentationSettings:
 def light() -> AugmentationSettings:
     """Change half as many samples as the default, and those about half as far.
 
-    For training too short to see what most samples look like unchanged: three in four samples keep their geometry
-    exactly, but for mirroring, and six in ten their intensities.
+    For training too short to learn from the default, which leaves one sample in six as it was but for mirroring: of
+    these, four in five keep their geometry, half keep their intensities, and two in five keep both.
     """
     return AugmentationSettings(
         rotation=Rotation(probability=0.1),

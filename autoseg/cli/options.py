@@ -22,7 +22,7 @@ Configurations = Annotated[
     list[str] | None,
     typer.Option("--configuration", "-c", help="2d or 3d_fullres; may be given more than once. By default all."),
 ]
-Planner = Annotated[str, typer.Option(help="Network family: unet or residual_unet.")]
+Planner = Annotated[str | None, typer.Option(help="Network family: unet or residual_unet. By default unet.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Memory = Annotated[
     str | None,

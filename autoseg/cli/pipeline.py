@@ -32,7 +32,7 @@ def run(
     labels: Labels = None,
     workspace: WorkspaceOption = None,
     configurations: Configurations = None,
-    planner: Planner = "unet",
+    planner: Planner = None,
     device: Device = "auto",
     memory: Memory = None,
     time_budget: TimeBudget = None,

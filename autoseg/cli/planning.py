@@ -35,7 +35,7 @@ def plan_and_preprocess(
     labels: Labels = None,
     workspace: WorkspaceOption = None,
     configurations: Configurations = None,
-    planner: Planner = "unet",
+    planner: Planner = None,
     device: Device = "auto",
     memory: Memory = None,
     time_budget: TimeBudget = None,
@@ -110,13 +110,13 @@ def fingerprint(
 def plan(
     workspace: WorkspaceArgument,
     configurations: Configurations = None,
-    planner: Planner = "unet",
+    planner: Planner = None,
     device: Device = "auto",
     memory: Memory = None,
     time_budget: TimeBudget = None,
 ) -> None:
     """Plan again from the fingerprint: the second step of plan-and-preprocess alone."""
-    from autoseg.api import plan_dataset
+    from autoseg.api import DEFAULT_PLANNER, plan_dataset
     from autoseg.workspace import Workspace
 
     place = Workspace(workspace)
@@ -125,7 +125,7 @@ def plan(
         place.fingerprint(),
         place,
         configurations=configurations,
-        planner=planner,
+        planner=planner or DEFAULT_PLANNER,
         device=device,
         memory=_size(memory),
         time_budget=_seconds(time_budget),

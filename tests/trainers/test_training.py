@@ -10,11 +10,14 @@ import time
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import autoseg
 from autoseg.errors import TrainingError, WeightsError
-from autoseg.trainers.loop import Interrupted
+from autoseg.trainers.budget import affordable_steps
+from autoseg.trainers.loop import SHORTEST_INTERVAL, VALIDATIONS, Interrupted
 from autoseg.workspace import Workspace
 
 STEPS = 6
@@ -127,11 +130,18 @@ def test_fold_all_trains_on_everything(workspace):
     assert len(summary.cases) == 6
 
 
-def test_a_time_budget_is_kept(workspace):
-    start = time.monotonic()
-    autoseg.train_fold(workspace, "2d", 0, time_budget=8.0)
-    assert time.monotonic() - start < 16
-    assert not Workspace(workspace).fold("2d", 0).resume_state.exists()
+def test_a_time_budget_decides_the_steps(workspace):
+    reports = []
+    autoseg.train_fold(workspace, "2d", 0, time_budget=4.0, listener=reports.append)
+    assert reports[-1].step == reports[-1].total
+    assert reports[-1].learning_rate < 1e-3 * max(report.learning_rate for report in reports) or len(reports) < 50
+
+
+@given(st.floats(1, 1e5), st.floats(1e-3, 10), st.floats(0, 10))
+def test_steps_and_validations_fit_the_time(seconds, step, look):
+    steps = affordable_steps(seconds, step, look)
+    looks = min(steps / SHORTEST_INTERVAL, VALIDATIONS) + 1
+    assert steps == 1 or steps * step + looks * look <= seconds * 1.01 + look
 
 
 def test_weights_of_another_network_are_refused(trained):

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoseg.inference.tiles import gaussian_weights, mirrorings, padding, tile_starts
+
+edges = st.integers(1, 60)
+
+
+@given(st.lists(st.tuples(edges, edges), min_size=2, max_size=3))
+def test_tiles_cover_every_voxel_and_stay_inside(axes):
+    patch, image = (tuple(n) for n in zip(*((min(p, n), n) for p, n in axes), strict=True))
+    covered = np.zeros(image, bool)
+    for start in tile_starts(image, patch):
+        assert all(s >= 0 and s + p <= n for s, p, n in zip(start, patch, image, strict=True))
+        covered[tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))] = True
+    assert covered.all()
+
+
+@given(st.integers(1, 200), st.integers(1, 60))
+def test_neighbours_overlap_by_half_at_least(image, patch):
+    starts = [start[0] for start in tile_starts((max(image, patch),), (patch,))]
+    assert all(later - earlier <= max(patch / 2, 1) + 1 for earlier, later in pairwise(starts))
+
+
+@given(st.lists(st.tuples(edges, edges), min_size=1, max_size=3))
+def test_padding_brings_an_image_up_to_the_patch(axes):
+    image, patch = (tuple(n) for n in zip(*axes, strict=True))
+    for (before, after), n, p in zip(padding(image, patch), image, patch, strict=True):
+        assert n + before + after == max(n, p)
+        assert 0 <= before - after <= 1
+
+
+def test_weights_are_symmetric_and_largest_in_the_middle():
+    weights = gaussian_weights((8, 9, 10))
+    assert float(weights.min()) > 0
+    for axis in range(3):
+        np.testing.assert_allclose(weights.flip(axis).numpy(), weights.numpy(), rtol=1e-5)
+    assert float(weights[4, 4, 5]) == float(weights.max())
+
+
+def test_every_combination_of_axes():
+    assert mirrorings((0, 1)) == [(), (0,), (1,), (0, 1)]
+    assert len(mirrorings((0, 1, 2))) == 8

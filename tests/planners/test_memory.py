@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from autoseg.plan import Configuration, Training
+from autoseg.planners.memory import OPTIMIZER_COPIES, cost_by_batch, step_cost
+
+CONFIGURATION = Configuration(
+    dimension=3,
+    spacing=(1.0, 1.0, 1.0),
+    median_shape=(32, 32, 32),
+    patch_size=(32, 32, 32),
+    batch_size=2,
+    normalization=({"name": "none"},),
+    network={
+        "name": "unet",
+        "features": [8, 16],
+        "kernels": [[3, 3, 3]] * 2,
+        "strides": [[1, 1, 1], [2, 2, 2]],
+        "convolutions": 2,
+        "decoder_convolutions": 2,
+        "deep_supervision": True,
+    },
+    loss={"name": "dice_cross_entropy", "batch_dice": False},
+    sampling={},
+    augmentation={},
+    training=Training({}, {}, iterations=1),
+)
+
+
+def cost(batch=2, **changes):
+    return step_cost(replace(CONFIGURATION, **changes), channels=1, outputs=3, batch_size=batch)
+
+
+def test_cost_is_linear_in_the_batch():
+    fixed, sample = cost_by_batch(CONFIGURATION, channels=1, outputs=3)
+    for batch in (1, 2, 5, 9):
+        found = cost(batch)
+        assert found.peak_bytes == pytest.approx(fixed.peak_bytes + batch * sample.peak_bytes, rel=0.02)
+        assert found.flops == pytest.approx(batch * sample.flops, rel=0.02)
+
+
+def test_bfloat16_takes_less():
+    assert cost(precision="bfloat16").peak_bytes < 0.85 * cost().peak_bytes
+
+
+def test_memory_and_work_grow_with_the_patch():
+    small, large = cost(), cost(patch_size=(64, 32, 32))
+    assert 1.8 < large.peak_bytes / small.peak_bytes <= 2.1
+    assert large.flops == pytest.approx(2 * small.flops, rel=0.02)
+
+
+def test_every_activation_that_backward_needs_is_counted():
+    features, patch, batch = 8, 32**3, 2
+    # Two convolutions with their normalizations in the encoder and two in the decoder keep their inputs, in float32.
+    assert cost(batch).peak_bytes > 4 * 2 * features * patch * batch * 4
+
+
+def test_the_optimizers_copies_are_counted():
+    wide = {**CONFIGURATION.network, "features": [8, 1024]}
+    weights = 1024 * 1024 * 27 * 4
+    assert cost(1, network=wide, patch_size=(4, 4, 4)).peak_bytes > OPTIMIZER_COPIES * weights
+
+
+def test_the_work_is_that_of_the_convolutions():
+    one = {**CONFIGURATION.network, "features": [8, 8]}
+    full = 2 * 27 * (1 * 8 + 8 * 8 + 16 * 8 + 8 * 8) * 32**3  # the finest stage: two going down, two coming up
+    half = 2 * 27 * (2 * 8 * 8) * 16**3
+    forward = full + half
+    found = cost(1, network=one).flops
+    assert 2.5 * forward < found < 3.5 * forward
+
+
+def test_nothing_is_left_behind():
+    before = torch.get_rng_state()
+    assert cost() == cost()
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from autoseg.errors import PlanError
+from autoseg.planners import resources
+from autoseg.planners.recipe import (
+    ENOUGH_ITERATIONS,
+    LONG_ITERATIONS,
+    OVERNIGHT,
+    Speed,
+    affordable_batch,
+    time_budget,
+    training,
+)
+from autoseg.planners.resources import GIGABYTE, Resources, choose_device, detect, devices, free_memory
+from autoseg.planners.throughput import training_flops_per_second
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "meta", "gpu"])
+def test_devices_that_are_not_there(name):
+    with pytest.raises(PlanError, match=f"device '{name}'"):
+        choose_device(name)
+
+
+def test_auto_is_the_best_device_there_is(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device() == "cpu"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device() == "mps"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device() == "cuda"
+
+
+def test_every_device_that_is_named_can_be_chosen():
+    assert [choose_device(name) for name in devices()] == devices()
+
+
+def test_a_cpu_plan_leaves_memory_for_others(monkeypatch):
+    monkeypatch.setattr(resources, "available_memory", lambda: 4 * GIGABYTE)
+    assert free_memory("cpu") == int(2.8 * GIGABYTE)
+    monkeypatch.setattr(resources, "available_memory", lambda: 500 * GIGABYTE)
+    assert free_memory("cpu") == 8 * GIGABYTE
+
+
+def test_what_the_user_says_comes_before_what_is_found():
+    found = detect("cpu", memory=3 * GIGABYTE, time_budget=60.0)
+    assert (found.device, found.memory, found.time_budget) == ("cpu", 3 * GIGABYTE, 60.0)
+
+
+def test_only_a_cpu_is_given_a_time_budget_unasked():
+    assert time_budget(Resources("cuda", GIGABYTE, True)) is None
+    assert time_budget(Resources("cpu", GIGABYTE, False)) == OVERNIGHT
+    assert time_budget(Resources("cuda", GIGABYTE, True, time_budget=60)) == 60
+
+
+def test_the_recipe_follows_the_budget():
+    long, short = training(None), training(600)
+    assert (long.optimizer["name"], long.iterations, long.time_budget) == ("sgd", LONG_ITERATIONS, None)
+    assert (short.optimizer["name"], short.iterations, short.time_budget) == ("muon", None, 600)
+
+
+def test_batches_shrink_until_there_are_enough_steps():
+    def speed(seconds):
+        return Speed(seconds_per_sample=1.0, time_budget=seconds)
+
+    assert affordable_batch(8, 2, None) == 8
+    assert affordable_batch(8, 2, speed(1e9)) == 8
+    assert affordable_batch(8, 2, speed(1.0)) == 2
+    middle = speed(4.5 * ENOUGH_ITERATIONS / 0.9)
+    assert affordable_batch(8, 2, middle) == 4
+    assert middle.iterations(4) >= ENOUGH_ITERATIONS > middle.iterations(5)
+
+
+def test_this_machine_is_timed_once():
+    measured = training_flops_per_second("cpu", "float32")
+    assert 1e7 < measured < 1e14
+    assert training_flops_per_second("cpu", "float32") == measured
