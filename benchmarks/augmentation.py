@@ -35,9 +35,9 @@ def main() -> None:
     idle = _mean_ms(options, NOTHING_DRAWN)
     print(f"{'nothing':>16}  {'':>8}  {idle:8.2f}")
     for part in ("rotation", "scaling", *INTENSITY, "mirror"):
-        own = {"name": "none", part: dataclasses.asdict(getattr(settings_from({"name": options.preset}), part))}
-        always = {"name": "none", part: {**own[part], "probability": 1.0}}
-        on, mean = (max(0.0, _mean_ms(options, spec) - idle) for spec in (always, own))
+        own = dataclasses.asdict(getattr(settings_from({"name": options.preset}), part))
+        changes = ({**own, "probability": 1.0}, own)
+        on, mean = (max(0.0, _mean_ms(options, {"name": "none", part: change}) - idle) for change in changes)
         print(f"{part:>16}  {on:8.2f}  {mean:8.2f}")
     print(f"{'all':>16}  {'':>8}  {_mean_ms(options, {'name': options.preset, 'loader': []}):8.2f}")
     print(f"{'drawing':>16}  {'':>8}  {_drawing_ms(options):8.2f}")
@@ -53,7 +53,8 @@ def _mean_ms(options: argparse.Namespace, spec: dict[str, Any]) -> float:
 
 def _drawing_ms(options: argparse.Namespace) -> float:
     augmentation = _augmentation(options, {"name": options.preset, "loader": []})
-    return options.batch * _milliseconds(lambda index: augmentation.sample(np.random.default_rng(index)), options)
+    each = _milliseconds(lambda index: augmentation.sample(np.random.default_rng(index)), options)
+    return each * float(options.batch)
 
 
 def _print_loader(options: argparse.Namespace) -> None:

@@ -130,7 +130,7 @@ def test_a_plan_that_is_no_object(path):
 
 
 def test_an_unknown_configuration_lists_the_known():
-    with pytest.raises(PlanError, match="'3d'.* prostates, which has: 2d, 3d_fullres"):
+    with pytest.raises(PlanError, match=r"'3d'.* prostates, which has: 2d, 3d_fullres"):
         PLAN.configuration("3d")
 
 

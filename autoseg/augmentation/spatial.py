@@ -165,6 +165,6 @@ def _resample_labels(labels: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
 
 def _foreground(labels: torch.Tensor) -> list[int]:
     """Return the values other than 0 that occur, counted, which takes a tenth of the time of sorting them."""
-    lowest = int(labels.amin())
-    counts = torch.bincount((labels - lowest).flatten())
+    lowest = min(0, int(labels.amin()))
+    counts = torch.bincount((labels.int() - lowest if lowest else labels).flatten())
     return [value for index in counts.nonzero().flatten().tolist() if (value := index + lowest) != 0]

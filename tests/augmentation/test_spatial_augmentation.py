@@ -140,6 +140,6 @@ def test_samples_of_different_sizes_keep_their_centres():
 
 
 def test_labels_below_zero_are_classes_as_well():
-    labels = torch.tensor([[-1, -1, 0, 2], [-1, 0, 0, 2]], dtype=torch.int16)
+    labels = torch.tensor([[-1, -1, 0, 2], [-128, 0, 127, 2]], dtype=torch.int8)
     _, moved = resample([torch.zeros(1, 2, 4)], [labels], [parameters(np.eye(2))], (2, 4))
     assert torch.equal(moved[0], labels)

@@ -89,7 +89,7 @@ def test_a_small_dataset_is_planned_alike_each_time(planner):
 def test_memory_that_is_just_short_shrinks_the_patch():
     case = ((24, 48, 48), (1.0, 1.0, 1.0))
     plenty = make_plan(request(case, names=("3d_fullres",))).configuration("3d_fullres")
-    asked = request(case, gigabytes=0.35, names=("3d_fullres",))
+    asked = request(case, gigabytes=0.2, names=("3d_fullres",))
     plan = make_plan(asked)
     check(plan, asked)
     assert plenty.patch_size == (24, 48, 48)
@@ -209,7 +209,7 @@ def test_every_decision_is_explained():
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
 @given(
     st.tuples(*[st.integers(4, 120)] * 3),
     st.tuples(*[st.sampled_from([0.3, 0.5, 1.0, 1.7, 4.0])] * 3),

@@ -122,7 +122,7 @@ def test_a_stored_expression_is_refused(folder):
     (folder / "a.b2nd").unlink()
     operand = blosc2.asarray(array[:], urlpath=str(folder / "operand.b2nd"), mode="w")
     (operand + 1).save(urlpath=str(folder / "a.b2nd"))
-    with pytest.raises(WorkspaceError, match="a.b2nd: .*preprocess again"):
+    with pytest.raises(WorkspaceError, match=r"a\.b2nd: .*preprocess again"):
         open_case(folder, "a")
 
 
