@@ -93,4 +93,4 @@ def workspace(made_once, tmp_path) -> Path:
 @pytest.fixture
 def trained(trained_once, tmp_path) -> Path:
     """A workspace in which fold 0 of both configurations is trained."""
-    return Path(shutil.copytree(trained_once / "workspace", tmp_path / "workspace"))
+    return Path(shutil.copytree(trained_once / "workspace", tmp_path / "trained"))

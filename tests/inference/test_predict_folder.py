@@ -46,7 +46,7 @@ def test_one_bad_case_does_not_stop_the_others(trained, phantoms, tmp_path):
     bad.write_bytes(bad.read_bytes()[:200])
     result = predict(trained, phantoms, tmp_path / "out")
     assert result.done == ("phantom_007",)
-    assert "phantom_006_0001.nii.gz: truncated" in result.failed["phantom_006"]
+    assert "phantom_006_0001.nii.gz: not an image" in result.failed["phantom_006"]
 
 
 def test_a_missing_channel_is_named(trained, phantoms, tmp_path):
