@@ -144,7 +144,7 @@ def train_fold(
     """Train one fold and return the metrics of its validation cases.
 
     ``options`` are the fields of :class:`autoseg.trainers.fold.FoldRequest`: trainer, device, iterations, time_budget
-    in seconds, workers, seed, restart.
+    in seconds, workers, seed, restart, checkpoint_seconds.
     """
     from autoseg.trainers.fold import FoldRequest
     from autoseg.trainers.fold import train_fold as train

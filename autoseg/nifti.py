@@ -6,7 +6,7 @@ import gzip
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -21,7 +21,7 @@ _GEOMETRY = ((76, "8f"), (123, "B"), (252, "2h"), (256, "18f"))
 """Offset and format of pixdim; xyzt_units; qform and sform code; quaternion, offset and sform (nifti1.h)."""
 _SIZES = (348, 540)
 _DATATYPE, _VOXEL_OFFSET = 70, 108
-_FLOATS = {16: np.dtype("f4"), 64: np.dtype("f8")}
+_FLOATS: dict[int, np.dtype[Any]] = {16: np.dtype("f4"), 64: np.dtype("f8")}
 _BLOCK = 1 << 24
 
 

@@ -36,6 +36,8 @@ from autoseg.workspace import FoldFolder, Workspace
 
 logger = logging.getLogger("autoseg.training")
 
+CHECKPOINT_SECONDS = 120.0
+"""Writing a checkpoint takes about a second."""
 MOST_WORKERS = 8
 """Loader workers that are started by default; reading patches is little work."""
 
@@ -54,6 +56,7 @@ class FoldRequest:
     workers: int | None = None
     seed: int = 0
     restart: bool = False
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,7 @@ def _train(
             validate=_patch_validation(setting, learner, validated),
             steps_end_at=budget.steps_end_at,
             stop_requested=stop_requested,
+            checkpoint_seconds=request.checkpoint_seconds,
             identity=identity,
             listener=listener,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -27,8 +26,6 @@ from autoseg.workspace import FoldFolder
 
 logger = logging.getLogger("autoseg.training")
 
-CHECKPOINT_SECONDS = float(os.environ.get("AUTOSEG_CHECKPOINT_SECONDS", "120"))
-"""Work that a killed process loses at most; writing takes about a second. The variable is for tests."""
 VALIDATIONS = 25
 """Validations on patches in a whole training."""
 SHORTEST_INTERVAL = 50
@@ -92,6 +89,8 @@ class LoopSettings:
     steps_end_at: float | None
     """Seconds of the fold after which steps should end; None where the number of steps is fixed."""
     stop_requested: Callable[[], bool]
+    checkpoint_seconds: float
+    """Work that a killed process loses at most."""
     identity: Mapping[str, Any]
     """What must be the same when the training is gone on with."""
     listener: Listener | None = None
@@ -133,7 +132,7 @@ def run_loop(learner: Learner, progress: Progress, batches: Iterator[Batch], set
             _validate(learner, progress, metrics, settings)
         if settings.listener:
             settings.listener(report(learner, progress, loss))
-        if settings.stop_requested() or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+        if settings.stop_requested() or time.monotonic() - saved_at > settings.checkpoint_seconds:
             save_progress(learner, progress, settings.folder, settings.identity)
             saved_at = time.monotonic()
             if settings.stop_requested():

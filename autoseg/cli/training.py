@@ -36,6 +36,7 @@ def train_fold(
     time_budget: TimeBudget = None,
     workers: Workers = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides weights and samples.")] = 0,
+    checkpoint_every: Annotated[str, typer.Option(help="Work that a killed process loses at most.")] = "2m",
     restart: Annotated[
         bool, typer.Option("--restart/--resume", help="Begin anew, or go on where the fold was stopped.")
     ] = False,
@@ -64,6 +65,7 @@ def train_fold(
                 workers=workers,
                 seed=seed,
                 restart=restart,
+                checkpoint_seconds=parse_duration(checkpoint_every),
             )
         except Interrupted:
             notices.print("stopped, and saved; the same command goes on from here")

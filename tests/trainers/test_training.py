@@ -78,8 +78,7 @@ def test_killed_at_any_moment_and_resumed_is_the_same(workspace, made_once, tmp_
     command = [sys.executable, "-m", "autoseg", "train-fold"]
     whole = shutil.copytree(made_once / "workspace", tmp_path / "whole")
     subprocess.run([*command, str(whole), "3d_fullres", "0", *steps], check=True, capture_output=True)
-    environment = {**os.environ, "AUTOSEG_CHECKPOINT_SECONDS": "0.2"}
-    process = subprocess.Popen([*command, str(workspace), "3d_fullres", "0", *steps], env=environment)
+    process = subprocess.Popen([*command, str(workspace), "3d_fullres", "0", *steps, "--checkpoint-every", "0.2s"])
     time.sleep(seconds)
     process.kill()
     process.wait()
