@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoseg.dataset import Dataset, write_dataset
 from autoseg.dataset_layouts import load_dataset, load_folders
-from autoseg.errors import DatasetError, PlanError
+from autoseg.errors import DatasetError, PlanError, WorkspaceError
 from autoseg.plan import Plan, read_plan, write_plan
 from autoseg.workspace import Workspace
 
@@ -94,6 +94,7 @@ def fingerprint_dataset(
     """Examine every case and write dataset.json and fingerprint.json, unless they are there and still fit the files."""
     from autoseg.fingerprint import build_fingerprint, examine_all, is_current, write_fingerprint
 
+    _refuse_dataset_folder(dataset, workspace)
     if workspace.fingerprint_file.exists():
         fingerprint = workspace.fingerprint()
         if is_current(fingerprint, dataset) and workspace.dataset() == dataset:
@@ -105,6 +106,15 @@ def fingerprint_dataset(
     write_dataset(workspace.dataset_file, dataset)
     write_fingerprint(workspace.fingerprint_file, fingerprint)
     return fingerprint
+
+
+def _refuse_dataset_folder(dataset: Dataset, workspace: Workspace) -> None:
+    """Refuse a workspace in the dataset's own folder, whose dataset.json would be overwritten."""
+    if workspace.fingerprint_file.exists() or not workspace.dataset_file.exists():
+        return
+    taken = {case.images[0].absolute().parent.parent for case in dataset.cases}
+    if workspace.root.resolve() in {folder.resolve() for folder in taken}:
+        raise WorkspaceError(f"{workspace.root}: is the dataset's own folder; name another --workspace")
 
 
 def plan_dataset(

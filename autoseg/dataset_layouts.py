@@ -11,6 +11,9 @@ from autoseg.dataset import IMAGE_ENDINGS, Case, Dataset, check_case_name, split
 from autoseg.errors import DatasetError
 from autoseg.storage import read_json
 
+LARGEST_LABEL = 2**31 - 1
+"""Label maps are written with 32 bits at most."""
+
 _CHANNEL_SUFFIX = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
 
 
@@ -29,10 +32,10 @@ def load_dataset(folder: Path) -> Dataset:
     if not cases:
         raise DatasetError(f"{folder / 'imagesTr'}: found no training images, expected files like CASE_0000.nii.gz")
     return Dataset(
-        name=str(description.get("name") or folder.resolve().name),
+        name=_name(description, path) or folder.resolve().name,
         channels=channels,
         labels=labels,
-        file_ending=str(description.get("file_ending") or _ending_of(cases)),
+        file_ending=_file_ending(description, path) or _ending_of(cases),
         cases=cases,
         groups=_groups(description, path),
     )
@@ -102,8 +105,11 @@ def _channels(description: dict[str, Any], path: Path) -> tuple[str, ...]:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         raise DatasetError(f'{path}: field \'channel_names\', found {names!r}, expected an object like {{"0": "CT"}}')
+    odd = [value for value in names.values() if not isinstance(value, str)]
+    if odd:
+        raise DatasetError(f"{path}: field 'channel_names', found {odd[0]!r} for a name, expected a text such as 'CT'")
     try:
-        by_number = {int(key): str(value) for key, value in names.items()}
+        by_number = {int(key): value for key, value in names.items()}
     except ValueError:
         raise DatasetError(f'{path}: field \'channel_names\', found keys {list(names)}, expected "0", "1", …') from None
     if sorted(by_number) != list(range(len(by_number))):
@@ -111,6 +117,21 @@ def _channels(description: dict[str, Any], path: Path) -> tuple[str, ...]:
             f'{path}: field \'channel_names\', found keys {list(names)}, expected "0", "1", … without a gap'
         )
     return tuple(by_number[i] for i in sorted(by_number))
+
+
+def _name(description: dict[str, Any], path: Path) -> str | None:
+    """Return the dataset's name, which becomes a folder's name."""
+    name = description.get("name")
+    if name is not None and (not isinstance(name, str) or "/" in name or "\\" in name or name.startswith(".")):
+        raise DatasetError(f"{path}: field 'name', found {name!r}, expected a name without '/', not beginning with '.'")
+    return name
+
+
+def _file_ending(description: dict[str, Any], path: Path) -> str | None:
+    ending = description.get("file_ending")
+    if ending is not None and ending not in IMAGE_ENDINGS:
+        raise DatasetError(f"{path}: field 'file_ending', found {ending!r}, expected one of {', '.join(IMAGE_ENDINGS)}")
+    return ending
 
 
 def _labels(description: dict[str, Any], path: Path) -> dict[str, int]:
@@ -131,8 +152,10 @@ def _labels(description: dict[str, Any], path: Path) -> dict[str, int]:
                 f"{path}: field 'labels.{name}', found {value!r}, expected one number a class: "
                 "regions and ignore labels are not supported by this version"
             )
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise DatasetError(f"{path}: field 'labels.{name}', found {value!r}, expected a whole number of at least 0")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_LABEL:
+            raise DatasetError(
+                f"{path}: field 'labels.{name}', found {value!r}, expected a whole number from 0 to {LARGEST_LABEL}"
+            )
     return _checked_labels({str(name): int(value) for name, value in labels.items()}, path)
 
 
@@ -165,7 +188,7 @@ def _cases(folder: Path, description: dict[str, Any], channels: tuple[str, ...],
     elif isinstance(description.get("training"), list) and description["training"]:
         cases = [_listed_v1(folder, entry, channels, path) for entry in description["training"]]
     else:
-        cases = _unlisted(folder, description.get("file_ending"))
+        cases = _unlisted(folder, _file_ending(description, path))
     names = [case.name for case in cases]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
@@ -186,8 +209,8 @@ def _unlisted(folder: Path, ending: str | None) -> list[Case]:
 def _listed_v2(folder: Path, name: str, entry: Any, path: Path) -> Case:
     """Read nnU-Net v2's explicit listing: case → {"images": [...], "label": ...}."""
     try:
-        images = tuple(folder / str(image) for image in entry["images"])
-        label = folder / str(entry["label"])
+        names, label = entry["images"], folder / str(entry["label"])
+        images = tuple(folder / str(image) for image in ([names] if isinstance(names, str) else names))
     except (TypeError, KeyError):
         raise DatasetError(f"{path}: field 'dataset.{name}', found {entry!r}, expected images and label") from None
     return Case(check_case_name(name), images, label)

@@ -13,6 +13,9 @@ from autoseg.errors import ImageError
 from autoseg.images import Geometry, Volume, non_finite_count, read_labels, read_volume
 from autoseg.preprocessing.crop import nonzero_box
 
+SMALL_LABEL_BYTES = 2
+"""Label maps of up to 16 bits are counted by a table, which is faster than sorting."""
+
 SAMPLING_SEED = 1234
 """Seed of the foreground voxels that intensity statistics are computed from."""
 
@@ -116,20 +119,30 @@ def _read_labels(case: Case, geometry: Geometry, dataset: Dataset, findings: lis
 
 
 def _check_values(name: str, path: Path, labels: np.ndarray, dataset: Dataset, findings: list[Finding]) -> None:
-    present = np.flatnonzero(np.bincount(labels.reshape(-1)))
-    unknown = [int(value) for value in present if value not in dataset.labels.values()]
+    present = sorted(_voxels_by_value(labels))
+    unknown = [value for value in present if value not in dataset.labels.values()]
     if unknown:
         known = ", ".join(f"{value} ({label})" for label, value in dataset.labels.items())
         shown = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
         message = f"{path}: found label {shown}, expected one of {known}; add it to dataset.json or mend the label map"
         findings.append(Finding("error", name, message))
-    if present.tolist() in ([], [0]):
+    if present in ([], [0]):
         findings.append(Finding("warning", name, f"{path}: the label map is empty, it holds background alone"))
 
 
 def _class_voxels(labels: np.ndarray, dataset: Dataset) -> dict[str, int]:
-    counts = np.bincount(labels.reshape(-1), minlength=max(dataset.labels.values()) + 1)
-    return {name: int(counts[value]) for name, value in dataset.foreground.items()}
+    counts = _voxels_by_value(labels)
+    return {name: counts.get(value, 0) for name, value in dataset.foreground.items()}
+
+
+def _voxels_by_value(labels: np.ndarray) -> dict[int, int]:
+    """Count the voxels of every value that a label map holds."""
+    if labels.dtype.itemsize <= SMALL_LABEL_BYTES:
+        counts = np.bincount(labels.reshape(-1))
+        return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    # Counting all values up to the largest would take gigabytes where one voxel is wild.
+    values, found = np.unique(labels, return_counts=True)
+    return dict(zip(values.tolist(), found.tolist(), strict=True))
 
 
 def _foreground_intensities(array: np.ndarray, labels: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:

@@ -117,11 +117,15 @@ def read_plan(path: Path) -> Plan:
             "this plan was made by a newer autoseg; update autoseg or plan again"
         )
     plan = from_plain(Plan, plain, source=str(path), error=PlanError)
+    if plan.version < 1:
+        raise PlanError(f"{path}: field 'version', found {plan.version}, expected {PLAN_VERSION}; plan again")
+    if not plan.configurations:
+        raise PlanError(f"{path}: field 'configurations', found none, expected at least one; plan again")
     for name, configuration in plan.configurations.items():
         _check(configuration, f"{path}: field 'configurations.{name}")
     if sorted(plan.transpose) != [0, 1, 2]:
         raise PlanError(f"{path}: field 'transpose', found {list(plan.transpose)}, expected an order of 0, 1, 2")
-    if not set(plan.mirror_axes) <= {0, 1, 2}:
+    if not set(plan.mirror_axes) <= {0, 1, 2} or len(set(plan.mirror_axes)) < len(plan.mirror_axes):
         raise PlanError(f"{path}: field 'mirror_axes', found {list(plan.mirror_axes)}, expected some of 0, 1, 2")
     return plan
 
@@ -139,15 +143,38 @@ def _check(configuration: Configuration, place: str) -> None:
         raise PlanError(f"{place}.spacing', found {list(configuration.spacing)}, expected millimetres above 0 or null")
     if any(s is None for s in configuration.spacing[3 - configuration.dimension :]):
         raise PlanError(f"{place}.spacing', found null on an axis of the patch, expected millimetres")
-    training = configuration.training
+    _check_strides(configuration, place)
+    _check_training(configuration.training, f"{place}.training")
+
+
+def _check_strides(configuration: Configuration, place: str) -> None:
+    """Check that the patch halves evenly, where the network says by what; other faults of strides are the network's."""
+    strides, axes = configuration.network.get("strides"), configuration.dimension
+    if not isinstance(strides, list) or any(not _are_counts(stage, axes) for stage in strides):
+        return
+    factors = [math.prod(stage[axis] for stage in strides) for axis in range(axes)]
+    if any(n % factor for n, factor in zip(configuration.patch_size, factors, strict=True)):
+        raise PlanError(
+            f"{place}.patch_size', found {list(configuration.patch_size)}, expected multiples of {factors}, "
+            "the product of the network's strides"
+        )
+
+
+def _are_counts(values: Any, length: int) -> bool:
+    return isinstance(values, list) and len(values) == length and all(isinstance(n, int) and n > 0 for n in values)
+
+
+def _check_training(training: Training, place: str) -> None:
+    if training.gradient_norm <= 0:
+        raise PlanError(f"{place}.gradient_norm', found {training.gradient_norm}, expected a number above 0")
     if training.iterations is not None and training.iterations < 1:
-        raise PlanError(f"{place}.training.iterations', found {training.iterations}, expected at least 1 or null")
+        raise PlanError(f"{place}.iterations', found {training.iterations}, expected at least 1 or null")
     if training.iterations is None and training.time_budget is None:
-        raise PlanError(f"{place}.training', found neither iterations nor time_budget, expected one of them")
+        raise PlanError(f"{place}', found neither iterations nor time_budget, expected one of them")
     if training.time_budget is not None and training.time_budget <= 0:
-        raise PlanError(f"{place}.training.time_budget', found {training.time_budget}, expected seconds above 0")
+        raise PlanError(f"{place}.time_budget', found {training.time_budget}, expected seconds above 0")
     if training.average_decay is not None and not 0 <= training.average_decay < 1:
-        raise PlanError(f"{place}.training.average_decay', found {training.average_decay}, expected from 0 to below 1")
+        raise PlanError(f"{place}.average_decay', found {training.average_decay}, expected from 0 to below 1")
 
 
 def data_id(plan: Plan, configuration: Configuration) -> str:

@@ -109,6 +109,10 @@ def read_splits(path: Path, known: Sequence[str]) -> list[Fold]:
         both = sorted(set(split.train) & set(split.val))
         if both and len(known) > 1:
             raise DatasetError(f"{path}, fold {index}: case '{both[0]}' is in train and val; keep it in one of them")
+        for part, names in (("train", split.train), ("val", split.val)):
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise DatasetError(f"{path}, fold {index}: case '{twice}' comes twice in {part}; remove one of the two")
         if not split.train or not split.val:
             raise DatasetError(f"{path}, fold {index}: train or val is empty, expected at least one case in each")
     return splits

@@ -26,8 +26,16 @@ _ADVICE = {
 def storage_error(path: Path, error: OSError) -> WorkspaceError:
     """Turn a failed write into one line that names the path and says what to do."""
     reason = error.strerror or str(error)
-    advice = _ADVICE.get(error.errno or 0, "check the folder and run the same command again")
-    return WorkspaceError(f"{path}: cannot be written ({reason}): {advice}")
+    return WorkspaceError(f"{path}: cannot be written ({reason}): {_advice(error)}")
+
+
+def explain(error: OSError) -> str:
+    """Say in one line what a file or folder failed with and what to do."""
+    return f"{error.filename or 'a file'}: {error.strerror or error}: {_advice(error)}"
+
+
+def _advice(error: OSError) -> str:
+    return _ADVICE.get(error.errno or 0, "check the folder and run the same command again")
 
 
 @contextmanager

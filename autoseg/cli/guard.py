@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from autoseg.errors import AutosegError
+from autoseg.storage import explain
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -37,6 +38,12 @@ def guarded(command: Callable[..., int | None]) -> Callable[..., None]:
             # The reader of our output went away, as 'autoseg check | head' does; that is no fault.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 0
+        except OSError as error:
+            # Most writing explains its own failures; appending to a log or a table may fail as well.
+            if DEBUG in os.environ:
+                raise
+            say(f"autoseg: {explain(error)}")
+            status = BAD_INPUT
         raise typer.Exit(status)
 
     return run

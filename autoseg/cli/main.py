@@ -34,8 +34,6 @@ app.command("doctor")(guarded(diagnosis.doctor))
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong use or bad input, 130 interrupted."""
-    # Threads that wait for each other by spinning slow a training down many times over where anything else runs.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" in words:
         words = [word for word in words if word != "--debug"]

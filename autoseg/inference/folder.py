@@ -11,7 +11,7 @@ from pathlib import Path
 from autoseg.dataset import Case, split_ending
 from autoseg.dataset_layouts import group_channels
 from autoseg.errors import AutosegError, DatasetError, ImageError, WorkspaceError
-from autoseg.images import read_volume, write_labels
+from autoseg.images import non_finite_count, read_volume, write_labels
 from autoseg.inference.export import Scores, label_map, probabilities_on_grid
 from autoseg.inference.predictor import Mirroring, Predictor
 from autoseg.preprocessing.case import Prepared
@@ -77,6 +77,9 @@ def predict_folder(
     """
     cases = find_cases(Path(images))
     out = Path(output)
+    if out.resolve() == Path(images).resolve():
+        # An image with all channels in one file has the very name of its label map.
+        raise WorkspaceError(f"{out}: is the folder of the images, which would be overwritten; name another folder")
     predictor = Predictor.load(
         workspace, configurations=configurations, folds=folds, trainer=trainer, device=device, tta=tta, best=best
     )
@@ -125,7 +128,12 @@ def _claim(folder: Path, settings: dict[str, object], *, overwrite: bool) -> Non
     """Note in the folder what makes its predictions; refuse a folder with predictions of something else."""
     path = folder / SETTINGS_FILE
     if path.exists() and not overwrite:
-        changed = [key for key, value in settings.items() if read_json(path).get(key) != value]
+        before = read_json(path)
+        if not isinstance(before, dict):
+            raise WorkspaceError(
+                f"{path}: found a {type(before).__name__}, expected an object; remove it or add --overwrite"
+            )
+        changed = [key for key, value in settings.items() if before.get(key) != value]
         if changed:
             raise WorkspaceError(
                 f"{folder}: holds predictions made with another {' and '.join(changed)} (see {SETTINGS_FILE}); "
@@ -166,6 +174,10 @@ def _finish(case: Case, writing: Future[None]) -> tuple[Case, AutosegError | Non
 
 def _read(predictor: Predictor, case: Case) -> list[Prepared]:
     volume = read_volume(case.images)
+    for path, array in zip(case.images, volume.array if len(case.images) > 1 else [volume.array], strict=True):
+        bad = non_finite_count(path, array)
+        if bad:
+            raise ImageError(f"{path}: {bad} voxels are NaN or infinite; replace them by the background's value")
     try:
         return predictor.prepare(volume)
     except ImageError as error:

@@ -53,7 +53,12 @@ def trained_folds(workspace: Workspace, configuration: str, trainer: str = "supe
 def chosen(workspace: Workspace, plan: Plan) -> Ensemble:
     """Return what cross-validation chose, or else every configuration that is trained."""
     if workspace.ensemble_file.exists():
-        return read_record(Ensemble, workspace.ensemble_file, error=WeightsError)
+        ensemble = read_record(Ensemble, workspace.ensemble_file, error=WeightsError)
+        if not ensemble.configurations:
+            raise WeightsError(
+                f"{workspace.ensemble_file}: field 'configurations', found none, expected at least one; remove the file"
+            )
+        return ensemble
     trained = tuple(name for name in plan.configurations if trained_folds(workspace, name))
     if not trained:
         raise WeightsError(f"{workspace.root / 'models'}: no fold is trained; run 'autoseg train-fold' first")

@@ -16,31 +16,41 @@ class DiceCrossEntropy:
     """Cross-entropy minus soft Dice, each with its weight (Isensee et al. 2021; Milletari et al. 2016).
 
     Dice is the mean over samples and foreground classes of (2 Σ p·t + s) / (Σ p + Σ t + s); with ``batch_dice`` the
-    sums run over the whole batch. The minimum is −``dice``.
+    sums run over the whole batch. The minimum is −``dice``. Voxels whose target is ``ignore_index`` count nowhere.
     """
 
     dice: float = 1.0
     cross_entropy: float = 1.0
     batch_dice: bool = False
     smooth: float = 1e-5
+    ignore_index: int | None = None
 
     def __call__(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the loss, a float32 scalar, of logits [B,classes,*space] against classes [B,*space] int64."""
         log_probabilities = F.log_softmax(logits.float(), dim=1)
-        entropy = F.nll_loss(log_probabilities, target)
-        probabilities = log_probabilities.exp()
-        axes = tuple(range(2, logits.ndim))
-        # Only the probability of the true class is summed; a one-hot target would be as large as the logits.
-        agreed = probabilities.gather(1, target[:, None])[:, 0]
-        overlap = _sums_by_class(agreed, target, logits.shape[1])
-        expected = _sums_by_class(torch.ones_like(agreed), target, logits.shape[1])
-        predicted = probabilities.sum(dim=axes)
+        valid = None if self.ignore_index is None else target != self.ignore_index
+        entropy = _entropy(log_probabilities, target, valid)
+        return self.cross_entropy * entropy - self.dice * self._mean_dice(log_probabilities.exp(), target, valid)
+
+    def _mean_dice(self, probabilities: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+        foreground = probabilities[:, 1:].flatten(2)
+        classes = torch.arange(1, probabilities.shape[1], device=target.device)
+        # One byte a voxel and class; a one-hot target in float32 would be as large as the probabilities.
+        expected = target.flatten(1)[:, None] == classes[:, None]
+        if valid is not None:
+            here = valid.flatten(1)[:, None]
+            foreground, expected = foreground * here, expected & here
+        overlap = (foreground * expected).sum(2)
+        total = foreground.sum(2) + expected.sum(2)
         if self.batch_dice:
-            overlap, expected, predicted = overlap.sum(0), expected.sum(0), predicted.sum(0)
-        dice = (2 * overlap + self.smooth) / (predicted + expected + self.smooth)
-        return self.cross_entropy * entropy - self.dice * dice[..., 1:].mean()
+            overlap, total = overlap.sum(0), total.sum(0)
+        return ((2 * overlap + self.smooth) / (total + self.smooth)).mean()
 
 
-def _sums_by_class(values: torch.Tensor, target: torch.Tensor, classes: int) -> torch.Tensor:
-    """Sum values [B,*space] over the voxels of each class; returns [B,classes]."""
-    return torch.stack([torch.where(target == c, values, 0).flatten(1).sum(dim=1) for c in range(classes)], dim=1)
+def _entropy(log_probabilities: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean cross-entropy over valid voxels, 0 where there are none."""
+    if valid is None:
+        return F.nll_loss(log_probabilities, target)
+    nowhere = -1
+    total = F.nll_loss(log_probabilities, target.where(valid, nowhere), ignore_index=nowhere, reduction="sum")
+    return total / valid.sum().clamp(min=1)

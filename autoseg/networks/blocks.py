@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,14 +14,14 @@ SLOPE = 0.01
 EPSILON = 1e-5
 
 CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 POOLINGS = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 
 
 class InstanceNorm(nn.Module):
     """Instance normalization with a learned scale and shift for each channel (Ulyanov et al. 2016).
 
-    Computed as group normalization with one channel a group, which is the same and about a fifth faster on CPUs.
+    Computed on CPUs as group normalization with one channel a group, which is the same and takes half the time in
+    bfloat16. Elsewhere autocast would make that float32, in twice the memory; instance normalization it leaves alone.
     """
 
     def __init__(self, channels: int) -> None:
@@ -29,9 +30,10 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalize x [B,C,*space]; statistics are float32, the result has the type of x."""
-        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-        return F.group_norm(x, len(weight), weight, bias, EPSILON)
+        """Normalize x [B,C,*space]; statistics, scale and shift are float32, the result has the type of x."""
+        if x.device.type == "cpu":
+            return F.group_norm(x, len(self.weight), self.weight, self.bias, EPSILON)
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=EPSILON)
 
 
 class ConvNorm(nn.Module):
@@ -83,6 +85,47 @@ class ResidualBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return features [B,outputs,*space / stride]."""
         return F.leaky_relu(self.second(self.first(x)) + self.skip(x), SLOPE)
+
+
+class Upsampling2d(nn.ConvTranspose2d):
+    """Transposed convolution whose stride is its kernel, so that no two inputs meet in an output voxel."""
+
+    def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
+        """Return features [B,outputs,*space × stride]."""
+        return _as_product(x, self) if _learns_on_cpu(x) else super().forward(x, output_size)
+
+
+class Upsampling3d(nn.ConvTranspose3d):
+    """Transposed convolution whose stride is its kernel, so that no two inputs meet in an output voxel."""
+
+    def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
+        """Return features [B,outputs,*space × stride]."""
+        return _as_product(x, self) if _learns_on_cpu(x) else super().forward(x, output_size)
+
+
+TRANSPOSED = {2: Upsampling2d, 3: Upsampling3d}
+
+
+def _learns_on_cpu(x: torch.Tensor) -> bool:
+    return x.device.type == "cpu" and torch.is_grad_enabled()
+
+
+def _as_product(x: torch.Tensor, layer: nn.ConvTranspose2d | nn.ConvTranspose3d) -> torch.Tensor:
+    """Compute the transposed convolution as one matrix product, whose results are then put in their places.
+
+    On CPUs the gradient of the weights is so found two to five times as fast.
+    """
+    batch, inputs, *space = x.shape
+    outputs, *kernel = layer.weight.shape[1:]
+    matrix = layer.weight.movedim(0, -1).reshape(1, -1, inputs).to(x.dtype).expand(batch, -1, -1)
+    shift = torch.zeros(outputs) if layer.bias is None else layer.bias
+    shift = shift.to(x.dtype).repeat_interleave(math.prod(kernel))[None, :, None]
+    parts = torch.baddbmm(shift, matrix, x.flatten(2)).view(batch, outputs, *kernel, *space)
+    axes = len(space)
+    # [B,outputs,*kernel,*space] becomes [B,outputs,z,kernel z,y,kernel y,…].
+    places = [place for axis in range(axes) for place in (2 + axes + axis, 2 + axis)]
+    shape = [size * stride for size, stride in zip(space, kernel, strict=True)]
+    return parts.permute(0, 1, *places).reshape(batch, outputs, *shape)
 
 
 def stack(

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import typer
 
+from autoseg.cli.guard import guarded
 from autoseg.cli.main import main
 from autoseg.workspace import Workspace
 
@@ -100,6 +102,48 @@ DATASET_FAULTS = {
         lambda d: edit(d / "dataset.json", lambda j: j.update(channel_names={"0": "T1", "2": "T2"})),
         "without a gap",
     ),
+    "channel names that are no text": (
+        lambda d: edit(d / "dataset.json", lambda j: j.update(channel_names={"0": None, "1": "T2"})),
+        "field 'channel_names', found None for a name",
+    ),
+    "labels as a list": (
+        lambda d: edit(d / "dataset.json", lambda j: j.update(labels=["body", "core"])),
+        r"field 'labels', found \['body', 'core'\]",
+    ),
+    "a label value beyond 32 bits": (
+        lambda d: edit(d / "dataset.json", lambda j: j["labels"].update(core=2**40)),
+        "field 'labels.core', found 1099511627776, expected a whole number from 0 to 2147483647",
+    ),
+    "a file ending of another kind": (
+        lambda d: edit(d / "dataset.json", lambda j: j.update(file_ending=3)),
+        "field 'file_ending', found 3, expected one of .nii.gz",
+    ),
+    "an unknown file ending": (
+        lambda d: edit(d / "dataset.json", lambda j: j.update(file_ending=".png")),
+        "field 'file_ending', found '.png'",
+    ),
+    "a name that leads elsewhere": (
+        lambda d: edit(d / "dataset.json", lambda j: j.update(name="../elsewhere")),
+        "field 'name', found '../elsewhere', expected a name without '/'",
+    ),
+    "a listed case without a label map": (
+        lambda d: edit(d / "dataset.json", lambda j: j.update(dataset={"a": {"images": [IMAGE]}})),
+        "field 'dataset.a', found .*expected images and label",
+    ),
+    "a listed image that is not there": (
+        lambda d: edit(d / "dataset.json", lambda j: j.update(dataset={"a": {"images": "b.nii", "label": LABEL}})),
+        "b.nii: no such file, expected an image",
+    ),
+    "groups of a wrong kind": (
+        lambda d: edit(d / "dataset.json", lambda j: j.update(groups=[1])),
+        r"field 'groups', found \[1\]",
+    ),
+    "a file for imagesTr": (
+        lambda d: (shutil.rmtree(d / "imagesTr"), (d / "imagesTr").write_text("x")),
+        "imagesTr: no such folder, expected the training images",
+    ),
+    "an empty image file": (lambda d: (d / IMAGE).write_bytes(b""), f"{IMAGE}: not an image"),
+    "a folder for a label map": (lambda d: ((d / LABEL).unlink(), (d / LABEL).mkdir()), f"{LABEL}: is a folder"),
     "no labels": (lambda d: edit(d / "dataset.json", lambda j: j.update(labels={})), "field 'labels'"),
     "a doubled label value": (
         lambda d: edit(d / "dataset.json", lambda j: j["labels"].update(other=2)),
@@ -134,6 +178,10 @@ DATASET_FAULTS = {
     "an unknown label": (
         lambda d: voxels(d / LABEL, lambda a: np.where(a == 2, 5, a).astype(np.uint8)),
         r"found label 5, expected one of 0 \(background\), 1 \(body\), 2 \(core\)",
+    ),
+    "a wild label": (
+        lambda d: voxels(d / LABEL, lambda a: np.where(a == 2, 2_000_000_000, a.astype(np.int32))),
+        "found label 2000000000, expected one of 0",
     ),
     "labels between whole numbers": (
         lambda d: voxels(d / LABEL, lambda a: poke(a, 1.5)),
@@ -258,6 +306,25 @@ PLAN_FAULTS = {
         "found neither iterations nor time_budget",
     ),
     "a newer version": (lambda p: p.update(version=99), "found 99, expected at most 1: .*newer autoseg"),
+    "no version": (lambda p: p.update(version=0), "field 'version', found 0, expected 1; plan again"),
+    "no configurations": (lambda p: p.update(configurations={}), "field 'configurations', found none"),
+    "a patch that does not halve": (
+        lambda p: configuration(p).update(patch_size=[7, 16, 16]),
+        r"patch_size', found \[7, 16, 16\], expected multiples of \[2, 2, 2\]",
+    ),
+    "gradients cut to nothing": (
+        lambda p: configuration(p)["training"].update(gradient_norm=0),
+        "training.gradient_norm', found 0.0, expected a number above 0",
+    ),
+    "an unknown argument of the loss": (
+        lambda p: configuration(p)["loss"].update(smoothness=1),
+        "losses 'dice_cross_entropy': .*'smoothness'; it takes: ",
+    ),
+    "a name for an augmentation": (
+        lambda p: configuration(p).update(augmentation="default"),
+        "3d_fullres.augmentation', found 'default'",
+    ),
+    "an axis mirrored twice": (lambda p: p.update(mirror_axes=[0, 0]), "field 'mirror_axes', found .0, 0."),
     "axes out of order": (lambda p: p.update(transpose=[0, 0, 1]), "field 'transpose'"),
     "another normalization": (
         lambda p: configuration(p).update(normalization=[{"name": "rescale"}, {"name": "rescale"}]),
@@ -294,6 +361,19 @@ USE = {
     "no folder of images": (["predict-folder", "WORK", "nowhere", "OUT"], "nowhere: no such folder"),
     "no predictions": (["evaluate", "EMPTY", "DATA/labelsTr"], "found no label maps"),
     "no dataset at all": (["plan-and-preprocess"], "expected either a dataset folder or both --images and --labels"),
+    "the dataset's own folder as workspace": (
+        ["plan-and-preprocess", "DATA", "-w", "DATA", "--workers", 0],
+        "is the dataset's own folder; name another --workspace",
+    ),
+    "workers below zero": (["preprocess", "WORK", "--workers", -1], "Invalid value for '--workers'"),
+    "an unknown configuration to plan": (["plan", "WORK", "-c", "4d"], "configuration '4d': expected one of 2d"),
+    "a size of nothing": (["plan", "WORK", "--memory", "0GB"], "memory '0GB': expected a size above zero"),
+    "a dataset for a workspace": (["train-fold", "DATA", "2d", 0], "plan.json: not found; run 'autoseg plan-and-pre"),
+    "predictions over their images": (
+        ["predict-folder", "WORK", "DATA/imagesTs", "DATA/imagesTs"],
+        "is the folder of the images, which would be overwritten",
+    ),
+    "only images": (["check", "--images", "DATA/imagesTr"], "both --images and --labels"),
     "unknown splits": (["plan-and-preprocess", "DATA", "-w", "OUT", "--splits", "x"], "splits 'x'"),
 }
 
@@ -320,6 +400,103 @@ def test_broken_files_of_a_workspace(workspace, capfd):
     plan.write_text(plan.read_text()[:100])
     status, said = autoseg(capfd, "train-fold", workspace, "2d", 0)
     assert status == 2 and "plan.json: not valid JSON at line" in said
+
+
+SPLITS_FAULTS = {
+    "no list": ({}, "found dict, expected a list of folds"),
+    "an empty list": ([], "expected a list of folds"),
+    "no val": ([{"train": ["phantom_000"]}], "fold 0: field 'val'"),
+    "a name for a list": ([{"train": "phantom_000", "val": ["phantom_001"]}], "field 'train', found 'phantom_000'"),
+    "a case on both sides": ([{"train": ["phantom_000"], "val": ["phantom_000"]}], "is in train and val"),
+    "a case twice": ([{"train": ["phantom_000"] * 2, "val": ["phantom_001"]}], "comes twice in train"),
+    "nothing to train on": ([{"train": [], "val": ["phantom_001"]}], "train or val is empty"),
+}
+
+
+@pytest.mark.parametrize("fault", SPLITS_FAULTS)
+def test_faults_of_edited_splits(fault, workspace, capfd):
+    content, message = SPLITS_FAULTS[fault]
+    (workspace / "splits.json").write_text(json.dumps(content))
+    status, said = autoseg(capfd, "train-fold", workspace, "2d", 0, "--iterations", 1)
+    assert status == 2 and re.search(message, said), said
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "fingerprint.json", "plan.json"])
+@pytest.mark.parametrize("content", ["{}", "[]", "{"])
+def test_damaged_descriptions(name, content, workspace, phantoms, capfd):
+    (workspace / name).write_text(content)
+    status, said = autoseg(capfd, "plan-and-preprocess", phantoms, "-w", workspace, "--workers", 0)
+    errors = [line for line in said.splitlines() if line.startswith("autoseg: ")]
+    assert status == 2 and len(errors) == 1 and f"{name}: " in errors[0]
+    assert (workspace / name).read_text() == content, "what a user may have edited is not overwritten"
+
+
+def test_damaged_preprocessed_data(workspace, capfd):
+    for path in (workspace / "preprocessed").rglob("phantom_00?.b2nd"):
+        path.write_bytes(path.read_bytes()[:200])
+    status, said = autoseg(capfd, "train-fold", workspace, "2d", 0, "--iterations", 1)
+    assert status == 2 and re.search(r"phantom_00\d.b2nd: cannot be read .*preprocess again", said)
+
+
+PREDICTION_FAULTS = {
+    "a fold that is not trained": (["-f", "3"], "fold_3.model.safetensors: no such weights; train this fold first"),
+    "a mirroring that there is not": (["--tta", "often"], "tta 'often': expected auto, mirror or none"),
+    "a configuration that there is not": (["-c", "4d"], "configuration '4d' is not in the plan"),
+    "a trainer that trained nothing": (["--trainer", "other"], "no fold is trained"),
+}
+
+
+@pytest.mark.parametrize("fault", PREDICTION_FAULTS)
+def test_wrong_use_of_a_trained_workspace(fault, trained, phantoms, tmp_path, capfd):
+    words, message = PREDICTION_FAULTS[fault]
+    status, said = autoseg(capfd, "predict-folder", trained, phantoms / "imagesTs", tmp_path / "out", *words)
+    assert status == 2 and re.search(message, said), said
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_edited_choice_of_nothing(trained, phantoms, tmp_path, capfd):
+    (trained / "ensemble.json").write_text('{"configurations": []}')
+    status, said = autoseg(capfd, "predict-folder", trained, phantoms / "imagesTs", tmp_path / "out")
+    assert status == 2 and "ensemble.json: field 'configurations', found none" in said
+
+
+def test_predictions_whose_settings_are_damaged(trained, phantoms, tmp_path, capfd):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "prediction.json").write_text("[]")
+    status, said = autoseg(capfd, "predict-folder", trained, phantoms / "imagesTs", tmp_path / "out")
+    assert status == 2 and "prediction.json: found a list, expected an object" in said
+
+
+def test_an_image_with_nan_is_not_predicted(trained, phantoms, tmp_path, capfd):
+    voxels(phantoms / "imagesTs/phantom_006_0001.nii.gz", lambda a: poke(a, np.nan))
+    status, said = autoseg(capfd, "predict-folder", trained, phantoms / "imagesTs", tmp_path / "out", "-c", "2d")
+    assert status == 1
+    assert "phantom_006_0001.nii.gz: 1 voxels are NaN or infinite" in said
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["phantom_007.nii.gz"]
+
+
+def test_a_disk_that_fills_while_a_table_grows(workspace, monkeypatch, capfd):
+    opened = Path.open
+
+    def full(self, mode="r", *rest, **options):
+        if self.name == "metrics.jsonl" and "a" in mode:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+        return opened(self, mode, *rest, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    status, said = autoseg(capfd, "train-fold", workspace, "2d", 0, "--iterations", 1)
+    assert status == 2 and "Traceback" not in said
+    assert re.search("metrics.jsonl: .*the disk is full; free some space", said)
+
+
+def test_a_file_that_fails_in_an_unforeseen_way(capfd):
+    def command():
+        raise OSError(errno.ENOSPC, "No space left on device", "some.log")
+
+    with pytest.raises(typer.Exit) as exit_:
+        guarded(command)()
+    assert exit_.value.exit_code == 2
+    assert capfd.readouterr().err.startswith("autoseg: some.log: No space left on device: the disk is full; free")
 
 
 def test_weights_that_do_not_fit(trained, phantoms, tmp_path, capfd):

@@ -51,6 +51,26 @@ def test_weights():
     torch.testing.assert_close(whole, parts)
 
 
+@pytest.mark.parametrize("ignored", [2, 3, 255, -1])
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_ignored_voxels_count_nowhere(batch_dice, ignored):
+    target = TARGET.clone()
+    target[:, 3:] = ignored
+    masked = loss(batch_dice=batch_dice, ignore_index=ignored)
+    logits = LOGITS.clone().requires_grad_()
+    masked(logits, target).backward()
+    assert not logits.grad[:, :, 3:].any()
+    if ignored != 2:
+        # What is left is as if the ignored half had never been.
+        expected = by_one_hot(LOGITS[:, :, :3], TARGET[:, :3], batch_dice)
+        torch.testing.assert_close(masked(LOGITS, target), expected)
+
+
+def test_a_batch_of_ignored_voxels_costs_no_entropy():
+    nothing = torch.full_like(TARGET, 255)
+    assert float(loss(dice=0.0, ignore_index=255)(LOGITS, nothing)) == 0
+
+
 def test_bfloat16_logits_are_computed_in_float32():
     assert loss()(LOGITS.bfloat16(), TARGET).dtype == torch.float32
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from autoseg.errors import PlanError
 from autoseg.networks import networks
-from autoseg.networks.blocks import InstanceNorm
+from autoseg.networks.blocks import TRANSPOSED, InstanceNorm
 
 
 def spec(name="unet", dimension=3, stages=3, **changes):
@@ -69,6 +69,44 @@ def test_instance_norm_is_pytorchs():
     x = torch.randn(2, 5, 6, 7, 8) * 3 + 1
     reference = nn.InstanceNorm3d(5, affine=True)
     torch.testing.assert_close(InstanceNorm(5)(x), reference(x))
+
+
+@pytest.mark.parametrize("kernel", [(2, 2), (1, 2), (2, 2, 2), (1, 3, 2)])
+def test_upsampling_is_pytorchs_transposed_convolution(kernel):
+    ours = TRANSPOSED[len(kernel)](6, 4, kernel, kernel).double()
+    theirs = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[len(kernel)](6, 4, kernel, kernel).double()
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(2, 6, *(3, 4, 5)[: len(kernel)], dtype=torch.double)
+    results, gradients = [], []
+    for layer in (ours, theirs):
+        x = images.clone().requires_grad_()
+        results.append(layer(x))
+        results[-1].square().sum().backward()
+        gradients.append([x.grad, layer.weight.grad, layer.bias.grad])
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(*gradients)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), results[0])
+
+
+def test_a_step_in_bfloat16_repeats_bit_for_bit():
+    def gradients():
+        torch.manual_seed(0)
+        network = build(spec())
+        images = torch.randn(2, 2, 16, 16, 16)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = sum(level.float().square().mean() for level in network(images))
+        loss.backward()
+        return [p.grad for p in network.parameters()]
+
+    assert all(torch.equal(*pair) for pair in zip(gradients(), gradients(), strict=True))
+
+
+def test_normalization_in_bfloat16_keeps_its_type_and_learns_in_float32():
+    norm, x = InstanceNorm(5), torch.randn(2, 5, 6, 7, 8).bfloat16()
+    normalized = norm(x)
+    normalized.float().square().sum().backward()
+    assert (normalized.dtype, norm.weight.grad.dtype) == (torch.bfloat16, torch.float32)
 
 
 def test_bfloat16_stays_close():
