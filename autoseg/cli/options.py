@@ -31,7 +31,7 @@ Memory = Annotated[
 TimeBudget = Annotated[
     str | None,
     typer.Option(
-        help="Time for one fold, validation included, such as 25m or 4h. By default the plan's: 8h on a CPU, none on a GPU."
+        help="Time for a fold with its validation, such as 25m or 4h. By default the plan's, which is 8h on a CPU."
     ),
 ]
 Workers = Annotated[

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from autoseg.inference.tiles import gaussian_weights, mirrorings, padding, tile_starts
+from autoseg.inference.tiles import fitting_patch, gaussian_weights, mirrorings, padding, tile_starts
 
 FORWARD_VOXELS = 4_000_000
 """Voxels of one forward on a GPU, about a batch of two patches of 128³: enough to keep it busy."""
@@ -39,7 +39,8 @@ def predict_probabilities(
 ) -> np.ndarray:
     """Average the softmax of ``networks`` (folds) over an image [C,Z,Y,X]; returns [classes,Z,Y,X] float32.
 
-    Tiles overlap by half and are blended with Gaussian weights, mirrored copies by their mean, both as logits.
+    Tiles overlap by half and are blended with Gaussian weights, mirrored copies by their mean, both as logits. An image
+    only a little larger than the patch is a single tile. Networks say by ``divisor`` what sizes they take.
     """
     array = torch.from_numpy(image).to(device)
     if len(window.patch) == 2:
@@ -64,6 +65,7 @@ def _slices(network: nn.Module, slices: torch.Tensor, window: Window) -> torch.T
 def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> torch.Tensor:
     """Predict images [N,C,*space] of one size; returns softmax [N,classes,*space]."""
     space = tuple(images.shape[2:])
+    window = replace(window, patch=fitting_patch(space, window.patch, network.divisor))  # type: ignore[arg-type]
     pad = padding(space, window.patch)
     padded = torch.nn.functional.pad(images, [n for before_after in reversed(pad) for n in before_after])
     starts = tile_starts(tuple(padded.shape[2:]), window.patch)

@@ -17,12 +17,14 @@ PATIENCE = 120.0
 """Seconds; a busy machine takes long to import torch."""
 
 
-def begin(*words, **environment):
+def begin(*words):
     """Start a command in a process group of its own, as a terminal does."""
-    command = [sys.executable, "-m", "autoseg", *(str(word) for word in words)]
+    return begin_python("-m", "autoseg", *(str(word) for word in words))
+
+
+def begin_python(*words):
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    env = {**os.environ, **environment}
-    return subprocess.Popen(command, text=True, start_new_session=True, env=env, **streams)
+    return subprocess.Popen([sys.executable, *words], text=True, start_new_session=True, **streams)
 
 
 def wait_for(there, process):
@@ -69,9 +71,11 @@ def test_a_training_that_is_stopped_saves_and_goes_on(workspace, number):
 
 @pytest.mark.slow
 def test_a_training_that_is_killed_goes_on_from_its_last_checkpoint(workspace):
-    words = ["train-fold", workspace, "3d_fullres", 1, "--iterations", 600]
+    # A command saves every two minutes, which is too seldom for a test; the function behind it takes any interval.
+    often = f"autoseg.train_fold({str(workspace)!r}, '3d_fullres', 1, iterations=2000, checkpoint_seconds=0.2)"
+    words = ["train-fold", workspace, "3d_fullres", 1, "--iterations", 2000]
     fold = Workspace(workspace).fold("3d_fullres", 1)
-    process = begin(*words, AUTOSEG_CHECKPOINT_SECONDS="0.2")
+    process = begin_python("-c", f"import autoseg; {often}")
     wait_for(fold.resume_state.exists, process)
     status, _ = stop(process, signal.SIGKILL)
     assert status == -signal.SIGKILL

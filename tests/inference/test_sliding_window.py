@@ -16,6 +16,7 @@ class Echo(nn.Module):
     def __init__(self, scale=1.0):
         super().__init__()
         self.scale = scale
+        self.divisor = (1, 1, 1)
         self.batches = []
 
     def forward(self, x):
@@ -40,6 +41,7 @@ def test_whatever_the_tiles_an_echo_comes_back(patch, mirror):
 def test_slices_are_images_of_their_own():
     image = np.random.default_rng(0).normal(size=(1, 5, 15, 10)).astype(np.float32)
     network = Echo()
+    network.divisor = (1, 1)
     probabilities = predict_probabilities([network], image, Window((8, 8), 2, (0, 1)), CPU)
     np.testing.assert_allclose(probabilities[1], expected(image), atol=1e-5)
     assert all(len(shape) == 4 for shape in network.batches)
@@ -54,6 +56,8 @@ def test_folds_average_their_softmax():
 def test_mirrored_copies_are_averaged():
     class Left(nn.Module):
         """Sees class 1 in the first half of the last axis, whatever the image."""
+
+        divisor = (1, 1, 1)
 
         def forward(self, x):
             logit = torch.full_like(x, -4.0)

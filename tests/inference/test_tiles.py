@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoseg.inference.tiles import gaussian_weights, mirrorings, padding, tile_starts
+from autoseg.inference.tiles import WHOLE, fitting_patch, gaussian_weights, mirrorings, padding, tile_starts
 
 edges = st.integers(1, 60)
 
@@ -33,6 +33,17 @@ def test_padding_brings_an_image_up_to_the_patch(axes):
     for (before, after), n, p in zip(padding(image, patch), image, patch, strict=True):
         assert n + before + after == max(n, p)
         assert 0 <= before - after <= 1
+
+
+@given(st.lists(st.tuples(edges, edges, st.sampled_from([1, 2, 8])), min_size=2, max_size=3))
+def test_a_patch_grows_to_hold_an_image_that_is_little_larger(axes):
+    axes = [(n, p * d, d) for n, p, d in axes]
+    image, patch, divisor = (tuple(n) for n in zip(*axes, strict=True))
+    grown = fitting_patch(image, patch, divisor)
+    assert all(n % d == 0 and n >= p for n, p, d in zip(grown, patch, divisor, strict=True))
+    assert np.prod(grown) <= WHOLE * np.prod(patch)
+    if grown != patch:
+        assert all(g >= n for g, n in zip(grown, image, strict=True))
 
 
 def test_weights_are_symmetric_and_largest_in_the_middle():

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from autoseg.augmentation import build_augmentation
+from autoseg.trainers.loader import Sample
+from autoseg.trainers.validation import patch_dice
+
+CPU = torch.device("cpu")
+PATCH = (4, 6)
+
+
+class Reads(nn.Module):
+    """Predicts the class that the first channel names."""
+
+    def forward(self, x):
+        return [nn.functional.one_hot(x[:, 0].long(), 4).movedim(-1, 1).float()]
+
+
+@dataclass
+class Patches:
+    """Stands for a source: image and labels of each sample as given."""
+
+    predicted: np.ndarray
+    labels: np.ndarray
+    batch_size: int
+
+    def __post_init__(self):
+        self.augmentation = build_augmentation(
+            {"name": "none"}, dimension=2, patch_size=PATCH, spacing=(1.0, 1.0), mirror_axes=(), channels=1
+        )
+
+    def sample(self, index):
+        parameters = self.augmentation.sample(np.random.default_rng(index))
+        return Sample(self.predicted[index][None].astype(np.float32), self.labels[index], parameters)
+
+
+def dice(predicted, labels, *, patches, batch_size=2):
+    names = ["a", "b", "c"]
+    return patch_dice(Reads(), Patches(predicted, labels, batch_size), patches=patches, classes=names, device=CPU)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_voxels_of_all_patches_are_pooled(batch_size):
+    rng = np.random.default_rng(0)
+    predicted, labels = (rng.integers(0, 4, (5, *PATCH)).astype(np.int16) for _ in range(2))
+    found = dice(predicted, labels, patches=5, batch_size=batch_size)
+    for index, name in enumerate("abc", start=1):
+        p, r = predicted == index, labels == index
+        assert found[name] == pytest.approx(2 * (p & r).sum() / (p.sum() + r.sum()))
+
+
+def test_a_class_that_nobody_holds_has_no_dice():
+    labels = np.ones((2, *PATCH), np.int16)
+    assert dice(labels, labels, patches=2) == {"a": 1.0, "b": None, "c": None}
+
+
+def test_only_as_many_patches_as_asked_for():
+    labels = np.ones((3, *PATCH), np.int16)
+    predicted = labels.copy()
+    predicted[2] = 2
+    assert dice(predicted, labels, patches=2)["a"] == 1.0
+    assert dice(predicted, labels, patches=3) == {"a": pytest.approx(0.8), "b": 0.0, "c": None}
