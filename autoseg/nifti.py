@@ -6,7 +6,7 @@ import gzip
 import struct
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -77,7 +77,7 @@ def _header(path: Path) -> bytes:
         raise ImageError(f"{path}: the header cannot be read ({error})") from None
 
 
-def _byte_order(header: bytes | bytearray) -> str:
+def _byte_order(header: bytes | bytearray) -> Literal["<", ">"]:
     return "<" if struct.unpack_from("<i", header)[0] in _SIZES else ">"
 
 

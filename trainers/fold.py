@@ -96,7 +96,7 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
     setting = _prepare(request)
     folder = setting.folder
     if request.restart and folder.root.exists():
-        shutil.rmtree(folder.root)
+        _clear(folder)
     folder.root.mkdir(parents=True, exist_ok=True)
     network = build_network(setting.plan, setting.configuration, setting.dataset, seed=request.seed)
     network = network.to(setting.device)
@@ -111,6 +111,15 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
     summary.write_json(folder.summary)
     summary.write_csv(folder.validation / "summary.csv")
     return summary
+
+
+def _clear(folder: FoldFolder) -> None:
+    """Remove all that earlier runs left of a fold but the log, which the present run is already writing to."""
+    for path in folder.root.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path != folder.log:
+            path.unlink()
 
 
 def build_network(plan: Plan, configuration: Configuration, dataset: Dataset, *, seed: int) -> torch.nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ from autoseg.errors import WorkerError
 from autoseg.memory import available_memory
 from autoseg.preprocessing.store import StoredCase, open_case
 from autoseg.sampling import Sampler, Stream, read_region
+from autoseg.trainers.interrupts import STOP_SIGNALS
 
 CACHE_SHARE = 0.3
 """Share of the available memory that decoded cases may take."""
@@ -141,7 +143,7 @@ def _read(source: PatchSource, first: int, workers: int) -> Iterator[list[Sample
         num_workers=workers,
         prefetch_factor=2,
         multiprocessing_context="spawn",
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_worker,
     )
     try:
         yield from loader
@@ -165,5 +167,8 @@ class _Endless:
             index += 1
 
 
-def _one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
+    """Let a worker keep to one core, and outlive the signals that ask the training to stop and save."""
     torch.set_num_threads(1)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

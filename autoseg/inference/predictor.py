@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from autoseg.dataset import Dataset
-from autoseg.errors import PlanError
+from autoseg.errors import ImageError, PlanError
 from autoseg.images import Geometry, Volume
 from autoseg.inference.export import Scores, label_map, probabilities_on_grid
 from autoseg.inference.members import Member, load_members
@@ -101,7 +101,12 @@ class Predictor:
         """
         if image.ndim != 4 or len(spacing) != 3:
             raise PlanError(f"image: found {image.ndim} axes and {len(spacing)} spacings, expected [C,Z,Y,X] and three")
-        volume = Volume(np.asarray(image, dtype=np.float32), plain_geometry(image.shape[1:], spacing))
+        if not all(np.isfinite(s) and s > 0 for s in spacing):
+            raise PlanError(f"spacing: found {tuple(spacing)}, expected three positive numbers of millimetres")
+        array = np.asarray(image, dtype=np.float32)
+        if not np.isfinite(array).all():
+            raise ImageError("image: found NaN or infinite values, expected finite ones; replace them first")
+        volume = Volume(array, plain_geometry(image.shape[1:], spacing))
         scores = self.scores(self.prepare(volume))
         labels = label_map(scores, self.dataset)
         return (labels, probabilities_on_grid(scores, self.dataset)) if probabilities else labels

@@ -57,7 +57,7 @@ def unfinished(folder: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_training_that_is_stopped_saves_and_goes_on(workspace, number):
-    words = ["train-fold", workspace, "3d_fullres", 1, "--iterations", 600]
+    words = ["train-fold", workspace, "3d_fullres", 1, "--iterations", 400]
     fold = Workspace(workspace).fold("3d_fullres", 1)
     process = begin(*words)
     wait_for(fold.metrics.exists, process)
@@ -72,8 +72,8 @@ def test_a_training_that_is_stopped_saves_and_goes_on(workspace, number):
 @pytest.mark.slow
 def test_a_training_that_is_killed_goes_on_from_its_last_checkpoint(workspace):
     # A command saves every two minutes, which is too seldom for a test; the function behind it takes any interval.
-    often = f"autoseg.train_fold({str(workspace)!r}, '3d_fullres', 1, iterations=2000, checkpoint_seconds=0.2)"
-    words = ["train-fold", workspace, "3d_fullres", 1, "--iterations", 2000]
+    often = f"autoseg.train_fold({str(workspace)!r}, '3d_fullres', 1, iterations=1000, checkpoint_seconds=0.2)"
+    words = ["train-fold", workspace, "3d_fullres", 1, "--iterations", 1000]
     fold = Workspace(workspace).fold("3d_fullres", 1)
     process = begin_python("-c", f"import autoseg; {often}")
     wait_for(fold.resume_state.exists, process)
