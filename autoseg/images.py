@@ -63,6 +63,10 @@ def read_labels(path: Path) -> tuple[np.ndarray, Geometry]:
     if array.size and array.min() < 0:
         raise ImageError(f"{path}: found label {array.min()}, expected labels from 0; mend the label map")
     highest = int(array.max(initial=0))
+    if highest > np.iinfo(np.int32).max:
+        raise ImageError(
+            f"{path}: found label {highest}, expected at most {np.iinfo(np.int32).max}; mend the label map"
+        )
     dtype = np.uint8 if highest <= 255 else np.uint16 if highest <= 65535 else np.int32
     return array.astype(dtype, copy=False), _geometry(image)
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from autoseg.errors import PlanError
 
@@ -68,6 +68,7 @@ class Registry:
             raise PlanError(f"{self.family}: found {dict(spec)!r}, expected an object with a 'name'")
         implementation = self.get(name)
         self._check_arguments(name, implementation, {**context, **arguments})
+        self._check_types(name, implementation, arguments)
         return implementation(**context, **arguments)
 
     def _import_modules(self) -> None:
@@ -81,6 +82,18 @@ class Registry:
         except TypeError as error:
             allowed = ", ".join(signature.parameters)
             raise PlanError(f"{self.family} '{name}': {error}; it takes: {allowed}") from None
+
+    def _check_types(self, name: str, implementation: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+        """Hold what a plan says against the type hints of what it names."""
+        from pydantic import TypeAdapter, ValidationError
+
+        hints = get_type_hints(implementation.__init__ if inspect.isclass(implementation) else implementation)
+        for key, value in arguments.items():
+            try:
+                TypeAdapter(hints.get(key, Any)).validate_python(value, strict=True)
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"].lower()
+                raise PlanError(f"{self.family} '{name}', argument '{key}': found {value!r}: {reason}") from None
 
     def _unknown(self, name: str) -> str:
         names = self.names()

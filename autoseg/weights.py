@@ -44,6 +44,8 @@ def load_weights(network: nn.Module, path: Path, device: str = "cpu") -> None:
                 f"expected {_shape(wanted)}; "
                 "undo the change of the plan or train again"
             )
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise WeightsError(f"{path}: holds NaN or infinite weights, its training diverged; train again")
     network.load_state_dict(tensors)
 
 

@@ -42,10 +42,12 @@ def choose_device(name: str = "auto") -> str:
         device = torch.device(name)
     except RuntimeError:
         raise PlanError(f"device '{name}': expected auto, cpu, cuda, cuda:0 or mps") from None
-    missing = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
-        device.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing or device.type not in ("cpu", "cuda", "mps"):
+    is_there = {
+        "cpu": device.index is None,
+        "cuda": (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not is_there.get(device.type, False):
         raise PlanError(f"device '{name}': not on this machine, which has {', '.join(devices())}")
     return name
 

@@ -33,6 +33,12 @@ def test_unknown_arguments_are_refused(shapes):
         shapes.build({"name": "square", "edge": 1, "corner": 2})
 
 
+@pytest.mark.parametrize("edge", ["long", None, [1]])
+def test_arguments_of_a_wrong_type_are_refused(shapes, edge):
+    with pytest.raises(PlanError, match=r"shapes 'square', argument 'edge': found .*valid number"):
+        shapes.build({"name": "square", "edge": edge})
+
+
 def test_missing_arguments_are_named(shapes):
     with pytest.raises(PlanError, match="edge"):
         shapes.build({"name": "square"})

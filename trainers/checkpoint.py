@@ -64,6 +64,9 @@ def load_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | N
     version = numbers.get("version") if isinstance(numbers, dict) else None
     if version != CHECKPOINT_VERSION:
         raise WeightsError(f"{path}: field 'version', found {version}, expected {CHECKPOINT_VERSION}; use --restart")
+    missing = [key for key in ("tensors", "pace") if key not in numbers]
+    if missing:
+        raise WeightsError(f"{path}: field '{missing[0]}' is missing, this checkpoint is damaged; use --restart")
     tensors = path.with_name(Path(str(numbers.get("tensors"))).name)
     return load_tensors(tensors), numbers
 

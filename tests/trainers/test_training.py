@@ -133,7 +133,8 @@ def test_a_time_budget_decides_the_steps(workspace):
     reports = []
     autoseg.train_fold(workspace, "2d", 0, time_budget=4.0, listener=reports.append)
     assert reports[-1].step == reports[-1].total
-    assert reports[-1].learning_rate < 1e-3 * max(report.learning_rate for report in reports) or len(reports) < 50
+    rates = [report.learning_rate for report in reports]
+    assert len(rates) < 20 or rates[-1] < 0.1 * max(rates)
 
 
 @given(st.floats(1, 1e5), st.floats(1e-3, 10), st.floats(0, 10))
