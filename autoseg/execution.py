@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from autoseg.errors import AutosegError, WorkerError
-from autoseg.memory import available_memory
+from autoseg.memory import available_memory, cgroup_folders
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,20 +51,32 @@ def map_cases(
 def default_workers() -> int:
     """Return the processors that this process may use: its affinity or its cgroup's quota, whichever is smaller."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(count, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return count
+    quotas = (_processors_of(folder) for folder in cgroup_folders("cpu"))
+    return max(1, min([count, *(quota for quota in quotas if quota is not None)]))
+
+
+def one_line(error: BaseException) -> str:
+    """Write an error with its type on one line; libraries spread theirs over several."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def case_error(name: str, error: BaseException) -> WorkerError:
     """Say which case a function failed on, and how; the whole traceback stays attached."""
-    failed = WorkerError(
-        f"case {name}: {type(error).__name__}: {error}; run again with --debug for the whole traceback"
-    )
+    failed = WorkerError(f"case {name}: {one_line(error)}; run again with --debug for the whole traceback")
     failed.__cause__ = error
     return failed
+
+
+def _processors_of(folder: Path) -> int | None:
+    """Processors that a cgroup grants, in version 2 or version 1; None where it sets no quota."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))
+        return math.ceil(int(quota) / int(period)) if int(quota) > 0 else None
+    except (OSError, ValueError):
+        return None
 
 
 def _here(function: Callable[[T], R], item: T, name: str, progress: Callable[[str], None] | None) -> R:

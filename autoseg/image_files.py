@@ -12,6 +12,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from autoseg.errors import ImageError
+from autoseg.nifti import check_spacing, is_nifti, promised_length
 
 MOST_COMPRESSION = 1032
 """Bytes that deflate can make of one at most."""
@@ -40,7 +41,11 @@ def check_file(path: Path) -> sitk.ImageFileReader:
     try:
         with silenced():
             reader.ReadImageInformation()
-    except RuntimeError:
+    except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise ImageError(
+                f"{path}: its axes are not at right angles, or not numbers; resample it to a grid that has them so"
+            ) from None
         raise ImageError(f"{path}: not an image that can be read, or damaged; look at it with a viewer") from None
     _check_numbers(path, reader)
     _check_length(path, reader)
@@ -59,6 +64,8 @@ def silenced() -> Iterator[None]:
 
 
 def _check_numbers(path: Path, reader: sitk.ImageFileReader) -> None:
+    if is_nifti(path):
+        check_spacing(path)
     spacing = reader.GetSpacing()
     if not all(math.isfinite(s) and s > 0 for s in spacing):
         raise ImageError(f"{path}: found spacing {spacing}, expected millimetres above 0; mend the header")
@@ -70,13 +77,16 @@ def _check_numbers(path: Path, reader: sitk.ImageFileReader) -> None:
 
 def _check_length(path: Path, reader: sitk.ImageFileReader) -> None:
     """Compare the voxels that the header promises with the bytes that the file holds."""
-    expected = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * _PIXEL_BYTES.get(reader.GetPixelID(), 1)
+    expected = promised_length(path) if is_nifti(path) else None
+    if expected is None:
+        voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
+        expected = voxels * _PIXEL_BYTES.get(reader.GetPixelID(), 1)
     size = path.stat().st_size
     name = path.name.lower()
     most = size * MOST_COMPRESSION if name.endswith(_COMPRESSED) else size
     if expected > most and not name.endswith((".nhdr", ".mhd")):
         raise ImageError(
-            f"{path}: truncated or damaged: the header promises {expected:,} bytes of voxels, the file has {size:,}; "
+            f"{path}: truncated or damaged: the header promises {expected:,} bytes, the file has {size:,}; "
             "copy it again from its source"
         )
     if name.endswith(".gz") and not _gzip_is_whole(path, expected):
@@ -86,22 +96,26 @@ def _check_length(path: Path, reader: sitk.ImageFileReader) -> None:
 
 
 def _gzip_is_whole(path: Path, expected: int) -> bool:
-    """Tell by the last four bytes of a gzip file, its uncompressed length; files of several parts are read through."""
+    """Tell by the last four bytes of a gzip file, its uncompressed length; where they say another, read it through.
+
+    Another is not wrong where a file has several parts, or something after its voxels.
+    """
     with path.open("rb") as file:
         file.seek(-4, os.SEEK_END)
         length: int = struct.unpack("<I", file.read(4))[0]
-    # A NIfTI header of up to a few kilobytes comes before the voxels.
-    return 0 <= (length - expected) % 2**32 < 2**24 or _reads_through(path)
+    return length == expected % 2**32 or _uncompressed_length(path) >= expected
 
 
-def _reads_through(path: Path) -> bool:
+def _uncompressed_length(path: Path) -> int:
+    """Bytes that a gzip file holds; 0 where it is damaged or ends too early."""
     import gzip
     import zlib
 
+    length = 0
     try:
         with gzip.open(path) as file:
-            while file.read(1 << 22):
-                pass
+            while block := file.read(1 << 22):
+                length += len(block)
     except (EOFError, OSError, zlib.error):
-        return False
-    return True
+        return 0
+    return length

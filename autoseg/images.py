@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import SimpleITK as sitk
@@ -12,9 +13,9 @@ from autoseg.dataset import split_ending
 from autoseg.errors import ImageError
 from autoseg.geometry import Geometry, Volume
 from autoseg.image_files import check_file, silenced
-from autoseg.nifti import is_nifti, non_finite_voxels, write_nifti_like
+from autoseg.nifti import is_nifti, non_finite_voxels, write_nifti
 from autoseg.nrrd import is_nrrd, write_nrrd_like
-from autoseg.storage import atomic_path
+from autoseg.storage import atomic_path, storage_error
 
 __all__ = [
     "Geometry",
@@ -27,6 +28,8 @@ __all__ = [
     "write_volume",
 ]
 
+TWO_FILE_ENDINGS = (".mhd", ".nhdr")
+"""Formats whose header names a second file with the voxels."""
 HARMLESS_TOLERANCE = 1e-3
 """Label values this close to a whole number are whole: resampling tools write 0.99999."""
 
@@ -112,7 +115,10 @@ def _refuse_non_finite(path: Path, array: np.ndarray) -> None:
 
 def _read_channels(path: Path) -> tuple[np.ndarray, Geometry]:
     image = _read(path)
-    array = sitk.GetArrayFromImage(image).astype(np.float32, copy=False)
+    array = sitk.GetArrayFromImage(image)
+    if array.dtype.kind == "c":
+        raise ImageError(f"{path}: found complex numbers, expected one real number a voxel; store the magnitude")
+    array = array.astype(np.float32, copy=False)
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, -1, 0)
         channels = np.stack([_three_axes(channel) for channel in array])
@@ -155,6 +161,8 @@ def _whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
         raise ImageError(
             f"{path}: found label {first:g}, expected whole numbers; is this an image, or resampled linearly?"
         )
+    if whole.max(initial=0) > np.iinfo(np.int32).max:
+        raise ImageError(f"{path}: found label {whole.max():g}, expected at most {np.iinfo(np.int32).max}")
     return whole.astype(np.int64)
 
 
@@ -165,13 +173,29 @@ def _write(path: Path, array: np.ndarray, geometry: Geometry, like: Path | None)
     if array.shape[-3:] != geometry.size:
         raise ImageError(f"{path}: found an array of {array.shape}, expected the size {geometry.size} of its geometry")
     image = _itk_image(array, geometry)
+    if path.name.lower().endswith(TWO_FILE_ENDINGS):
+        _write_two_files(image, path)
+        return
     with atomic_path(path) as temporary, silenced():
-        if like is not None and is_nifti(path) and is_nifti(like):
-            write_nifti_like(image, temporary, like)
+        if is_nifti(path):
+            write_nifti(image, temporary, like if like is not None and is_nifti(like) else None)
         elif like is not None and is_nrrd(path) and is_nrrd(like):
             write_nrrd_like(image, temporary, like)
         else:
             _write_itk(image, temporary)
+
+
+def _write_two_files(image: sitk.Image, path: Path) -> None:
+    """Write under the final names in a folder of its own, since the header names the file with the voxels."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder, silenced():
+            _write_itk(image, Path(folder) / path.name)
+            # The header comes last: whoever sees it finds the voxels.
+            for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
+                file.replace(path.parent / file.name)
+    except OSError as error:
+        raise storage_error(path, error) from error
 
 
 def _write_itk(image: sitk.Image, path: Path) -> None:

@@ -3,17 +3,58 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
+_MEMORY_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""What version 2 and version 1 of cgroups call the limit, the use, and the cached part of it."""
 
 
 def available_memory() -> int:
     """Bytes that this process may still take: what the machine has free or what its cgroup leaves, the smaller."""
-    limit, used = _read_number(_CGROUP / "memory.max"), _read_number(_CGROUP / "memory.current")
-    free = _machine_memory()
-    return free if limit is None else max(0, min(free, limit - (used or 0)))
+    left = (_left_in(folder) for folder in cgroup_folders("memory"))
+    return max(0, min([_machine_memory(), *(count for count in left if count is not None)]))
+
+
+def cgroup_folders(controller: str) -> Iterator[Path]:
+    """Yield the folders of this process's cgroup and of those it lies in, for version 2 and for version 1.
+
+    A batch system sets its limits on the job's cgroup, a container on the root that it sees; each one on the way holds.
+    """
+    try:
+        lines = _MEMBERSHIP.read_text().splitlines()
+    except OSError:
+        lines = []
+    mounts = {"": _CGROUP, controller: _CGROUP / controller}
+    for line in lines or ["0::/"]:
+        _, controllers, own = line.split(":", 2)
+        mount = next((mounts[name] for name in controllers.split(",") if name in mounts), None)
+        if mount is not None:
+            # In a container the path may be the host's, and lead nowhere; the folders above it are there.
+            folder = mount / own.strip("/")
+            yield from (each for each in (folder, *folder.parents) if each.is_relative_to(mount))
+
+
+def _left_in(folder: Path) -> int | None:
+    """Bytes below a cgroup's limit. Cached files count as free: the kernel drops them before it kills anything."""
+    for limit_name, used_name, cached_name in _MEMORY_FILES:
+        limit, used = _read_number(folder / limit_name), _read_number(folder / used_name)
+        if limit is not None and used is not None:
+            return limit - used + _statistic(folder / "memory.stat", cached_name)
+    return None
+
+
+def _statistic(path: Path, name: str) -> int:
+    try:
+        return next(int(line.split()[1]) for line in path.read_text().splitlines() if line.split()[0] == name)
+    except (OSError, ValueError, IndexError, StopIteration):
+        return 0
 
 
 def _machine_memory() -> int:

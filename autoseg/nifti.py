@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -20,7 +22,7 @@ COMPRESSION = 3
 _GEOMETRY = ((76, "8f"), (123, "B"), (252, "2h"), (256, "18f"))
 """Offset and format of pixdim; xyzt_units; qform and sform code; quaternion, offset and sform (nifti1.h)."""
 _SIZES = (348, 540)
-_DATATYPE, _VOXEL_OFFSET = 70, 108
+_DIMENSIONS, _DATATYPE, _BITS, _SPACING, _VOXEL_OFFSET = 40, 70, 72, 80, 108
 _FLOATS: dict[int, np.dtype[Any]] = {16: np.dtype("f4"), 64: np.dtype("f8")}
 _BLOCK = 1 << 24
 
@@ -30,8 +32,30 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def write_nifti_like(image: sitk.Image, path: Path, like: Path) -> None:
-    """Write ``image`` to ``path`` with the geometry bytes of the header of ``like``.
+def promised_length(path: Path) -> int | None:
+    """Bytes that a NIfTI-1 file has, uncompressed, by its own header; None where it is of another version.
+
+    The header alone says how voxels are stored: where they are scaled, ITK speaks of the type after scaling.
+    """
+    header = _header(path)
+    return _promised(header) if _is_version_1(header) else None
+
+
+def check_spacing(path: Path) -> None:
+    """Raise :class:`ImageError` where a NIfTI-1 header has no usable spacing, for which ITK puts 1 without a word."""
+    header = _header(path)
+    if not _is_version_1(header):
+        return
+    order = _byte_order(header)
+    spacing = struct.unpack_from(f"{order}3f", header, _SPACING)
+    # An axis of one voxel has no neighbour to be at a distance from; many writers leave 0 there.
+    used = [s for s, n in zip(spacing, _sizes(header), strict=False) if n > 1]
+    if not all(math.isfinite(s) and s != 0 for s in used):
+        raise ImageError(f"{path}: found spacing {spacing}, expected millimetres above 0; mend the header")
+
+
+def write_nifti(image: sitk.Image, path: Path, like: Path | None = None) -> None:
+    """Write ``image`` to ``path``, with the geometry bytes of the header of ``like`` where one is given.
 
     ITK stores directions as a quaternion and reads them back as a matrix; what is read from a file and written again
     differs in the last bits. Copying the bytes keeps viewers and other tools from seeing two grids.
@@ -44,8 +68,10 @@ def write_nifti_like(image: sitk.Image, path: Path, like: Path) -> None:
         raise OSError(None, str(error).splitlines()[-1].strip()) from None
     finally:
         plain.unlink(missing_ok=True)
-    _copy_geometry(content, _header(like))
-    data = gzip.compress(content, COMPRESSION, mtime=0) if path.name.endswith(".gz") else bytes(content)
+    _check_written(content)
+    if like is not None:
+        _copy_geometry(content, _header(like))
+    data = gzip.compress(content, COMPRESSION, mtime=0) if path.name.lower().endswith(".gz") else bytes(content)
     path.write_bytes(data)
 
 
@@ -54,7 +80,7 @@ def non_finite_voxels(path: Path) -> int:
     header = _header(path)
     order = _byte_order(header)
     kind = _FLOATS.get(struct.unpack_from(f"{order}h", header, _DATATYPE)[0])
-    if kind is None or struct.unpack_from(f"{order}i", header)[0] != HEADER_BYTES:
+    if kind is None or not _is_version_1(header):
         return 0
     count = 0
     with _open(path) as file:
@@ -79,6 +105,27 @@ def _header(path: Path) -> bytes:
 
 def _byte_order(header: bytes | bytearray) -> Literal["<", ">"]:
     return "<" if struct.unpack_from("<i", header)[0] in _SIZES else ">"
+
+
+def _is_version_1(header: bytes | bytearray) -> bool:
+    return len(header) == HEADER_BYTES and struct.unpack_from(f"{_byte_order(header)}i", header)[0] == HEADER_BYTES
+
+
+def _sizes(header: bytes | bytearray) -> tuple[int, ...]:
+    axes, *sizes = struct.unpack_from(f"{_byte_order(header)}8h", header, _DIMENSIONS)
+    return tuple(sizes[: max(0, axes)])
+
+
+def _promised(header: bytes | bytearray) -> int:
+    order = _byte_order(header)
+    bits = struct.unpack_from(f"{order}h", header, _BITS)[0]
+    return int(struct.unpack_from(f"{order}f", header, _VOXEL_OFFSET)[0]) + math.prod(_sizes(header)) * bits // 8
+
+
+def _check_written(content: bytearray) -> None:
+    """Raise where a file just written is short: the NIfTI writer goes on over a full disk without an error."""
+    if len(content) < HEADER_BYTES or len(content) < _promised(content):
+        raise OSError(errno.ENOSPC, f"no more than {len(content):,} bytes could be written")
 
 
 def _copy_geometry(target: bytearray, source: bytes) -> None:

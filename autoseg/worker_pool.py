@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from autoseg.errors import AutosegError, WorkerError
+from autoseg.execution import one_line
 from autoseg.memory import available_memory, format_bytes
 
 _THREAD_VARIABLES = (
@@ -171,11 +172,13 @@ def _serve(connection: Connection, function: Callable[[Any], Any]) -> None:
         except AutosegError as error:
             answer = Failure(error, str(error), "")
         except Exception as error:
-            answer = Failure(None, f"{type(error).__name__}: {error}", traceback.format_exc())
+            answer = Failure(None, one_line(error), traceback.format_exc())
         try:
             connection.send((answer,))
         except OSError:
             return
+        except Exception as error:  # A result that cannot be pickled is the function's fault, and belongs to the case.
+            connection.send((Failure(None, one_line(error), traceback.format_exc()),))
 
 
 @contextmanager

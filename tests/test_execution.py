@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autoseg import memory
 from autoseg.errors import DatasetError, WorkerError
 from autoseg.execution import default_workers, map_cases
 from autoseg.memory import available_memory, format_bytes
@@ -84,6 +85,73 @@ def test_interrupts_leave_no_process(workers):
     with pytest.raises(KeyboardInterrupt):
         mapped(workers.double, progress=interrupt)
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_errors_of_several_lines_become_one(workers, count):
+    with pytest.raises(WorkerError, match="case case_3: ValueError: first second; run again"):
+        mapped(workers.ramble_at_three, workers=count)
+
+
+def test_a_result_that_cannot_be_sent_names_its_case(workers, capfd):
+    with pytest.raises(WorkerError, match=r"case case_3: .*pickle"):
+        mapped(workers.give_a_function_at_three)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.fixture
+def cgroup(tmp_path, monkeypatch):
+    """A machine whose cgroups are files that a test writes."""
+
+    def made(membership, files):
+        for name, content in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(content)
+        (tmp_path / "membership").write_text(membership)
+        monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+        monkeypatch.setattr(memory, "_MEMBERSHIP", tmp_path / "membership")
+
+    return made
+
+
+def test_memory_is_what_the_job_of_a_batch_system_has_left(cgroup):
+    # Slurm limits the job's cgroup, above that of the step; cached files are not in the way.
+    cgroup(
+        "0::/slurm/job_1/step_0",
+        {
+            "slurm/job_1/memory.max": "1000000",
+            "slurm/job_1/memory.current": "900000",
+            "slurm/job_1/memory.stat": "anon 1\ninactive_file 300000\n",
+            "slurm/job_1/step_0/memory.max": "max",
+            "slurm/job_1/step_0/memory.current": "900000",
+        },
+    )
+    assert available_memory() == 400_000
+
+
+def test_memory_is_what_a_cgroup_of_version_1_has_left(cgroup):
+    cgroup(
+        "4:memory:/job\n0::/",
+        {"memory/job/memory.limit_in_bytes": "5000", "memory/job/memory.usage_in_bytes": "2000"},
+    )
+    assert available_memory() == 3000
+
+
+def test_memory_of_a_container_is_read_though_the_host_has_another_path(cgroup):
+    cgroup("0::/not/seen/from/here", {"memory.max": "5000", "memory.current": "6000"})
+    assert available_memory() == 0
+
+
+@pytest.mark.parametrize(
+    ("membership", "files"),
+    [
+        ("0::/job", {"job/cpu.max": "100000 100000"}),
+        ("3:cpu,cpuacct:/job", {"cpu/job/cpu.cfs_quota_us": "50000", "cpu/job/cpu.cfs_period_us": "100000"}),
+    ],
+)
+def test_a_quota_of_processors_is_kept_to(cgroup, membership, files):
+    cgroup(membership, files)
+    assert default_workers() == 1
 
 
 def test_there_is_at_least_one_worker_and_some_memory():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import resource
 import struct
 
 import numpy as np
@@ -153,7 +154,7 @@ def damaged(path, how):
         ("truncated", "truncated or damaged"),
         ("text", "not an image"),
         ("empty", "not an image"),
-        ("huge", "truncated or damaged: the header promises 256,000,000,000 bytes"),
+        ("huge", "truncated or damaged: the header promises 256,000,000,352 bytes"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, how, message):
@@ -189,6 +190,91 @@ def test_non_finite_voxels_are_counted(tmp_path, ending, dtype):
     array[0, 0, :3] = np.nan, np.inf, -np.inf
     image(path, array)
     assert non_finite_count(path, read_volume([path]).array) == 3
+
+
+def rewritten(path, *fields):
+    """Change fields of the header of a NIfTI file, each an offset, a format and its values."""
+    content = bytearray(gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes())
+    for offset, kind, *values in fields:
+        struct.pack_into(f"<{kind}", content, offset, *values)
+    path.write_bytes(gzip.compress(bytes(content)) if path.name.endswith(".gz") else content)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_scaled_voxels_are_no_sign_of_a_truncated_file(tmp_path, ending):
+    # CT is often stored as int16 with an intercept; ITK speaks of the floating-point numbers that it becomes.
+    stored = np.arange(1000, dtype=np.int16).reshape(10, 10, 10)
+    path = rewritten(image(tmp_path / f"ct{ending}", stored), (112, "2f", 2.0, -1024.0))
+    assert np.array_equal(read_volume([path]).array[0], stored * 2.0 - 1024.0)
+
+
+def test_a_header_that_promises_more_than_a_whole_file_holds_is_refused(tmp_path):
+    path = rewritten(image(tmp_path / "a.nii.gz"), (46, "h", 6))
+    with pytest.raises(ImageError, match=r"a.nii.gz: truncated or damaged"):
+        read_volume([path])
+
+
+@pytest.mark.parametrize("missing", [1, 4, 200, 352])
+def test_the_last_bytes_of_a_plain_file_are_missed(tmp_path, missing):
+    path = image(tmp_path / "a.nii", np.ones((10, 10, 10), np.float32))
+    path.write_bytes(path.read_bytes()[:-missing])
+    with pytest.raises(ImageError, match=r"a.nii: truncated or damaged"):
+        read_volume([path])
+
+
+@pytest.mark.parametrize("spacing", [0.0, np.nan, np.inf])
+def test_spacing_that_itk_would_replace_is_refused(tmp_path, spacing):
+    path = rewritten(image(tmp_path / "a.nii.gz"), (80, "f", spacing))
+    with pytest.raises(ImageError, match=r"a.nii.gz: found spacing"):
+        read_geometry(path)
+
+
+def test_sheared_axes_are_called_so(tmp_path):
+    path = rewritten(
+        image(tmp_path / "a.nii.gz"), (252, "2h", 0, 1), (280, "12f", 1, 0.3, 0, 5, 0, 1, 0, 6, 0, 0, 2, 7)
+    )
+    with pytest.raises(ImageError, match="not at right angles"):
+        read_volume([path])
+
+
+def test_complex_images_are_refused(tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((3, 4, 5), np.complex64)), str(tmp_path / "c.nii.gz"))
+    with pytest.raises(ImageError, match="complex numbers"):
+        read_volume([tmp_path / "c.nii.gz"])
+
+
+def test_labels_beyond_every_type_are_refused(tmp_path):
+    with pytest.raises(ImageError, match=r"found label 1e\+20, expected at most 2147483647"):
+        read_labels(image(tmp_path / "l.nii.gz", np.full((3, 4, 5), 1e20, np.float32)))
+
+
+@pytest.fixture
+def small_files():
+    """Let no file grow beyond 20 kB, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha"])
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_full_disk_leaves_no_half_of_a_label_map(tmp_path, small_files, ending, alike):
+    source = image(tmp_path / f"source{ending}")
+    labels = np.random.default_rng(0).integers(0, 200, (40, 40, 40)).astype(np.uint8)
+    geometry = Geometry((40, 40, 40), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
+    with pytest.raises(WorkspaceError, match="cannot be written"):
+        write_labels(tmp_path / f"l{ending}", labels, geometry, like=source if alike else None)
+    assert [p.name for p in tmp_path.iterdir()] == [source.name]
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_a_header_names_the_file_with_the_voxels_as_it_is_called_in_the_end(tmp_path, ending):
+    labels = np.ones((3, 4, 5), np.uint8)
+    write_labels(tmp_path / f"l{ending}", labels, read_geometry(image(tmp_path / "a.nii.gz")))
+    assert {p.name.split(".")[0] for p in tmp_path.iterdir()} == {"a", "l"}
+    assert np.array_equal(read_labels(tmp_path / f"l{ending}")[0], labels)
 
 
 @pytest.mark.real_data

@@ -32,6 +32,16 @@ def fail_at_three(item):
     return item
 
 
+def ramble_at_three(item):
+    if item == 3:
+        raise ValueError("first\nsecond")
+    return item
+
+
+def give_a_function_at_three(item):
+    return (lambda: item) if item == 3 else item
+
+
 def complain_at_three(item):
     if item == 3:
         raise DatasetError("case three: mend it")
