@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,7 +40,7 @@ def map_cases(
     if executor is not None:
         return _on_executor(function, items, names, progress, executor)
     if workers == 0 or len(items) <= 1:
-        return [_here(function, item, name, progress) for item, name in zip(items, names, strict=True)]
+        return [_named(partial(function, item), name, progress) for item, name in zip(items, names, strict=True)]
     from autoseg.worker_pool import WorkerPool
 
     budget = available_memory()
@@ -79,9 +80,10 @@ def _processors_of(folder: Path) -> int | None:
         return None
 
 
-def _here(function: Callable[[T], R], item: T, name: str, progress: Callable[[str], None] | None) -> R:
+def _named(compute: Callable[[], R], name: str, progress: Callable[[str], None] | None) -> R:
+    """Return what ``compute`` does for the case ``name``, whose failure names it."""
     try:
-        result = function(item)
+        result = compute()
     except AutosegError:
         raise
     except Exception as error:
@@ -102,14 +104,7 @@ def _on_executor(
     results: list[Any] = []
     try:
         for future, name in zip(futures, names, strict=True):
-            try:
-                results.append(future.result())
-            except AutosegError:
-                raise
-            except Exception as error:
-                raise case_error(name, error) from error
-            if progress:
-                progress(name)
+            results.append(_named(future.result, name, progress))
     finally:
         for future in futures:
             future.cancel()

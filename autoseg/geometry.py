@@ -41,11 +41,6 @@ class Geometry:
         origin, direction = tuple(float(n) for n in origin), tuple(float(n) for n in direction)
         return cls((int(z), int(y), int(x)), (float(dz), float(dy), float(dx)), origin, direction, len(size))
 
-    @property
-    def voxel_volume(self) -> float:
-        """Cubic millimetres."""
-        return float(np.prod(self.spacing))
-
     def differences(self, other: Geometry) -> list[str]:
         """Say in words what differs from another geometry by more than rounding does."""
         if self.dimension != other.dimension:
