@@ -37,21 +37,38 @@ class Dataset:
     name: str
     channels: tuple[str, ...]
     labels: dict[str, int]
-    """Value of each class in the label maps, background included."""
+    """Value of each class in the label maps, background included; empty where ``regions`` are segmented."""
     file_ending: str
     cases: tuple[Case, ...]
     groups: dict[str, str] = field(default_factory=dict)
     """Group, such as the patient, of each case; folds never split a group."""
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Classes that may overlap, each a set of label values; a network then has one sigmoid for each."""
+    region_order: tuple[int, ...] = ()
+    """Value that is written for each region; later regions overwrite earlier ones."""
+    ignore: tuple[int, ...] = ()
+    """Label values of voxels that nobody annotated: they count in no loss, no sampling and no metric."""
+    annotated: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Classes that were annotated, for the cases where not all were."""
+    sides: tuple[tuple[str, str], ...] = ()
+    """Pairs of classes, left and right, that change places where an image is mirrored across the body."""
 
     @property
-    def foreground(self) -> dict[str, int]:
-        """The classes that are segmented: all labels but the background."""
-        return {name: value for name, value in self.labels.items() if value != 0}
+    def values(self) -> tuple[int, ...]:
+        """Label values of the foreground, ascending; preprocessed label maps hold their places in it, from 1 on."""
+        listed = self.labels.values() if not self.regions else {v for region in self.regions.values() for v in region}
+        return tuple(sorted(value for value in listed if value != 0))
+
+    @property
+    def classes(self) -> dict[str, tuple[int, ...]]:
+        """What is segmented and measured: each class, or region, with its label values."""
+        plain = {name: (value,) for name, value in self.labels.items() if value != 0}
+        return self.regions or plain
 
     @property
     def outputs(self) -> int:
-        """Number of output channels of a network: the background and each class."""
-        return len(self.foreground) + 1
+        """Number of output channels of a network: one for each region, or the background and each class."""
+        return len(self.regions) or len(self.classes) + 1
 
     def case(self, name: str) -> Case:
         """Return the case called ``name``."""

@@ -132,7 +132,7 @@ def _check_values(name: str, path: Path, labels: np.ndarray, dataset: Dataset, f
 
 def _class_voxels(labels: np.ndarray, dataset: Dataset) -> dict[str, int]:
     counts = _voxels_by_value(labels)
-    return {name: counts.get(value, 0) for name, value in dataset.foreground.items()}
+    return {name: sum(counts.get(value, 0) for value in values) for name, values in dataset.classes.items()}
 
 
 def _voxels_by_value(labels: np.ndarray) -> dict[int, int]:

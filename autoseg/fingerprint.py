@@ -102,10 +102,10 @@ def dataset_findings(dataset: Dataset, examinations: Sequence[Examination]) -> l
     """Collect the faults of all cases, and those that only show in all of them together."""
     findings = [finding for examination in examinations for finding in examination.findings]
     measures = [examination.measure for examination in examinations if examination.measure]
-    for name in dataset.foreground:
+    for name in dataset.classes:
         if measures and not any(measure.class_voxels[name] for measure in measures):
             everywhere = len(measures) == len(dataset.cases)
-            if everywhere and len(dataset.foreground) == 1:
+            if everywhere and len(dataset.classes) == 1:
                 message = f"no case holds a voxel of '{name}', the only class; there is nothing to learn"
                 findings.append(Finding("error", "all cases", message))
             else:

@@ -63,6 +63,8 @@ class Configuration:
     precision: Literal["bfloat16", "float32"] = "float32"
     storage: Literal["float32", "float16"] = "float32"
     """Type of the preprocessed images on disk."""
+    previous_stage: str | None = None
+    """Configuration whose label maps, one-hot, are further input channels."""
 
     @property
     def patch_shape(self) -> tuple[int, int, int]:

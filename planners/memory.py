@@ -14,9 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from autoseg.dataset import Dataset
 from autoseg.losses import losses
 from autoseg.losses.deep_supervision import DeepSupervision
-from autoseg.networks import networks
+from autoseg.networks.build import build_network, input_channels
 from autoseg.plan import Configuration
 
 ALLOWANCE = 1.15
@@ -67,19 +68,17 @@ class _Ledger(TorchDispatchMode):
         self.alive -= size
 
 
-def step_cost(configuration: Configuration, *, channels: int, outputs: int, batch_size: int) -> StepCost:
+def step_cost(configuration: Configuration, dataset: Dataset, *, batch_size: int) -> StepCost:
     """Count one training step of a configuration: forward, loss, backward, and what the optimizer keeps.
 
     Nothing is allocated and no GPU is needed. Returns the peak in bytes, with :data:`ALLOWANCE`, and the floating-point
     operations.
     """
     with FakeTensorMode(), _Ledger() as ledger:
-        network = networks.build(
-            configuration.network, in_channels=channels, outputs=outputs, dimension=configuration.dimension
-        )
+        network = build_network(configuration, dataset)
         weights = sum(p.numel() * p.element_size() for p in network.parameters())
         loss = DeepSupervision(losses.build(configuration.loss))
-        images = torch.empty(batch_size, channels, *configuration.patch_size)
+        images = torch.empty(batch_size, input_channels(configuration, dataset), *configuration.patch_size)
         labels = torch.zeros(batch_size, *configuration.patch_size, dtype=torch.int64)
         casts = configuration.precision == "bfloat16"
         with torch.autocast("cpu", torch.bfloat16) if casts else nullcontext():
@@ -89,15 +88,13 @@ def step_cost(configuration: Configuration, *, channels: int, outputs: int, batc
     return StepCost(peak_bytes=int((ledger.peak + kept) * ALLOWANCE), flops=ledger.flops)
 
 
-def cost_by_batch(
-    configuration: Configuration, *, channels: int, outputs: int, batch: int = 1
-) -> tuple[StepCost, StepCost]:
+def cost_by_batch(configuration: Configuration, dataset: Dataset, *, batch: int = 1) -> tuple[StepCost, StepCost]:
     """Return what a step costs whatever the batch, and what each sample adds, as counted at ``batch`` and twice that.
 
     Exact at ``batch``. Work is linear in the batch size; the peak is the largest of several moments that are, so that
     far above ``batch`` it may be more than this says.
     """
-    one = step_cost(configuration, channels=channels, outputs=outputs, batch_size=batch)
-    two = step_cost(configuration, channels=channels, outputs=outputs, batch_size=2 * batch)
+    one = step_cost(configuration, dataset, batch_size=batch)
+    two = step_cost(configuration, dataset, batch_size=2 * batch)
     sample = StepCost(max((two.peak_bytes - one.peak_bytes) // batch, 1), max((two.flops - one.flops) // batch, 1))
     return StepCost(max(one.peak_bytes - batch * sample.peak_bytes, 0), 0), sample

@@ -225,8 +225,7 @@ def _fit_memory(
         patch, plan = candidates[index]
         network = frame.network(draft.dimension, plan, first_features)
         drafted = replace(draft, patch_size=patch, network=network)
-        sizes = {"channels": len(dataset.channels), "outputs": dataset.outputs}
-        return _Fitted(drafted, *cost_by_batch(drafted, **sizes, batch=draft.batch_size))
+        return _Fitted(drafted, *cost_by_batch(drafted, dataset, batch=draft.batch_size))
 
     best = fitted(0)
     if best.peak_bytes(draft.batch_size) <= memory:
@@ -255,8 +254,7 @@ def _largest_batch(fitted: _Fitted, request: PlanRequest) -> int:
     largest, smallest = max(2, min(by_memory, by_data)), draft.batch_size
     if largest <= smallest:
         return largest
-    dataset = request.dataset
-    peak = step_cost(draft, channels=len(dataset.channels), outputs=dataset.outputs, batch_size=largest).peak_bytes
+    peak = step_cost(draft, request.dataset, batch_size=largest).peak_bytes
     if peak <= memory:
         return largest
     # The peak is convex in the batch size: it lies below the line between two counted batches.

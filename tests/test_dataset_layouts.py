@@ -48,7 +48,7 @@ def test_nnunet_v2(two_channels):
     assert [case.name for case in dataset.cases] == ["a", "b"]
     assert names(dataset.case("a").images) == ["a_0000.nii.gz", "a_0001.nii.gz"]
     assert dataset.case("a").label == two_channels / "labelsTr" / "a.nii.gz"
-    assert dataset.foreground == {"tumour": 1}
+    assert dataset.classes == {"tumour": (1,)}
     assert dataset.outputs == 2
 
 

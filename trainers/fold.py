@@ -14,7 +14,7 @@ from autoseg.augmentation import Augmentation, build_augmentation
 from autoseg.dataset import Dataset
 from autoseg.evaluation.summary import Summary
 from autoseg.inference.sliding_window import Window
-from autoseg.networks import networks
+from autoseg.networks.build import build_network
 from autoseg.plan import Configuration, Plan, mirror_axes
 from autoseg.planners.resources import choose_device, computes_bfloat16
 from autoseg.sampling import ALL_FOLDS, Stream, build_sampler
@@ -73,7 +73,7 @@ class _Setting:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(self.dataset.foreground)
+        return tuple(self.dataset.classes)
 
     @property
     def window(self) -> Window:
@@ -98,7 +98,7 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
     if request.restart and folder.root.exists():
         _clear(folder)
     folder.root.mkdir(parents=True, exist_ok=True)
-    network = build_network(setting.plan, setting.configuration, setting.dataset, seed=request.seed)
+    network = seeded_network(setting.configuration, setting.dataset, seed=request.seed)
     network = network.to(setting.device)
     validation = FoldValidation(
         setting.dataset, _cases(setting, setting.split.val), folder, setting.window, setting.device
@@ -122,17 +122,11 @@ def _clear(folder: FoldFolder) -> None:
             path.unlink()
 
 
-def build_network(plan: Plan, configuration: Configuration, dataset: Dataset, *, seed: int) -> torch.nn.Module:
+def seeded_network(configuration: Configuration, dataset: Dataset, *, seed: int) -> torch.nn.Module:
     """Build a configuration's network with weights that only ``seed`` decides."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network: torch.nn.Module = networks.build(
-            configuration.network,
-            in_channels=len(configuration.normalization),
-            outputs=dataset.outputs,
-            dimension=configuration.dimension,
-        )
-    return network
+        return build_network(configuration, dataset)
 
 
 def _prepare(request: FoldRequest) -> _Setting:

@@ -83,9 +83,8 @@ def validate_cases(
             write_labels(path, labels, validation.cases[index].record.steps.geometry, like=case.images[0])
         if case.label is not None:
             spacing = validation.cases[index].record.steps.geometry.spacing
-            results[name] = evaluate_case(
-                labels, read_labels(case.label)[0], spacing=spacing, labels=validation.dataset.foreground
-            )
+            foreground = {label: value for label, value in validation.dataset.labels.items() if value != 0}
+            results[name] = evaluate_case(labels, read_labels(case.label)[0], spacing=spacing, labels=foreground)
         if progress:
             progress(name)
     return summarize(results)

@@ -174,7 +174,7 @@ def _print_findings(dataset: Dataset, findings: list[Finding]) -> None:
             colour = "red" if finding.severity == "error" else "yellow"
             table.add_row(f"[{colour}]{finding.severity}[/]", finding.case, finding.message)
         console.print(table)
-    classes = ", ".join(dataset.foreground)
+    classes = ", ".join(dataset.classes)
     console.print(
         f"{dataset.name}: {len(dataset.cases)} cases, channels {', '.join(dataset.channels)}, classes {classes}: "
         f"{errors} errors, {len(findings) - errors} warnings",

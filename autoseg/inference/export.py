@@ -65,7 +65,7 @@ def probabilities_on_grid(scores: Sequence[Scores], dataset: Dataset) -> np.ndar
 
 def label_values(dataset: Dataset) -> np.ndarray:
     """Return the file's label value of each class index."""
-    values = np.array([0, *dataset.foreground.values()])
+    values = np.array([0, *dataset.values])
     return values.astype(np.uint8 if values.max() <= 255 else np.uint16 if values.max() <= 65535 else np.int32)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from autoseg.dataset import Dataset
 from autoseg.errors import WeightsError
 from autoseg.inference.sliding_window import Window
-from autoseg.networks import networks
+from autoseg.networks.build import build_network
 from autoseg.plan import Configuration, Plan, mirror_axes
 from autoseg.records import read_record
 from autoseg.weights import load_weights
@@ -123,11 +123,6 @@ def _load_member(
 
 def _load(configuration: Configuration, dataset: Dataset, path: Path, device: torch.device) -> nn.Module:
     """Build a network with the weights of ``path``, ready to predict."""
-    network: nn.Module = networks.build(
-        configuration.network,
-        in_channels=len(configuration.normalization),
-        outputs=dataset.outputs,
-        dimension=configuration.dimension,
-    )
+    network = build_network(configuration, dataset)
     load_weights(network, path)
     return network.to(device).eval()

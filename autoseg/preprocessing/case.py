@@ -92,7 +92,7 @@ def resampled_shape(shape: Triple, spacing: tuple[float, ...], target: tuple[flo
 
 def label_indices(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
     """Turn label values into class indices; values that the dataset does not know become background."""
-    values = [0, *dataset.foreground.values()]
+    values = [0, *dataset.values]
     dtype = np.int8 if len(values) <= np.iinfo(np.int8).max else np.int16
     if values == list(range(len(values))) and int(labels.max(initial=0)) < len(values):
         return labels.astype(dtype)

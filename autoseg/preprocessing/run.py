@@ -62,7 +62,7 @@ def _missing(workspace: Workspace, plan: Plan, dataset: Dataset) -> list[_Item]:
 
 def _made_from(case: Case, dataset: Dataset) -> str:
     """Tell the files of a case and the label values that classes are numbered by: new ones make new data."""
-    return f"{source_state(case)}:{','.join(str(value) for value in dataset.foreground.values())}"
+    return f"{source_state(case)}:{','.join(str(value) for value in dataset.values)}"
 
 
 def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:

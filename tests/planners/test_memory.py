@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from autoseg.dataset import Dataset
 from autoseg.plan import Configuration, Training
 from autoseg.planners.memory import OPTIMIZER_COPIES, cost_by_batch, step_cost
 
+DATASET = Dataset("made", ("MR",), {"background": 0, "a": 1, "b": 2}, ".nii.gz", ())
 CONFIGURATION = Configuration(
     dimension=3,
     spacing=(1.0, 1.0, 1.0),
@@ -32,11 +34,11 @@ CONFIGURATION = Configuration(
 
 
 def cost(batch=2, **changes):
-    return step_cost(replace(CONFIGURATION, **changes), channels=1, outputs=3, batch_size=batch)
+    return step_cost(replace(CONFIGURATION, **changes), DATASET, batch_size=batch)
 
 
 def test_cost_is_linear_in_the_batch():
-    fixed, sample = cost_by_batch(CONFIGURATION, channels=1, outputs=3)
+    fixed, sample = cost_by_batch(CONFIGURATION, DATASET)
     for batch in (1, 2, 5, 9):
         found = cost(batch)
         assert found.peak_bytes == pytest.approx(fixed.peak_bytes + batch * sample.peak_bytes, rel=0.02)

@@ -58,12 +58,7 @@ def check(plan, asked):
         # Never larger than the median case, but for what divisibility adds.
         shape = configuration.median_shape[3 - configuration.dimension :]
         assert all(n < s + d for n, s, d in zip(patch, shape, divisor, strict=True))
-        cost = step_cost(
-            configuration,
-            channels=len(asked.dataset.channels),
-            outputs=asked.dataset.outputs,
-            batch_size=configuration.batch_size,
-        )
+        cost = step_cost(configuration, asked.dataset, batch_size=configuration.batch_size)
         assert cost.peak_bytes <= asked.resources.memory * 1.02
 
 
