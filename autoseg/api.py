@@ -17,7 +17,6 @@ from autoseg.workspace import Workspace
 if TYPE_CHECKING:
     from autoseg.evaluation.summary import Summary
     from autoseg.fingerprint import Fingerprint
-    from autoseg.planners.resources import Resources
 
 logger = logging.getLogger("autoseg")
 
@@ -59,19 +58,17 @@ def plan_and_preprocess(
     workers = default_workers() if workers is None else workers
     fingerprint = fingerprint_dataset(found, place, workers=workers, progress=progress)
     _write_splits(found, fingerprint, place, kind=splits, folds=folds)
-    asked = _asked(device, memory=memory, time_budget=time_budget, configurations=configurations, planner=planner)
-    plan = read_plan(place.plan_file) if place.plan_file.exists() and not replan else None
-    if plan is None or _differs(plan, asked):
-        plan = plan_dataset(
-            found,
-            fingerprint,
-            place,
-            configurations=configurations,
-            planner=planner or DEFAULT_PLANNER,
-            device=device,
-            memory=memory,
-            time_budget=time_budget,
-        )
+    plan = plan_dataset(
+        found,
+        fingerprint,
+        place,
+        configurations=configurations,
+        planner=planner,
+        device=device,
+        memory=memory,
+        time_budget=time_budget,
+        replan=replan,
+    )
     count = preprocess(place, plan, workers=workers, progress=_begin(progress, "preprocessing", len(found.cases)))
     logger.info("%d cases preprocessed, the others were there already", count)
     return place
@@ -123,24 +120,50 @@ def plan_dataset(
     workspace: Workspace,
     *,
     configurations: Sequence[str] | None = None,
-    planner: str = DEFAULT_PLANNER,
+    planner: str | None = None,
     device: str = "auto",
     memory: int | None = None,
     time_budget: float | None = None,
+    replan: bool = True,
+    edits: Sequence[str] = (),
 ) -> Plan:
-    """Decide what to do and write plan.json."""
-    from autoseg.planners.base import PlanRequest, make_plan
+    """Decide what to do and write plan.json.
+
+    Unless ``replan`` is set, a plan that is there is kept, edits included, if it was made for what is asked for.
+    ``edits`` are assignments such as ``3d_fullres.batch_size=4``; see :func:`autoseg.planners.edits.edited`.
+    """
+    asked = _asked(device, memory=memory, time_budget=time_budget, configurations=configurations, planner=planner)
+    plan = read_plan(workspace.plan_file) if workspace.plan_file.exists() and not replan else None
+    if plan is not None and not _differs(plan, asked) and not edits:
+        return plan
+    if plan is None or _differs(plan, asked):
+        plan = _make_plan(dataset, fingerprint, asked)
+    if edits:
+        from autoseg.planners.edits import edited
+
+        plan = edited(plan, edits, dataset)
+    write_plan(workspace.plan_file, plan)
+    for decision in plan.explanation:
+        logger.info("%s: %s", decision.about, decision.decision)
+    return plan
+
+
+def _make_plan(dataset: Dataset, fingerprint: Fingerprint, asked: dict[str, Any]) -> Plan:
+    """Plan for what is ``asked`` for, and for what this machine has where nothing is."""
+    from autoseg.planners.base import MEMORY_TARGETS, PlanRequest, make_plan
     from autoseg.planners.resources import detect
 
-    resources: Resources = detect(device, memory=memory, time_budget=time_budget)
-    names = tuple(configurations) if configurations else None
+    planner = asked.get("planner", DEFAULT_PLANNER)
+    resources = detect(
+        asked.get("device", "auto"),
+        memory=asked.get("memory"),
+        target=MEMORY_TARGETS.get(planner),
+        time_budget=asked.get("time_budget"),
+    )
+    names = tuple(asked["configurations"]) if "configurations" in asked else None
     plan = make_plan(PlanRequest(dataset, fingerprint, resources, names), planner)
-    asked = _asked(device, memory=memory, time_budget=time_budget, configurations=configurations)
-    plan = replace(plan, request=asked)
-    write_plan(workspace.plan_file, plan)
-    for line in plan.explanation:
-        logger.info("%s", line)
-    return plan
+    # What it was made for, the planner apart, which the plan names itself.
+    return replace(plan, request={key: value for key, value in asked.items() if key != "planner"})
 
 
 def train_fold(

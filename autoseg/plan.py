@@ -78,6 +78,19 @@ class Configuration:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """One thing that a planner decided, for people."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    about: str
+    """A configuration's name, or what the decision concerns in all of them."""
+    decision: str
+    reasons: tuple[str, ...] = ()
+    """The figures that led to it, in the order in which they were looked at."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What to do with a dataset: its configurations and what they share."""
 
@@ -93,8 +106,9 @@ class Plan:
     configurations: dict[str, Configuration]
     request: dict[str, Any] = field(default_factory=dict)
     """What the user asked for when it was made: device, memory, time_budget, configurations."""
-    explanation: tuple[str, ...] = field(default=())
-    """Each decision with the figures that led to it, for people."""
+    memory: int | None = None
+    """Bytes of a training step that the plan was made for."""
+    explanation: tuple[Decision, ...] = ()
 
     def configuration(self, name: str) -> Configuration:
         """Return a configuration; raise :class:`PlanError` that lists those that there are."""
@@ -111,24 +125,28 @@ def write_plan(path: Path, plan: Plan) -> None:
 
 def read_plan(path: Path) -> Plan:
     """Read and validate a plan; raise :class:`PlanError` naming the first field that cannot be used."""
-    plain = read_json(path)
+    return parse_plan(read_json(path), source=str(path))
+
+
+def parse_plan(plain: Any, *, source: str) -> Plan:
+    """Validate plain values as a plan; ``source`` begins the message of the :class:`PlanError` where they are none."""
     version = plain.get("version") if isinstance(plain, dict) else None
     if isinstance(version, int) and version > PLAN_VERSION:
         raise PlanError(
-            f"{path}: field 'version', found {version}, expected at most {PLAN_VERSION}: "
+            f"{source}: field 'version', found {version}, expected at most {PLAN_VERSION}: "
             "this plan was made by a newer autoseg; update autoseg or plan again"
         )
-    plan = from_plain(Plan, plain, source=str(path), error=PlanError)
+    plan = from_plain(Plan, plain, source=source, error=PlanError)
     if plan.version < 1:
-        raise PlanError(f"{path}: field 'version', found {plan.version}, expected {PLAN_VERSION}; plan again")
+        raise PlanError(f"{source}: field 'version', found {plan.version}, expected {PLAN_VERSION}; plan again")
     if not plan.configurations:
-        raise PlanError(f"{path}: field 'configurations', found none, expected at least one; plan again")
+        raise PlanError(f"{source}: field 'configurations', found none, expected at least one; plan again")
     for name, configuration in plan.configurations.items():
-        _check(configuration, f"{path}: field 'configurations.{name}")
+        _check(configuration, f"{source}: field 'configurations.{name}")
     if sorted(plan.transpose) != [0, 1, 2]:
-        raise PlanError(f"{path}: field 'transpose', found {list(plan.transpose)}, expected an order of 0, 1, 2")
+        raise PlanError(f"{source}: field 'transpose', found {list(plan.transpose)}, expected an order of 0, 1, 2")
     if not set(plan.mirror_axes) <= {0, 1, 2} or len(set(plan.mirror_axes)) < len(plan.mirror_axes):
-        raise PlanError(f"{path}: field 'mirror_axes', found {list(plan.mirror_axes)}, expected some of 0, 1, 2")
+        raise PlanError(f"{source}: field 'mirror_axes', found {list(plan.mirror_axes)}, expected some of 0, 1, 2")
     return plan
 
 
@@ -159,6 +177,11 @@ def _check_strides(configuration: Configuration, place: str) -> None:
         raise PlanError(
             f"{place}.patch_size', found {list(configuration.patch_size)}, expected multiples of {factors}, "
             "the product of the network's strides"
+        )
+    if all(n == factor for n, factor in zip(configuration.patch_size, factors, strict=True)):
+        raise PlanError(
+            f"{place}.patch_size', found {list(configuration.patch_size)}, of which pooling leaves a single voxel, "
+            "expected a larger patch or fewer strides"
         )
 
 

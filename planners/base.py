@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from autoseg.dataset import Dataset
 from autoseg.fingerprint import Fingerprint
 from autoseg.plan import Plan
-from autoseg.planners.resources import Resources
+from autoseg.planners.resources import GIGABYTE, Resources
 from autoseg.registry import Registry
 
 
@@ -22,6 +22,13 @@ class PlanRequest:
     configurations: tuple[str, ...] | None = None
     """Names to plan; None: all that suit the data."""
 
+
+MEMORY_TARGETS = {
+    "residual_unet_m": 8 * GIGABYTE,
+    "residual_unet_l": 24 * GIGABYTE,
+    "residual_unet_xl": 40 * GIGABYTE,
+}
+"""Memory that planners of a stated size plan for where none is given, as far as the device has it (nnU-Net's)."""
 
 Planner = Callable[[PlanRequest], Plan]
 

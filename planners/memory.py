@@ -98,3 +98,24 @@ def cost_by_batch(configuration: Configuration, dataset: Dataset, *, batch: int 
     two = step_cost(configuration, dataset, batch_size=2 * batch)
     sample = StepCost(max((two.peak_bytes - one.peak_bytes) // batch, 1), max((two.flops - one.flops) // batch, 1))
     return StepCost(max(one.peak_bytes - batch * sample.peak_bytes, 0), 0), sample
+
+
+@dataclass(frozen=True)
+class BatchCost:
+    """Shim until counted by pieces."""
+
+    fixed: StepCost
+    sample: StepCost
+
+    def peak_bytes(self, batch: int) -> int:
+        return self.fixed.peak_bytes + batch * self.sample.peak_bytes
+
+    def flops(self, batch: int) -> int:
+        return batch * self.sample.flops
+
+    def largest_batch(self, memory: int) -> int:
+        return max(0, (memory - self.fixed.peak_bytes) // self.sample.peak_bytes)
+
+
+def batch_cost(configuration: Configuration, dataset: Dataset) -> BatchCost:
+    return BatchCost(*cost_by_batch(configuration, dataset, batch=2))

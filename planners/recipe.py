@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from autoseg.plan import Component, Training
+from autoseg.planners.memory import BatchCost
 from autoseg.planners.resources import Resources
 
 LONG_ITERATIONS = 250_000
@@ -19,14 +21,25 @@ RESERVE = 0.9
 
 @dataclass(frozen=True)
 class Speed:
-    """Steps that a fold can make: seconds that a sample takes, and how long the fold may take."""
+    """Steps that a fold can make."""
 
-    seconds_per_sample: float
+    seconds: Callable[[int], float]
+    """Time of a step with a batch of so many samples."""
     time_budget: float
 
     def iterations(self, batch_size: int) -> int:
         """Count the steps of ``batch_size`` that fit into the budget."""
-        return max(1, int(self.time_budget * RESERVE / (self.seconds_per_sample * batch_size)))
+        return max(1, int(self.time_budget * RESERVE / self.seconds(batch_size)))
+
+
+def speed_of(cost: BatchCost, resources: Resources, training: Training) -> Speed | None:
+    """Tell how fast ``resources`` train; None where no time budget bounds it."""
+    if training.time_budget is None:
+        return None
+    from autoseg.planners.throughput import training_flops_per_second
+
+    rate = training_flops_per_second(resources.device, "bfloat16" if resources.bfloat16 else "float32")
+    return Speed(lambda batch: cost.flops(batch) / rate, training.time_budget)
 
 
 def time_budget(resources: Resources) -> float | None:

@@ -1,20 +1,30 @@
-"""The planner of residual-encoder U-Nets: the U-Net planner's rules with nnU-Net's blocks per stage."""
+"""Planners of residual-encoder U-Nets: the U-Net's rules with nnU-Net's blocks per stage, and its three sizes."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from autoseg.plan import Component, Plan
 from autoseg.planners.base import PlanRequest, planners
+from autoseg.planners.configurations import plan_with
 from autoseg.planners.topology import Topology
-from autoseg.planners.unet import features, plan_with
+from autoseg.planners.unet import features
 
 BLOCKS = (1, 3, 4, 6)
 """Residual blocks of the first stages; every later stage has as many as the last (nnU-Net)."""
 
 
-@planners.register("residual_unet")
-def plan_residual_unet(request: PlanRequest) -> Plan:
-    """Plan residual-encoder U-Nets."""
-    return plan_with(request, "residual_unet", residual_unet_spec)
+SIZES = ("residual_unet", "residual_unet_m", "residual_unet_l", "residual_unet_xl")
+"""One network for any memory; the sizes are names for nnU-Net's targets (see ``MEMORY_TARGETS``)."""
+
+
+def plan_residual_unet(request: PlanRequest, planner: str) -> Plan:
+    """Plan residual-encoder U-Nets for the memory in ``request``."""
+    return plan_with(request, planner, residual_unet_spec)
+
+
+for _size in SIZES:
+    planners.register(_size)(partial(plan_residual_unet, planner=_size))
 
 
 def residual_unet_spec(dimension: int, plan: Topology, first_features: int) -> Component:

@@ -71,16 +71,22 @@ def computes_bfloat16(device: str) -> bool:
     return False
 
 
-def free_memory(device: str) -> int:
-    """Bytes that a training step on ``device`` may use."""
+def free_memory(device: str, target: int | None = None) -> int:
+    """Bytes that a training step on ``device`` may use, no more than ``target``."""
     import torch
 
     if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(device)[0] * GPU_HEADROOM)
-    return min(DEFAULT_CPU_MEMORY, int(available_memory() * 0.7))
+        free = int(torch.cuda.mem_get_info(device)[0] * GPU_HEADROOM)
+        return min(target or free, free)
+    return min(target or DEFAULT_CPU_MEMORY, int(available_memory() * 0.7))
 
 
-def detect(device: str = "auto", *, memory: int | None = None, time_budget: float | None = None) -> Resources:
-    """Look at this machine; ``memory`` and ``time_budget`` override what it has."""
+def detect(
+    device: str = "auto", *, memory: int | None = None, target: int | None = None, time_budget: float | None = None
+) -> Resources:
+    """Look at this machine; ``memory`` and ``time_budget`` override what it has.
+
+    ``target`` is the memory to plan for where none is given, as far as the device has it free.
+    """
     chosen = choose_device(device)
-    return Resources(chosen, memory or free_memory(chosen), computes_bfloat16(chosen), time_budget)
+    return Resources(chosen, memory or free_memory(chosen, target), computes_bfloat16(chosen), time_budget)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from autoseg.fingerprint import Fingerprint
 
 ANISOTROPY = 3.0
 """An axis is coarse where its spacing is more than this many times that of the others (nnU-Net)."""
+SPACING_STEP = 1.03
+"""Factor by which a resolution is lowered, step by step (nnU-Net)."""
+MOST_UNEVEN = 2.0
+"""While one axis is coarser than others by more than this factor, only the others are lowered (nnU-Net)."""
 COARSE_PERCENTILE = 10
 """Percentile of a coarse axis' spacings that becomes the target: the median would throw away the finer cases."""
 
@@ -28,6 +34,15 @@ def target_spacing(fingerprint: Fingerprint) -> tuple[float, float, float]:
         percentile = np.percentile(fingerprint.spacings[:, worst], COARSE_PERCENTILE)
         spacing[worst] = max(percentile, spacing[others].max() + 1e-5)
     return float(spacing[0]), float(spacing[1]), float(spacing[2])
+
+
+def coarser(spacing: tuple[float, float, float]) -> Iterator[tuple[float, float, float]]:
+    """Yield ever coarser spacings, the finer axes first until none is more than twice as fine as the coarsest."""
+    current = np.array(spacing)
+    while True:
+        finer = current.max() / current > MOST_UNEVEN
+        current = np.where(finer if finer.any() else True, current * SPACING_STEP, current)
+        yield float(current[0]), float(current[1]), float(current[2])
 
 
 def axis_order(fingerprint: Fingerprint, spacing: tuple[float, float, float]) -> tuple[int, int, int]:

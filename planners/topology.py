@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from autoseg.planners.wording import AXES
+
 SMALLEST_BOTTLENECK = 4
 """Voxels that an axis must keep after pooling."""
 SPACING_RATIO = 2.0
@@ -70,3 +72,21 @@ def pad_to_divisor(patch: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[
     grown = tuple(math.ceil(n / d) * d for n, d in zip(patch, plan.divisor, strict=True))
     # Growing never adds a pooling step of its own here: the strides found for the smaller patch are kept.
     return grown, plan
+
+
+def pooling_reasons(plan: Topology, patch: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[str, ...]:
+    """Say for each axis how often it is pooled, why not more often, and where its kernels are 1."""
+    return tuple(_axis_reason(plan, patch, spacing, axis) for axis in range(len(patch)))
+
+
+def _axis_reason(plan: Topology, patch: tuple[int, ...], spacing: tuple[float, ...], axis: int) -> str:
+    pools = sum(stride[axis] > 1 for stride in plan.strides)
+    left = patch[axis] // plan.divisor[axis]
+    if left < 2 * SMALLEST_BOTTLENECK:
+        stops = f"half of that would be below {SMALLEST_BOTTLENECK}"
+    else:
+        stops = f"it stays {SPACING_RATIO:g}× as coarse as the others, or would be pooled alone"
+    flat = sum(kernel[axis] == 1 for kernel in plan.kernels)
+    kernels = f"; kernel 1 in {flat} stages, while its spacing is {SPACING_RATIO:g}× the finest or more" if flat else ""
+    name = AXES[axis - len(patch)]
+    return f"{name} ({spacing[axis]:.3g} mm) is pooled {pools} times, {patch[axis]} → {left} voxels: {stops}{kernels}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from autoseg.errors import PlanError
-from autoseg.plan import Configuration, Plan, Training, data_id, mirror_axes, read_plan, voxels, write_plan
+from autoseg.plan import Configuration, Decision, Plan, Training, data_id, mirror_axes, read_plan, voxels, write_plan
 from autoseg.records import to_plain
 
 FULLRES = Configuration(
@@ -30,7 +30,7 @@ PLAN = Plan(
     transpose=(0, 1, 2),
     mirror_axes=(0, 1, 2),
     configurations={"2d": SLICES, "3d_fullres": FULLRES},
-    explanation=("because",),
+    explanation=(Decision("data", "this", ("because",)),),
 )
 
 

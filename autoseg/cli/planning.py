@@ -114,25 +114,35 @@ def plan(
     device: Device = "auto",
     memory: Memory = None,
     time_budget: TimeBudget = None,
+    replan: Annotated[bool, typer.Option(help="Plan again even where there is a plan for what is asked for.")] = False,
+    edits: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a field, such as 3d_fullres.batch_size=4; may be given more than once."),
+    ] = None,
+    explain: Annotated[bool, typer.Option(help="Show the figures that led to each decision.")] = False,
 ) -> None:
-    """Plan again from the fingerprint: the second step of plan-and-preprocess alone."""
-    from autoseg.api import DEFAULT_PLANNER, plan_dataset
+    """Plan from the fingerprint, show or change the plan that is there: the second step of plan-and-preprocess."""
+    from autoseg.api import plan_dataset
     from autoseg.workspace import Workspace
 
     place = Workspace(workspace)
-    plan_dataset(
+    made = plan_dataset(
         place.dataset(),
         place.fingerprint(),
         place,
         configurations=configurations,
-        planner=planner or DEFAULT_PLANNER,
+        planner=planner,
         device=device,
         memory=_size(memory),
         time_budget=_seconds(time_budget),
+        replan=replan,
+        edits=edits or (),
     )
-    for line in place.plan().explanation:
-        console.print(f"  {line}", markup=False, soft_wrap=True)
-    console.print(f"written: {place.plan_file}", soft_wrap=True)
+    for decision in made.explanation:
+        console.print(f"{decision.about}: {decision.decision}", markup=False, soft_wrap=True)
+        for reason in decision.reasons if explain else ():
+            console.print(f"    {reason}", markup=False, soft_wrap=True)
+    console.print(f"plan: {place.plan_file}", soft_wrap=True)
 
 
 def preprocess(workspace: WorkspaceArgument, workers: Workers = None) -> None:

@@ -353,7 +353,7 @@ USE = {
     "a device that is not there": (["train-fold", "WORK", "2d", 0, "--device", "cuda:7"], "device 'cuda:7'"),
     "a bad duration": (["train-fold", "WORK", "2d", 0, "--time-budget", "soon"], "time 'soon': expected a duration"),
     "a bad size": (["plan", "WORK", "--memory", "lots"], "memory 'lots': expected a size"),
-    "too little memory": (["plan", "WORK", "--memory", "1MB"], "memory: found 0.00 GB, expected at least"),
+    "too little memory": (["plan", "WORK", "--memory", "100KB"], "memory: found 100 KB, expected at least"),
     "an unknown planner": (["plan", "WORK", "--planner", "unest"], "planners: found 'unest', expected one of: unet"),
     "an unknown option": (["plan", "WORK", "--memroy", "1GB"], "No such option"),
     "nothing trained": (["predict-folder", "WORK", "DATA/imagesTs", "OUT"], "no fold is trained"),

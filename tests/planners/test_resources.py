@@ -64,7 +64,7 @@ def test_the_recipe_follows_the_budget():
 
 def test_batches_shrink_until_there_are_enough_steps():
     def speed(seconds):
-        return Speed(seconds_per_sample=1.0, time_budget=seconds)
+        return Speed(lambda batch: 1.0 * batch, time_budget=seconds)
 
     assert affordable_batch(8, 2, None) == 8
     assert affordable_batch(8, 2, speed(1e9)) == 8

@@ -1,0 +1,34 @@
+"""Whether a configuration, as planned or as a person edited it, can be built and trained in the memory there is."""
+
+from __future__ import annotations
+
+from autoseg.dataset import Dataset
+from autoseg.errors import AutosegError, PlanError
+from autoseg.memory import format_bytes
+from autoseg.plan import Configuration
+
+
+def check_configuration(name: str, configuration: Configuration, dataset: Dataset, memory: int | None) -> None:
+    """Count a training step of ``configuration``, which builds its network and its loss without any storage.
+
+    Raises :class:`PlanError` that names the field where something cannot be built, or where the step needs more than
+    ``memory`` bytes.
+    """
+    from autoseg.planners.memory import batch_cost
+
+    place = f"field 'configurations.{name}"
+    try:
+        cost = batch_cost(configuration, dataset)
+    except AutosegError as error:
+        raise PlanError(f"{place}': {error}") from None
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        # What torch says of shapes that do not fit each other; the first line of it tells which.
+        reason = str(error).strip().splitlines()[0]
+        raise PlanError(f"{place}.network', found one that cannot take its patch: {reason}; plan again") from None
+    peak = cost.peak_bytes(configuration.batch_size)
+    if memory is not None and peak > memory:
+        raise PlanError(
+            f"{place}.batch_size', found {configuration.batch_size}, which needs {format_bytes(peak)} of "
+            f"{format_bytes(memory)}, expected at most {cost.largest_batch(memory)}; take less, "
+            "or plan with more --memory"
+        )

@@ -1,0 +1,60 @@
+"""Patches that a configuration may have, from large to small, each with the topology that suits it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from autoseg.planners.topology import SMALLEST_BOTTLENECK, Topology, pad_to_divisor
+from autoseg.planners.wording import AXES, times
+
+LARGEST_PATCH_VOXELS = {2: 2048**2, 3: 256**3}
+"""Where shrinking starts; the median shape is smaller in almost every dataset."""
+SMALLEST_EDGE = 2 * SMALLEST_BOTTLENECK
+"""Voxels below which no axis of a patch is shrunk: it could not be pooled once."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A patch in voxels, the topology that suits it, and how it came about."""
+
+    patch: tuple[int, ...]
+    topology: Topology
+    origin: str
+
+    @property
+    def voxels(self) -> int:
+        """Voxels of the patch."""
+        return math.prod(self.patch)
+
+
+def candidates(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[Candidate]:
+    """List patches from large to small for images of ``shape`` (voxels, two or three axes) at ``spacing`` (mm).
+
+    The first is about a cube in millimetres, clipped to the median shape; each next one has the axis shrunk by one
+    divisor that is largest against the median shape.
+    """
+    wanted = _first(shape, spacing)
+    origin = f"about as long in mm along each axis, at most {times(shape)}, the median image"
+    found = []
+    while True:
+        patch, plan = pad_to_divisor(tuple(wanted), spacing)
+        found.append(Candidate(patch, plan, origin))
+        shares = [
+            n / whole if grown - divisor >= SMALLEST_EDGE else 0.0
+            for n, whole, grown, divisor in zip(wanted, shape, patch, plan.divisor, strict=True)
+        ]
+        if max(shares) == 0.0:
+            return found
+        axis = shares.index(max(shares))
+        wanted[axis] = patch[axis] - plan.divisor[axis]
+        origin = (
+            f"{AXES[axis - len(shape)]} from {patch[axis]} to {wanted[axis]}: "
+            f"at {shares[axis]:.0%} of the median image it was the longest"
+        )
+
+
+def _first(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[int]:
+    edge = (LARGEST_PATCH_VOXELS[len(shape)] * math.prod(spacing)) ** (1 / len(shape))
+    most = [max(n, SMALLEST_BOTTLENECK) if axis >= len(shape) - 2 else n for axis, n in enumerate(shape)]
+    return [min(n, max(1, round(edge / s))) for n, s in zip(most, spacing, strict=True)]
