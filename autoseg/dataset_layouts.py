@@ -14,6 +14,9 @@ from autoseg.storage import read_json
 LARGEST_LABEL = 2**31 - 1
 """Label maps are written with 32 bits at most."""
 
+MOST_CHANNELS = 64
+"""More are time frames or slices that were taken for channels; a network would hardly learn from so many."""
+
 _CHANNEL_SUFFIX = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
 
 
@@ -116,6 +119,7 @@ def _channels(description: dict[str, Any], path: Path) -> tuple[str, ...]:
         raise DatasetError(
             f'{path}: field \'channel_names\', found keys {list(names)}, expected "0", "1", … without a gap'
         )
+    _check_channel_count(len(by_number), f"{path}: field 'channel_names'")
     return tuple(by_number[i] for i in sorted(by_number))
 
 
@@ -244,7 +248,16 @@ def _count_channels(case: Case) -> tuple[str, ...]:
     from autoseg.images import read_volume
 
     count = len(case.images) if len(case.images) > 1 else read_volume(case.images).array.shape[0]
+    _check_channel_count(count, str(case.images[0]))
     return tuple(f"channel_{i}" for i in range(count))
+
+
+def _check_channel_count(count: int, place: str) -> None:
+    if count > MOST_CHANNELS:
+        raise DatasetError(
+            f"{place}: found {count} channels, expected at most {MOST_CHANNELS}; are these time frames or slices? "
+            "make each a case of its own, or choose some"
+        )
 
 
 def _labels_in_use(cases: tuple[Case, ...]) -> dict[str, int]:
