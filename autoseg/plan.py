@@ -147,6 +147,7 @@ def parse_plan(plain: Any, *, source: str) -> Plan:
         raise PlanError(f"{source}: field 'transpose', found {list(plan.transpose)}, expected an order of 0, 1, 2")
     if not set(plan.mirror_axes) <= {0, 1, 2} or len(set(plan.mirror_axes)) < len(plan.mirror_axes):
         raise PlanError(f"{source}: field 'mirror_axes', found {list(plan.mirror_axes)}, expected some of 0, 1, 2")
+    _check_stages(plan, f"{source}: field 'configurations")
     return plan
 
 
@@ -200,6 +201,38 @@ def _check_training(training: Training, place: str) -> None:
         raise PlanError(f"{place}.time_budget', found {training.time_budget}, expected seconds above 0")
     if training.average_decay is not None and not 0 <= training.average_decay < 1:
         raise PlanError(f"{place}.average_decay', found {training.average_decay}, expected from 0 to below 1")
+
+
+def _check_stages(plan: Plan, place: str) -> None:
+    """Check that every previous stage is a configuration of the plan, and that none leads back to itself."""
+    for name, configuration in plan.configurations.items():
+        before = configuration.previous_stage
+        if before is not None and before not in plan.configurations:
+            known = ", ".join(other for other in plan.configurations if other != name)
+            raise PlanError(f"{place}.{name}.previous_stage', found '{before}', expected null or one of: {known}")
+    for name in plan.configurations:
+        stages = [name]
+        while (stage := plan.configuration(stages[-1]).previous_stage) is not None:
+            if stage in stages:
+                way = " → ".join([*stages, stage])
+                raise PlanError(
+                    f"{place}.{stages[-1]}.previous_stage', found '{stage}', which leads round in a circle ({way}); "
+                    "set one of them to null"
+                )
+            stages.append(stage)
+
+
+def training_order(plan: Plan) -> list[str]:
+    """Return the names of a plan's configurations in its order, but each after its previous stage."""
+    ordered: list[str] = []
+    for name in plan.configurations:
+        waiting: list[str] = []
+        stage: str | None = name
+        while stage is not None and stage not in ordered:
+            waiting.append(stage)
+            stage = plan.configuration(stage).previous_stage
+        ordered.extend(reversed(waiting))
+    return ordered
 
 
 def data_id(plan: Plan, configuration: Configuration) -> str:

@@ -111,16 +111,36 @@ def around(voxel: Sequence[int] | np.ndarray, shape: Triple, patch: Triple) -> T
 
 def read_region(case: StoredCase, start: Triple, size: Triple) -> tuple[np.ndarray, np.ndarray]:
     """Read a box of a case: image [C,*size] float32 and labels [*size] int16; zeros outside the case."""
-    low = np.maximum(start, 0)
-    high = np.minimum(np.add(start, size), case.shape)
     image = np.zeros((case.image.shape[0], *size), dtype=np.float32)
     labels = np.zeros(size, dtype=np.int16)
-    if (high > low).all():
-        source = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        target = tuple(slice(int(a - s), int(b - s)) for a, b, s in zip(low, high, start, strict=True))
+    inside = _inside(case, start, size)
+    if inside:
+        source, target = inside
         image[(slice(None), *target)] = case.image[(slice(None), *source)]
         labels[target] = case.labels[source]
     return image, labels
+
+
+def read_previous(case: StoredCase, start: Triple, size: Triple) -> np.ndarray | None:
+    """Read the same box of the previous stage's label map, [*size] int16; None where the case has none."""
+    if case.previous is None:
+        return None
+    labels = np.zeros(size, dtype=np.int16)
+    inside = _inside(case, start, size)
+    if inside:
+        source, target = inside
+        labels[target] = case.previous[source]
+    return labels
+
+
+def _inside(case: StoredCase, start: Triple, size: Triple) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
+    """Return where the part of a box that lies in a case is, in the case and in the box; None where there is none."""
+    low = np.maximum(start, 0)
+    high = np.minimum(np.add(start, size), case.shape)
+    if not (high > low).all():
+        return None
+    source = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return source, tuple(slice(int(a - s), int(b - s)) for a, b, s in zip(low, high, start, strict=True))
 
 
 def build_sampler(spec: Mapping[str, Any]) -> Sampler:

@@ -94,6 +94,10 @@ class Workspace:
         """Preprocessed cases of a configuration; configurations that need the same data share them."""
         return self.root / "preprocessed" / data_id(plan, configuration)
 
+    def previous_labels(self, plan: Plan, configuration: Configuration, trainer: str) -> Path:
+        """Label maps of a configuration's previous stage on its own grid; data of another plan take them along."""
+        return self.data(plan, configuration) / f"previous-{configuration.previous_stage}-{trainer}"
+
     def fold(self, configuration: str, fold: int | str, trainer: str = "supervised") -> FoldFolder:
         """Files of one fold of a configuration."""
         return FoldFolder(self.root / "models" / configuration / trainer / f"fold_{fold}")

@@ -17,13 +17,14 @@ from autoseg.inference.sliding_window import Window
 from autoseg.networks.build import build_network
 from autoseg.plan import Configuration, Plan, mirror_axes
 from autoseg.planners.resources import choose_device, computes_bfloat16
+from autoseg.preprocessing.previous_stage import PreviousStage, digest, find_previous_stage, prepare_previous_stage
 from autoseg.sampling import ALL_FOLDS, Stream, build_sampler
 from autoseg.splits import Fold, fold_cases
 from autoseg.trainers.averaging import WeightAverage
 from autoseg.trainers.budget import Budget, plan_budget
 from autoseg.trainers.checkpoint import remove_state
 from autoseg.trainers.interrupts import stop_on_signals
-from autoseg.trainers.loader import Cases, PatchSource, batches, fits_in_memory
+from autoseg.trainers.loader import Cases, PatchSource, batches, fits_in_memory, loader_workers
 from autoseg.trainers.loop import Learner, LoopSettings, Progress, restore_progress, run_loop
 from autoseg.trainers.monitor import Listener, plot_progress, read_metrics
 from autoseg.trainers.optimizers import optimizers
@@ -38,8 +39,6 @@ logger = logging.getLogger("autoseg.training")
 
 CHECKPOINT_SECONDS = 120.0
 """Writing a checkpoint takes about a second."""
-MOST_WORKERS = 8
-"""Loader workers that are started by default; reading patches is little work."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,7 @@ class _Setting:
     split: Fold
     device: torch.device
     folder: FoldFolder
+    previous: PreviousStage | None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -84,7 +84,13 @@ class _Setting:
             outputs=self.dataset.outputs,
             mirror_axes=mirror_axes(self.plan, configuration),
             precision=configuration.precision,
+            previous_labels=self.previous_labels,
         )
+
+    @property
+    def previous_labels(self) -> int:
+        """Number of labels that a previous stage tells apart, each a further input channel."""
+        return len(self.dataset.values) if self.previous else 0
 
 
 def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Summary:
@@ -98,6 +104,8 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
     if request.restart and folder.root.exists():
         _clear(folder)
     folder.root.mkdir(parents=True, exist_ok=True)
+    if setting.previous:
+        prepare_previous_stage(setting.previous, setting.dataset, workers=request.workers)
     network = seeded_network(setting.configuration, setting.dataset, seed=request.seed)
     network = network.to(setting.device)
     validation = FoldValidation(
@@ -139,12 +147,14 @@ def _prepare(request: FoldRequest) -> _Setting:
         # The plan is obeyed all the same.
         logger.warning("%s has no native bfloat16; float32 in the plan would be faster here", device)
     folder = workspace.fold(request.configuration, request.fold, request.trainer)
-    return _Setting(request, dataset, plan, configuration, split, device, folder)
+    previous = find_previous_stage(workspace, plan, request.configuration, fold=request.fold, trainer=request.trainer)
+    return _Setting(request, dataset, plan, configuration, split, device, folder, previous)
 
 
 def _cases(setting: _Setting, names: tuple[str, ...]) -> Cases:
     folder = setting.request.workspace.data(setting.plan, setting.configuration)
-    return Cases(folder, names, in_memory=fits_in_memory(folder, names))
+    previous = setting.previous.folder if setting.previous else None
+    return Cases(folder, names, in_memory=fits_in_memory(folder, names, previous=previous), previous=previous)
 
 
 def _train(
@@ -164,7 +174,7 @@ def _train(
         shutil.rmtree(setting.folder.validation)
     train_cases = _cases(setting, setting.split.train)
     source = _source(setting, train_cases, "train")
-    workers = _workers(request, source)
+    workers = loader_workers(request.workers, source)
     learner = _learner(setting, network)
     validated = _source(setting, validation.cases, "validate")
     budget = plan_budget(
@@ -229,6 +239,7 @@ def _augmentation(setting: _Setting, spec: dict[str, object]) -> Augmentation:
         spacing=configuration.patch_spacing,
         mirror_axes=mirror_axes(setting.plan, configuration),
         channels=len(configuration.normalization),
+        previous_labels=setting.previous_labels,
     )
 
 
@@ -254,17 +265,6 @@ def _patch_validation(
     return lambda: patch_dice(learner.network, source, patches=patches, classes=setting.classes, device=setting.device)
 
 
-def _workers(request: FoldRequest, source: PatchSource) -> int:
-    """Choose the number of loader workers: none where cases are in memory and nothing is computed on them."""
-    if request.workers is not None:
-        return request.workers
-    if source.cases.in_memory and source.transform is None:
-        return 0
-    from autoseg.execution import default_workers
-
-    return min(MOST_WORKERS, default_workers())
-
-
 def _identity(setting: _Setting) -> dict[str, object]:
     """Return what must not change between the runs that train one fold together."""
     from autoseg.records import to_plain
@@ -275,6 +275,7 @@ def _identity(setting: _Setting) -> dict[str, object]:
         "iterations": request.iterations,
         "configuration": to_plain(setting.configuration),
         "train": list(setting.split.train),
+        **({"previous_stage": digest(setting.previous.folder, setting.split.train)} if setting.previous else {}),
     }
 
 

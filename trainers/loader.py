@@ -17,11 +17,13 @@ from autoseg.augmentation import Augmentation, Parameters
 from autoseg.errors import WorkerError
 from autoseg.memory import available_memory
 from autoseg.preprocessing.store import StoredCase, open_case
-from autoseg.sampling import Sampler, Stream, read_region
+from autoseg.sampling import Sampler, Stream, read_previous, read_region
 from autoseg.trainers.interrupts import STOP_SIGNALS
 
 CACHE_SHARE = 0.3
 """Share of the available memory that decoded cases may take."""
+MOST_WORKERS = 8
+"""Loader workers that are started by default; reading patches is little work."""
 OPEN_CASES = 64
 """Cases that a worker keeps open, so that each read need not open its files again."""
 
@@ -35,6 +37,8 @@ class Sample:
     image: np.ndarray
     labels: np.ndarray
     parameters: Parameters
+    previous: np.ndarray | None = None
+    """Label map [*size] of the previous stage, where the configuration has one."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class Batch:
 class Cases:
     """The preprocessed cases of a fold, decoded in memory where they fit."""
 
-    def __init__(self, folder: Path, names: Sequence[str], *, in_memory: bool) -> None:
-        self.folder, self.names, self.in_memory = folder, tuple(names), in_memory
+    def __init__(self, folder: Path, names: Sequence[str], *, in_memory: bool, previous: Path | None = None) -> None:
+        self.folder, self.names, self.in_memory, self.previous = folder, tuple(names), in_memory, previous
         self._open = lru_cache(maxsize=None if in_memory else OPEN_CASES)(self._read)
 
     def __len__(self) -> int:
@@ -59,20 +63,19 @@ class Cases:
         return self._open(index)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "names": self.names, "in_memory": self.in_memory}
+        return {key: getattr(self, key) for key in ("folder", "names", "in_memory", "previous")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"], state["names"], in_memory=state["in_memory"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
     def _read(self, index: int) -> StoredCase:
-        case = open_case(self.folder, self.names[index])
+        case = open_case(self.folder, self.names[index], previous=self.previous)
         return case.decoded() if self.in_memory else case
 
 
-def fits_in_memory(folder: Path, names: Sequence[str]) -> bool:
+def fits_in_memory(folder: Path, names: Sequence[str], *, previous: Path | None = None) -> bool:
     """Tell whether the decoded cases take no more than their share of the memory."""
-    cases = (open_case(folder, name) for name in names)
-    needed = sum(case.image.nbytes + case.labels.nbytes for case in cases)
+    needed = sum(open_case(folder, name, previous=previous).nbytes for name in names)
     return needed <= CACHE_SHARE * available_memory()
 
 
@@ -99,11 +102,17 @@ class PatchSource(Dataset[list[Sample]]):
         size = self._size(self.augmentation.source_size(parameters))
         first = tuple(s - (n - p) // 2 for s, n, p in zip(start, size, self.patch, strict=True))
         image, labels = read_region(case, first, size)  # type: ignore[arg-type]
+        previous = read_previous(case, first, size)  # type: ignore[arg-type]
+        if previous is not None:
+            # Both label maps go through whatever moves them as two channels of one.
+            labels = np.stack([labels, previous])
         if self.dimension == 2:
-            image, labels = image[:, 0], labels[0]
+            image, labels = image[:, 0], labels[..., 0, :, :]
         if self.transform:
             image, labels = self.transform(image, labels, rng)
-        return Sample(image, labels, parameters)
+        if previous is None:
+            return Sample(image, labels, parameters)
+        return Sample(image, labels[0], parameters, self.augmentation.disturb(labels[1], rng))
 
     def _size(self, size: tuple[int, ...]) -> tuple[int, int, int]:
         z, y, x = (1, *size) if self.dimension == 2 else size
@@ -127,8 +136,27 @@ def to_device(samples: Sequence[Sample], augmentation: Augmentation, device: tor
     """Move samples to the device and augment them there."""
     images = [torch.from_numpy(sample.image).to(device, non_blocking=True) for sample in samples]
     labels = [torch.from_numpy(sample.labels).to(device, non_blocking=True) for sample in samples]
-    augmented, targets = augmentation.apply(images, labels, [sample.parameters for sample in samples])
+    augmented, targets = augmentation.apply(
+        images, labels, [sample.parameters for sample in samples], _previous(samples, device)
+    )
     return Batch(augmented, targets.long())
+
+
+def _previous(samples: Sequence[Sample], device: torch.device) -> list[torch.Tensor] | None:
+    """Move the label maps of a previous stage to the device; None where there are none."""
+    found = [sample.previous for sample in samples if sample.previous is not None]
+    return [torch.from_numpy(labels).to(device, non_blocking=True) for labels in found] or None
+
+
+def loader_workers(asked: int | None, source: PatchSource) -> int:
+    """Choose the number of loader workers: none where cases are in memory and nothing is computed on them."""
+    if asked is not None:
+        return asked
+    if source.cases.in_memory and source.transform is None:
+        return 0
+    from autoseg.execution import default_workers
+
+    return min(MOST_WORKERS, default_workers())
 
 
 def _read(source: PatchSource, first: int, workers: int) -> Iterator[list[Sample]]:

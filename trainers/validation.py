@@ -15,7 +15,7 @@ from autoseg.evaluation.metrics import ClassMetrics, evaluate_case
 from autoseg.evaluation.summary import Summary, summarize
 from autoseg.images import read_labels, write_labels
 from autoseg.inference.export import Scores, label_map
-from autoseg.inference.sliding_window import Window, predict_probabilities
+from autoseg.inference.sliding_window import Window, predict_probabilities, with_label_map
 from autoseg.preprocessing.store import StoredCase
 from autoseg.trainers.loader import Cases, PatchSource, to_device
 from autoseg.workspace import FoldFolder
@@ -93,5 +93,6 @@ def validate_cases(
 def predict_stored(network: nn.Module, case: StoredCase, validation: FoldValidation) -> np.ndarray:
     """Predict a preprocessed case; returns label values on the grid of its file."""
     image = np.asarray(case.image[:], dtype=np.float32)
+    image = with_label_map(image, None if case.previous is None else case.previous[:])
     probabilities = predict_probabilities([network], image, validation.window, validation.device)
     return label_map([Scores(probabilities, case.record.steps)], validation.dataset)

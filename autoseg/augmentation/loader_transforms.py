@@ -30,15 +30,18 @@ class LoaderTransforms:
     def __call__(
         self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Transform an image [C,*space] and its labels [*space]; all randomness comes from ``rng``.
+        """Transform an image [C,*space] and its labels [*space], or several label maps [M,*space].
+
+        All randomness comes from ``rng``.
 
         Raises :class:`PlanError` where a transform fails or changes the shape.
         """
-        data = {"data": image[None].astype(np.float32), "seg": labels[None, None].copy()}
+        data = {"data": image[None].astype(np.float32), "seg": labels.reshape(1, -1, *image.shape[1:]).copy()}
         with _global_generators_seeded(int(rng.integers(2**32))):
             for spec in self.specs:
                 data = _applied(spec, data)
-        return data["data"][0].astype(np.float32, copy=False), data["seg"][0, 0].astype(labels.dtype, copy=False)
+        moved = data["seg"].reshape(labels.shape).astype(labels.dtype, copy=False)
+        return data["data"][0].astype(np.float32, copy=False), moved
 
 
 def build_loader_transform(

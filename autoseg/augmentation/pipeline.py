@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
+from autoseg.augmentation.component_removal import remove_components
 from autoseg.augmentation.draws import Shape
 from autoseg.augmentation.mirror import mirror
+from autoseg.augmentation.morphology import change_borders
 from autoseg.augmentation.settings import AugmentationSettings, settings_from
-from autoseg.augmentation.spatial import Spatial, SpatialParameters, resample
+from autoseg.augmentation.spatial import Spatial, SpatialParameters, resample, resample_labels
+from autoseg.networks.label_channels import label_channels
 
 if TYPE_CHECKING:
     from autoseg.augmentation.loader_transforms import LoaderTransforms
@@ -54,6 +57,9 @@ class Augmentation:
     spatial: Spatial
     mirror_axes: tuple[int, ...]
     channels: int
+    """Of the image."""
+    previous_labels: int = 0
+    """Labels of a previous stage, whose channels follow those of the image."""
 
     @property
     def loader_transform(self) -> LoaderTransforms | None:
@@ -79,14 +85,34 @@ class Augmentation:
                 intensity[name] = transform.sample(rng, shape)
         return Parameters(spatial, intensity, self.settings.mirror.sample(rng, self.mirror_axes))
 
+    def disturb(self, previous: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return a previous stage's label map [*source] with mistakes that it might have made.
+
+        It is drawn after all else of a sample, which therefore is the same with a previous stage and without one.
+        """
+        morphology, removal = self.settings.morphology, self.settings.component_removal
+        operations = morphology.sample(rng, self.previous_labels)
+        removals = removal.sample(rng, self.previous_labels)
+        disturbed = previous.copy()
+        change_borders(disturbed, operations, self.spatial.spacing)
+        remove_components(disturbed, removals, largest=removal.largest)
+        return disturbed
+
     def source_size(self, parameters: Parameters) -> tuple[int, ...]:
         """Return the size of the region around the patch's centre that a sample is made from."""
         return self.spatial.source_size(parameters.spatial)
 
     def apply(
-        self, images: Sequence[torch.Tensor], labels: Sequence[torch.Tensor], parameters: Sequence[Parameters]
+        self,
+        images: Sequence[torch.Tensor],
+        labels: Sequence[torch.Tensor],
+        parameters: Sequence[Parameters],
+        previous: Sequence[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Augment samples [C,*source] with labels [*source] on their device; returns [B,C,*patch] and [B,*patch].
+
+        Label maps ``previous`` [*source] of a previous stage move with their samples and become further channels, which
+        no transform of intensities sees.
 
         A sample comes out the same whatever else is in its batch, but for rounding: samples that are turned or scaled
         are padded to a common size, over which single precision places their voxels to about 1e-5 of an edge.
@@ -97,8 +123,13 @@ class Augmentation:
             if on:
                 transform: IntensityTransform = getattr(self.settings, name)
                 batch[on] = transform.apply(batch[on], [parameters[index].intensity[name] for index in on])
-        mirror(batch, targets, [drawn.mirror for drawn in parameters])
-        return batch, targets
+        mirrored = [drawn.mirror for drawn in parameters]
+        mirror(batch, targets, mirrored)
+        if previous is None:
+            return batch, targets
+        before = self._move_labels(previous, parameters)
+        mirror(batch[:, :0], before, mirrored)
+        return torch.cat([batch, label_channels(before, self.previous_labels)], dim=1), targets
 
     def _move(
         self, images: Sequence[torch.Tensor], labels: Sequence[torch.Tensor], parameters: Sequence[Parameters]
@@ -118,6 +149,18 @@ class Augmentation:
             )
         return batch, targets
 
+    def _move_labels(self, labels: Sequence[torch.Tensor], parameters: Sequence[Parameters]) -> torch.Tensor:
+        """Turn and scale label maps by themselves, as those that belong to the images."""
+        moved = labels[0].new_empty((len(labels), *self.spatial.patch))
+        moving = {index: drawn.spatial for index, drawn in enumerate(parameters) if drawn.spatial is not None}
+        for index in range(len(labels)):
+            if index not in moving:
+                moved[index] = labels[index]
+        if moving:
+            indices = list(moving)
+            moved[indices] = resample_labels([labels[i] for i in indices], [*moving.values()], self.spatial.patch)
+        return moved
+
 
 def build_augmentation(
     spec: Mapping[str, Any],
@@ -127,8 +170,11 @@ def build_augmentation(
     spacing: tuple[float, ...],
     mirror_axes: tuple[int, ...],
     channels: int,
+    previous_labels: int = 0,
 ) -> Augmentation:
     """Build what a plan's ``spec`` says; axes are those of the patch, ``spacing`` in millimetres.
+
+    ``channels`` are those of the image, ``previous_labels`` the labels that a previous stage tells apart.
 
     Raises :class:`autoseg.errors.PlanError` for unknown presets, transforms and arguments.
     """
@@ -136,4 +182,4 @@ def build_augmentation(
         raise ValueError("patch and spacing have as many axes as the configuration")
     settings = settings_from(spec)
     spatial = Spatial(tuple(patch_size), tuple(spacing), settings.rotation, settings.scaling)
-    return Augmentation(settings, spatial, tuple(mirror_axes), channels)
+    return Augmentation(settings, spatial, tuple(mirror_axes), channels, previous_labels)

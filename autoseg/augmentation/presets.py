@@ -6,10 +6,12 @@ from typing import Any
 
 from autoseg.augmentation.blur import Blur
 from autoseg.augmentation.brightness import Brightness
+from autoseg.augmentation.component_removal import ComponentRemoval
 from autoseg.augmentation.contrast import Contrast
 from autoseg.augmentation.gamma import Gamma
 from autoseg.augmentation.low_resolution import LowResolution
 from autoseg.augmentation.mirror import Mirror
+from autoseg.augmentation.morphology import Morphology
 from autoseg.augmentation.noise import Noise
 from autoseg.augmentation.settings import AugmentationSettings, presets
 from autoseg.augmentation.spatial import Rotation, Scaling
@@ -73,6 +75,8 @@ def light() -> AugmentationSettings:
         low_resolution=LowResolution(probability=0.125, zoom=(0.75, 1.0)),
         gamma_inverted=Gamma(probability=0.05, range=(0.85, 1.25), inverted=True),
         gamma=Gamma(probability=0.15, range=(0.85, 1.25)),
+        morphology=Morphology(probability=0.2, radius=(1.0, 4.0)),
+        component_removal=ComponentRemoval(probability=0.1),
     )
 
 
@@ -96,4 +100,6 @@ def none() -> AugmentationSettings:
         gamma_inverted=Gamma(probability=0, inverted=True),
         gamma=Gamma(probability=0),
         mirror=Mirror(probability=0),
+        morphology=Morphology(probability=0),
+        component_removal=ComponentRemoval(probability=0),
     )

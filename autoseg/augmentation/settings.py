@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 
 from autoseg.augmentation.blur import Blur
 from autoseg.augmentation.brightness import Brightness
+from autoseg.augmentation.component_removal import ComponentRemoval
 from autoseg.augmentation.contrast import Contrast
 from autoseg.augmentation.gamma import Gamma
 from autoseg.augmentation.low_resolution import LowResolution
 from autoseg.augmentation.mirror import Mirror
+from autoseg.augmentation.morphology import Morphology
 from autoseg.augmentation.noise import Noise
 from autoseg.augmentation.spatial import Rotation, Scaling
 from autoseg.errors import PlanError
@@ -39,6 +41,9 @@ class AugmentationSettings:
     gamma_inverted: Gamma = dataclasses.field(default_factory=lambda: Gamma(probability=0.1, inverted=True))
     gamma: Gamma = dataclasses.field(default_factory=Gamma)
     mirror: Mirror = dataclasses.field(default_factory=Mirror)
+    morphology: Morphology = dataclasses.field(default_factory=Morphology)
+    """Like the next one, of a previous stage's labels alone, before all that moves the sample."""
+    component_removal: ComponentRemoval = dataclasses.field(default_factory=ComponentRemoval)
     loader: tuple[dict[str, Any], ...] = ()
     """Transforms of batchgenerators, by class name with arguments, that the loader applies before all others."""
 

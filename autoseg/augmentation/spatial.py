@@ -118,12 +118,25 @@ def resample(
 
     Images linearly; labels each class linearly, the largest value winning, or the nearest voxel where there are many.
     """
-    size = tuple(int(n) for n in np.max([tuple(label.shape) for label in labels], axis=0))
+    size = _common_size(labels)
     stacked = torch.stack([_pad_around(image.float(), size) for image in images])
     classes = torch.stack([_pad_around(label, size) for label in labels])
     grid = _grid([p.matrix for p in parameters], size, patch, stacked.device)
     moved = F.grid_sample(stacked, grid, align_corners=False)
     return moved, _resample_labels(classes, grid)
+
+
+def resample_labels(
+    labels: Sequence[torch.Tensor], parameters: Sequence[SpatialParameters], patch: tuple[int, ...]
+) -> torch.Tensor:
+    """Transform label maps [*size] as :func:`resample` does those that come with images."""
+    size = _common_size(labels)
+    classes = torch.stack([_pad_around(label, size) for label in labels])
+    return _resample_labels(classes, _grid([p.matrix for p in parameters], size, patch, classes.device))
+
+
+def _common_size(labels: Sequence[torch.Tensor]) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.max([tuple(label.shape) for label in labels], axis=0))
 
 
 def _pad_around(array: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:

@@ -73,11 +73,12 @@ def train_all(root: Path, **options: Any) -> int:
     """Train and validate what is not yet trained of a workspace, then choose what predicts."""
     from autoseg.api import train_fold
     from autoseg.choice import choose
+    from autoseg.plan import training_order
     from autoseg.trainers.loop import Interrupted
     from autoseg.workspace import Workspace
 
     place = Workspace(root)
-    for name in place.plan().configurations:
+    for name in training_order(place.plan()):
         for fold in range(len(place.splits())):
             folder = place.fold(name, fold)
             if folder.summary.exists() and folder.model.exists():

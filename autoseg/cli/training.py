@@ -41,16 +41,23 @@ def train_fold(
         bool, typer.Option("--restart/--resume", help="Begin anew, or go on where the fold was stopped.")
     ] = False,
 ) -> int:
-    """Train one fold and validate it; goes on where it was stopped."""
+    """Train one fold and validate it; goes on where it was stopped.
+
+    A cascade, such as 3d_cascade_fullres, reads the label maps that every fold of its previous stage made of the cases
+    that it held out: train all folds of 3d_lowres before it, as 'autoseg run' does.
+    """
     from autoseg.api import train_fold as work
+    from autoseg.preprocessing.previous_stage import find_previous_stage
     from autoseg.trainers.loop import Interrupted
     from autoseg.units import parse_duration
     from autoseg.workspace import Workspace
 
     set_up_logging()
     number = parse_fold(fold)
-    folder = Workspace(workspace).fold(configuration, number, trainer)
-    Workspace(workspace).plan().configuration(configuration)
+    place = Workspace(workspace)
+    folder = place.fold(configuration, number, trainer)
+    # Whatever is wrong so far is said before the log makes the folder of the fold.
+    find_previous_stage(place, place.plan(), configuration, fold=number, trainer=trainer)
     with log_file(folder.log), training_progress() as listener:
         try:
             summary = work(

@@ -115,9 +115,11 @@ def find_cases(folder: Path) -> list[Case]:
 def _settings(
     workspace: Path, predictor: Predictor, folds: Sequence[str | int] | None, tta: str, best: bool
 ) -> dict[str, object]:
+    previous = {stage.previous.name: len(stage.previous.networks) for stage in predictor.stages if stage.previous}
     return {
         "workspace": str(workspace.resolve()),
         "members": {member.name: len(member.networks) for member in predictor.members},
+        **({"previous stages": previous} if previous else {}),
         "folds": [str(fold) for fold in folds] if folds else "all trained",
         "mirror": tta != "none",
         "best": best,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +29,8 @@ class Member:
     configuration: Configuration
     networks: tuple[nn.Module, ...]
     window: Window
+    previous: Member | None = None
+    """The stage whose label map it reads beside the image."""
 
 
 @dataclass(frozen=True)
@@ -75,50 +77,67 @@ def load_members(
     mirror: bool = True,
     best: bool = False,
 ) -> list[Member]:
-    """Load the networks that predict: those named, or else those chosen, or else all that are trained."""
+    """Load the networks that predict: those named, or else those chosen, or else all that are trained.
+
+    A previous stage that a member reads is loaded with it, once for all that read it: with all its folds, whichever
+    ``folds`` are named, and with their last weights, which made the label maps that the member learnt from.
+    """
     plan, dataset = workspace.plan(), workspace.dataset()
     ensemble = Ensemble(tuple(configurations), trainer or "supervised") if configurations else chosen(workspace, plan)
-    return [
-        _load_member(
-            workspace,
-            plan,
-            dataset,
-            name=name,
-            folds=folds,
-            trainer=trainer or ensemble.trainer,
-            device=device,
-            mirror=mirror,
-            best=best,
+    loading = _Loading(workspace, plan, dataset, trainer or ensemble.trainer, device, mirror)
+    return [loading.member(name, folds, best=best) for name in ensemble.configurations]
+
+
+@dataclass(frozen=True)
+class _Loading:
+    """What the members of an ensemble are loaded with, and those that are loaded already."""
+
+    workspace: Workspace
+    plan: Plan
+    dataset: Dataset
+    trainer: str
+    device: torch.device
+    mirror: bool
+    loaded: dict[tuple[Path, ...], Member] = field(default_factory=dict)
+    """By their weights."""
+
+    def member(self, name: str, folds: Sequence[str] | None, *, best: bool) -> Member:
+        """Load a configuration's networks, and the stage before it; the same weights are loaded once."""
+        configuration = self.plan.configuration(name)
+        wanted = list(folds) if folds else trained_folds(self.workspace, name, self.trainer)
+        if not wanted:
+            place = self.workspace.root / "models" / name / self.trainer
+            raise WeightsError(f"{place}: no fold is trained; train one first")
+        stage = configuration.previous_stage
+        previous = self.member(stage, self._all_folds(stage, name), best=False) if stage else None
+        folders = [self.workspace.fold(name, fold, self.trainer) for fold in wanted]
+        files = tuple(folder.best if best else folder.model for folder in folders)
+        if files not in self.loaded:
+            networks = tuple(_load(configuration, self.dataset, file, self.device) for file in files)
+            self.loaded[files] = Member(name, configuration, networks, self._window(configuration), previous)
+        return self.loaded[files]
+
+    def _all_folds(self, stage: str, reader: str) -> list[str]:
+        """List the folds of a previous stage, of which none may be missing, lest it be weaker than in training."""
+        trained = trained_folds(self.workspace, stage, self.trainer)
+        expected = len(self.workspace.splits()) if self.workspace.splits_file.exists() else 0
+        missing = [str(fold) for fold in range(expected) if str(fold) not in trained]
+        if missing or not trained:
+            folds = f"found no trained fold {', '.join(missing)}" if missing else "found no trained fold"
+            raise WeightsError(
+                f"{self.workspace.root / 'models' / stage / self.trainer}: {folds}, expected all of them, because "
+                f"{reader} reads the label maps of {stage}; train them first"
+            )
+        return trained
+
+    def _window(self, configuration: Configuration) -> Window:
+        return Window(
+            patch=configuration.patch_size,
+            outputs=self.dataset.outputs,
+            mirror_axes=mirror_axes(self.plan, configuration) if self.mirror else (),
+            precision=configuration.precision,
+            previous_labels=len(self.dataset.values) if configuration.previous_stage else 0,
         )
-        for name in ensemble.configurations
-    ]
-
-
-def _load_member(
-    workspace: Workspace,
-    plan: Plan,
-    dataset: Dataset,
-    *,
-    name: str,
-    folds: Sequence[str] | None,
-    trainer: str,
-    device: torch.device,
-    mirror: bool,
-    best: bool,
-) -> Member:
-    configuration = plan.configuration(name)
-    wanted = list(folds) if folds else trained_folds(workspace, name, trainer)
-    if not wanted:
-        raise WeightsError(f"{workspace.root / 'models' / name / trainer}: no fold is trained; train one first")
-    files = [workspace.fold(name, fold, trainer) for fold in wanted]
-    loaded = tuple(_load(configuration, dataset, file.best if best else file.model, device) for file in files)
-    window = Window(
-        patch=configuration.patch_size,
-        outputs=dataset.outputs,
-        mirror_axes=mirror_axes(plan, configuration) if mirror else (),
-        precision=configuration.precision,
-    )
-    return Member(name, configuration, loaded, window)
 
 
 def _load(configuration: Configuration, dataset: Dataset, path: Path, device: torch.device) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +16,10 @@ from autoseg.errors import ImageError, PlanError
 from autoseg.images import Geometry, Volume
 from autoseg.inference.export import Scores, label_map, probabilities_on_grid
 from autoseg.inference.members import Member, load_members
-from autoseg.inference.sliding_window import predict_probabilities
+from autoseg.inference.sliding_window import predict_probabilities, with_label_map
 from autoseg.plan import Plan
 from autoseg.preprocessing.case import Prepared, prepare
+from autoseg.preprocessing.previous_stage import labels_on_grid
 from autoseg.workspace import Workspace
 
 Mirroring = Literal["auto", "mirror", "none"]
@@ -70,23 +72,44 @@ class Predictor:
         )
         return cls(place.dataset(), place.plan(), tuple(members), chosen)
 
-    def prepare(self, volume: Volume) -> list[Prepared]:
-        """Preprocess an image for each member; members that need the same data share them."""
-        made: dict[tuple[object, ...], Prepared] = {}
+    @cached_property
+    def stages(self) -> tuple[Member, ...]:
+        """The members and all that they build on, each once and none before what it reads."""
+        found: list[Member] = []
         for member in self.members:
+            stages = [member]
+            while stages[-1].previous:
+                stages.append(stages[-1].previous)
+            found.extend(stage for stage in reversed(stages) if not any(stage is other for other in found))
+        return tuple(found)
+
+    def prepare(self, volume: Volume) -> list[Prepared]:
+        """Preprocess an image for each of the :attr:`stages`; those that need the same data share them."""
+        made: dict[tuple[object, ...], Prepared] = {}
+        for member in self.stages:
             key = (member.configuration.spacing, str(member.configuration.normalization))
             if key not in made:
                 made[key] = prepare(
                     volume, None, dataset=self.dataset, plan=self.plan, configuration=member.configuration
                 )
-        return [made[(m.configuration.spacing, str(m.configuration.normalization))] for m in self.members]
+        return [made[(m.configuration.spacing, str(m.configuration.normalization))] for m in self.stages]
 
     def scores(self, prepared: Sequence[Prepared]) -> list[Scores]:
-        """Compute each member's class probabilities on its own grid."""
-        return [
-            Scores(predict_probabilities(member.networks, case.image, member.window, self.device), case.steps)
-            for member, case in zip(self.members, prepared, strict=True)
-        ]
+        """Compute each member's class probabilities on its own grid, from what :meth:`prepare` made.
+
+        A stage that others read is computed once. Of one that is no member itself only the label map is kept.
+        """
+        scores: dict[int, Scores] = {}
+        maps: dict[int, np.ndarray] = {}
+        for stage, case in zip(self.stages, prepared, strict=True):
+            before = labels_on_grid(maps[id(stage.previous)], case.steps, self.dataset) if stage.previous else None
+            image = with_label_map(case.image, before)
+            found = Scores(predict_probabilities(stage.networks, image, stage.window, self.device), case.steps)
+            if any(other.previous is stage for other in self.stages):
+                maps[id(stage)] = label_map([found], self.dataset)
+            if any(member is stage for member in self.members):
+                scores[id(stage)] = found
+        return [scores[id(member)] for member in self.members]
 
     def predict(self, volume: Volume) -> np.ndarray:
         """Return the label map [Z,Y,X] of an image on its own grid, in the dataset's label values."""

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from autoseg.inference.tiles import fitting_patch, gaussian_weights, mirrorings, padding, tile_starts
+from autoseg.networks.label_channels import split_label_map
 
 FORWARD_VOXELS = 4_000_000
 """Voxels of one forward on a GPU, about a batch of two patches of 128³: enough to keep it busy."""
@@ -27,10 +28,17 @@ class Window:
     mirror_axes: tuple[int, ...] = ()
     """Axes of the patch along which mirrored copies are predicted as well."""
     precision: str = "float32"
+    previous_labels: int = 0
+    """Labels of a previous stage; where there are some, the last channel of an image is its label map."""
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """Return the context in which networks compute."""
         return torch.autocast(device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
+
+
+def with_label_map(image: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Put a previous stage's label map [Z,Y,X] behind the channels of an image [C,Z,Y,X]; None changes nothing."""
+    return image if labels is None else np.concatenate([image, labels[None].astype(image.dtype)])
 
 
 @torch.inference_mode()
@@ -96,18 +104,27 @@ def _place(start: tuple[int, ...], patch: tuple[int, ...]) -> tuple[slice, ...]:
 
 
 def _forward(network: nn.Module, tiles: torch.Tensor, window: Window) -> torch.Tensor:
-    """Return the mean logits [N,classes,*patch] float32 of tiles and their mirrored copies."""
+    """Return the mean logits [N,classes,*patch] float32 of tiles and their mirrored copies.
+
+    A label map becomes channels here, tile by tile: those of a whole image would take many times its memory.
+    """
+    tiles = split_label_map(tiles, window.previous_labels)
     flips = [tuple(axis + 2 for axis in axes) for axes in mirrorings(window.mirror_axes)]
     most = max(1, _per_forward(window, tiles.device) // tiles.shape[0])
     total = torch.zeros(tiles.shape[0], window.outputs, *tiles.shape[2:], device=tiles.device)
     for first in range(0, len(flips), most):
         some = flips[first : first + most]
-        copies = torch.cat([tiles.flip(axes) if axes else tiles for axes in some])
+        copies = torch.cat([_mirrored_input(tiles, axes) for axes in some])
         with window.autocast(tiles.device):
             logits = network(copies)[0]
         for axes, part in zip(some, logits.float().chunk(len(some)), strict=True):
             total += part.flip(axes) if axes else part
     return total.div_(len(flips))
+
+
+def _mirrored_input(tiles: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+    """Mirror all channels of tiles along some axes, those of a previous stage's labels, which come last, included."""
+    return tiles.flip(axes) if axes else tiles
 
 
 def _per_forward(window: Window, device: torch.device) -> int:

@@ -42,13 +42,14 @@ class StoredCase:
     """A preprocessed case: arrays that are read where they are indexed.
 
     ``image`` [C,Z,Y,X], ``labels`` [Z,Y,X], ``foreground`` maps classes to coordinates [N,3] of some of
-    their voxels.
+    their voxels. ``previous`` [Z,Y,X] is what a previous stage made of the case, where there is such a stage.
     """
 
     record: CaseRecord
     image: Any
     labels: Any
     foreground: Mapping[int, np.ndarray]
+    previous: Any | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -57,7 +58,14 @@ class StoredCase:
 
     def decoded(self) -> StoredCase:
         """Return the case with its arrays in memory."""
-        return StoredCase(self.record, self.image[:], self.labels[:], self.foreground)
+        previous = None if self.previous is None else self.previous[:]
+        return StoredCase(self.record, self.image[:], self.labels[:], self.foreground, previous)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays when decoded."""
+        previous = 0 if self.previous is None else self.previous.nbytes
+        return int(self.image.nbytes + self.labels.nbytes + previous)
 
 
 def write_case(folder: Path, name: str, prepared: Prepared, *, source: str, dtype: str, seed: int) -> None:
@@ -85,12 +93,18 @@ def is_stored(folder: Path, name: str, source: str) -> bool:
         return False  # A record that cannot be read, or that another version wrote, is made again.
 
 
-def open_case(folder: Path, name: str) -> StoredCase:
-    """Open a stored case without reading its voxels."""
+def read_case_record(folder: Path, name: str) -> CaseRecord:
+    """Read what is stored beside a case's arrays."""
     path = _record_path(folder, name)
     if not path.exists():
         raise WorkspaceError(f"{path}: case is not preprocessed; run 'autoseg plan-and-preprocess' again")
-    record = read_record(CaseRecord, path, error=WorkspaceError)
+    return read_record(CaseRecord, path, error=WorkspaceError)
+
+
+def open_case(folder: Path, name: str, *, previous: Path | None = None) -> StoredCase:
+    """Open a stored case without reading its voxels; ``previous`` is the folder of a previous stage's label maps."""
+    path = _record_path(folder, name)
+    record = read_case_record(folder, name)
     image, labels, coordinates = (_open_array(array) for array in _array_paths(folder, name))
     coordinates = coordinates[:]
     if image.shape[1:] != record.steps.shape or labels.shape != record.steps.shape:
@@ -98,7 +112,15 @@ def open_case(folder: Path, name: str) -> StoredCase:
             f"{path}: arrays and record of '{name}' do not fit each other; remove them and preprocess again"
         )
     foreground = {int(c): coordinates[coordinates[:, 0] == c, 1:] for c in np.unique(coordinates[:, 0])}
-    return StoredCase(record, image, labels, foreground)
+    before = None if previous is None else _open_array(labels_path(previous, name))
+    if before is not None and before.shape != record.steps.shape:
+        raise WorkspaceError(f"{labels_path(previous, name)}: does not fit '{name}'; remove its folder and train again")
+    return StoredCase(record, image, labels, foreground, before)
+
+
+def labels_path(folder: Path, name: str) -> Path:
+    """Return where the label map that a previous stage made of a case is."""
+    return folder / f"{name}.b2nd"
 
 
 def _record_path(folder: Path, name: str) -> Path:
