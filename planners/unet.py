@@ -14,6 +14,7 @@ from autoseg.fingerprint import Fingerprint
 from autoseg.plan import PLAN_VERSION, Component, Configuration, Plan, voxels
 from autoseg.planners.base import PlanRequest, planners
 from autoseg.planners.memory import StepCost, cost_by_batch, step_cost
+from autoseg.planners.objective import objective
 from autoseg.planners.recipe import Speed, affordable_batch, time_budget, training
 from autoseg.planners.resources import GIGABYTE, Resources
 from autoseg.planners.spacing import axis_order, median_shape, target_spacing
@@ -194,7 +195,7 @@ def _draft(
         batch_size=SMALLEST_BATCH[dimension],
         normalization=frame.normalization,
         network={},
-        loss={"name": "dice_cross_entropy", "batch_dice": dimension == 2},
+        loss=objective(frame.request.dataset, batch_dice=dimension == 2),
         sampling={"name": "foreground", "fraction": 0.33},
         augmentation={"name": "default"},
         training=training(time_budget(resources)),

@@ -30,19 +30,27 @@ LoaderTransform = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[
 
 @dataclass(frozen=True)
 class Sample:
-    """One patch as read: image [C,*size], labels [*size], and how it is to be augmented."""
+    """One patch as read: image [C,*size], labels [*size], and how it is to be augmented.
+
+    ``annotated`` [outputs] bool as in :class:`Batch`.
+    """
 
     image: np.ndarray
     labels: np.ndarray
     parameters: Parameters
+    annotated: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images [B,C,*patch] float32 and labels [B,*patch] int64 on the training device."""
+    """Images [B,C,*patch] float32 and labels [B,*patch] int64 on the training device, −1 where ignored.
+
+    ``annotated`` [B,outputs] bool tells which classes were annotated in each sample; None: all in all of them.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
+    annotated: torch.Tensor | None = None
 
 
 class Cases:
@@ -88,11 +96,14 @@ class PatchSource(Dataset[list[Sample]]):
     dimension: int
     batch_size: int
     transform: LoaderTransform | None = None
+    annotated: np.ndarray | None = None
+    """Outputs that were annotated in each of the cases, [cases,outputs] bool; None: all in all of them."""
 
     def sample(self, index: int) -> Sample:
         """Read sample ``index``; everything about it is decided by the stream's generator for it."""
         rng = self.stream.rng(index)
-        case = self.cases[self.stream.case(index)]
+        number = self.stream.case(index)
+        case = self.cases[number]
         position = index % self.batch_size
         start = self.sampler(case, self.patch, position=position, batch=self.batch_size, rng=rng)
         parameters = self.augmentation.sample(rng)
@@ -103,7 +114,7 @@ class PatchSource(Dataset[list[Sample]]):
             image, labels = image[:, 0], labels[0]
         if self.transform:
             image, labels = self.transform(image, labels, rng)
-        return Sample(image, labels, parameters)
+        return Sample(image, labels, parameters, None if self.annotated is None else self.annotated[number])
 
     def _size(self, size: tuple[int, ...]) -> tuple[int, int, int]:
         z, y, x = (1, *size) if self.dimension == 2 else size
@@ -128,7 +139,8 @@ def to_device(samples: Sequence[Sample], augmentation: Augmentation, device: tor
     images = [torch.from_numpy(sample.image).to(device, non_blocking=True) for sample in samples]
     labels = [torch.from_numpy(sample.labels).to(device, non_blocking=True) for sample in samples]
     augmented, targets = augmentation.apply(images, labels, [sample.parameters for sample in samples])
-    return Batch(augmented, targets.long())
+    known = [sample.annotated for sample in samples if sample.annotated is not None]
+    return Batch(augmented, targets.long(), torch.from_numpy(np.stack(known)).to(device) if known else None)
 
 
 def _read(source: PatchSource, first: int, workers: int) -> Iterator[list[Sample]]:

@@ -117,6 +117,7 @@ def _load_member(
         outputs=dataset.outputs,
         mirror_axes=mirror_axes(plan, configuration) if mirror else (),
         precision=configuration.precision,
+        activation=dataset.activation,
     )
     return Member(name, configuration, loaded, window)
 
