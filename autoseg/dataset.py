@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from autoseg.errors import DatasetError
 from autoseg.records import read_record, to_plain
@@ -14,6 +14,9 @@ from autoseg.storage import write_json
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl.gz", ".gipl")
 """Endings that are tried where a dataset does not say its own, longest match first."""
+
+IGNORED = -1
+"""Index of ignored voxels in preprocessed label maps and in the targets of losses."""
 
 _SAFE_NAME = re.compile(r"[\w][\w .+@=-]*")
 """What a case may be called: its name becomes a file name."""
@@ -62,13 +65,29 @@ class Dataset:
     @property
     def classes(self) -> dict[str, tuple[int, ...]]:
         """What is segmented and measured: each class, or region, with its label values."""
-        plain = {name: (value,) for name, value in self.labels.items() if value != 0}
+        plain: dict[str, tuple[int, ...]] = {name: (value,) for name, value in self.labels.items() if value != 0}
         return self.regions or plain
+
+    @property
+    def class_indices(self) -> dict[str, tuple[int, ...]]:
+        """Return each class, or region, with the indices that its values have in preprocessed label maps."""
+        index = {value: number for number, value in enumerate(self.values, start=1)}
+        return {name: tuple(index[value] for value in values) for name, values in self.classes.items()}
 
     @property
     def outputs(self) -> int:
         """Number of output channels of a network: one for each region, or the background and each class."""
         return len(self.regions) or len(self.classes) + 1
+
+    @property
+    def activation(self) -> Literal["softmax", "sigmoid"]:
+        """What turns outputs into probabilities: classes exclude each other, regions may overlap."""
+        return "sigmoid" if self.regions else "softmax"
+
+    def annotated_classes(self, case: str) -> dict[str, tuple[int, ...]]:
+        """Return those of the classes that were annotated in a case, which teaches and measures no others."""
+        named = self.annotated.get(case, tuple(self.classes))
+        return {name: values for name, values in self.classes.items() if name in named}
 
     def case(self, name: str) -> Case:
         """Return the case called ``name``."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autoseg.dataset import IMAGE_ENDINGS, Case, Dataset, check_case_name, split_ending
+from autoseg.dataset_labels import parse_annotated, parse_labels
 from autoseg.errors import DatasetError
 from autoseg.storage import read_json
-
-LARGEST_LABEL = 2**31 - 1
-"""Label maps are written with 32 bits at most."""
 
 MOST_CHANNELS = 64
 """More are time frames or slices that were taken for channels; a network would hardly learn from so many."""
@@ -30,23 +30,37 @@ def load_dataset(folder: Path) -> Dataset:
     path = folder / "dataset.json"
     description = _read_description(path)
     channels = _channels(description, path)
-    labels = _labels(description, path)
     cases = _cases(folder, description, channels, path)
     if not cases:
         raise DatasetError(f"{folder / 'imagesTr'}: found no training images, expected files like CASE_0000.nii.gz")
-    return Dataset(
+    return replace(
+        _label_meaning(description, path, cases=[case.name for case in cases]),
         name=_name(description, path) or folder.resolve().name,
         channels=channels,
-        labels=labels,
         file_ending=_file_ending(description, path) or _ending_of(cases),
         cases=cases,
         groups=_groups(description, path),
     )
 
 
-def read_labels_of_classes(path: Path) -> dict[str, int]:
-    """Read the classes, by name, that a dataset.json lists."""
-    return _labels(_read_description(path), path)
+def read_label_meaning(path: Path) -> Dataset:
+    """Read what a dataset.json says of label values alone: a dataset without channels and cases."""
+    return _label_meaning(_read_description(path), path, cases=None)
+
+
+def _label_meaning(description: dict[str, Any], path: Path, *, cases: Sequence[str] | None) -> Dataset:
+    meaning = parse_labels(description, path)
+    dataset = Dataset(
+        name="",
+        channels=(),
+        labels=meaning.labels,
+        file_ending="",
+        cases=(),
+        regions=meaning.regions,
+        region_order=meaning.region_order,
+        ignore=meaning.ignore,
+    )
+    return replace(dataset, annotated=parse_annotated(description, path, classes=tuple(dataset.classes), cases=cases))
 
 
 def _read_description(path: Path) -> dict[str, Any]:
@@ -136,44 +150,6 @@ def _file_ending(description: dict[str, Any], path: Path) -> str | None:
     if ending is not None and ending not in IMAGE_ENDINGS:
         raise DatasetError(f"{path}: field 'file_ending', found {ending!r}, expected one of {', '.join(IMAGE_ENDINGS)}")
     return ending
-
-
-def _labels(description: dict[str, Any], path: Path) -> dict[str, int]:
-    labels = description.get("labels")
-    if not isinstance(labels, dict) or not labels:
-        raise DatasetError(
-            f'{path}: field \'labels\', found {labels!r}, expected an object like {{"background": 0, "tumour": 1}}'
-        )
-    if all(key.isdecimal() and isinstance(value, str) for key, value in labels.items()):
-        names = list(labels.values())
-        doubled = next((name for name in names if names.count(name) > 1), None)
-        if doubled is not None:
-            raise DatasetError(f"{path}: field 'labels', found the name '{doubled}' twice, expected one value a name")
-        labels = {value: int(key) for key, value in labels.items()}
-    for name, value in labels.items():
-        if isinstance(value, list) or name == "ignore":
-            raise DatasetError(
-                f"{path}: field 'labels.{name}', found {value!r}, expected one number a class: "
-                "regions and ignore labels are not supported by this version"
-            )
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_LABEL:
-            raise DatasetError(
-                f"{path}: field 'labels.{name}', found {value!r}, expected a whole number from 0 to {LARGEST_LABEL}"
-            )
-    return _checked_labels({str(name): int(value) for name, value in labels.items()}, path)
-
-
-def _checked_labels(labels: dict[str, int], path: Path) -> dict[str, int]:
-    """Refuse doubled values and gaps, and put the background first."""
-    values = sorted(labels.values())
-    doubled = {value for value in values if values.count(value) > 1}
-    if doubled:
-        raise DatasetError(f"{path}: field 'labels', found the value {min(doubled)} twice, expected one name a value")
-    if 0 not in values:
-        labels = {"background": 0, **labels}
-    if len(labels) < 2:
-        raise DatasetError(f"{path}: field 'labels', found the background alone, expected at least one class")
-    return dict(sorted(labels.items(), key=lambda item: item[1]))
 
 
 def _groups(description: dict[str, Any], path: Path) -> dict[str, str]:

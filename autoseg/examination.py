@@ -68,6 +68,8 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
     labels = _read_labels(case, volume.geometry, dataset, findings)
     if labels is None or any(finding.severity == "error" for finding in findings):
         return Examination(tuple(findings))
+    class_voxels = _class_voxels(labels, dataset)
+    findings += _annotation_findings(case, class_voxels, dataset)
     rng = np.random.default_rng([SAMPLING_SEED, index])
     measure = CaseMeasure(
         name=case.name,
@@ -75,9 +77,10 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
         shape=volume.geometry.size,
         cropped_shape=nonzero_box(volume.array).shape,
         spacing=volume.geometry.spacing,
-        class_voxels=_class_voxels(labels, dataset),
+        class_voxels=class_voxels,
     )
-    return Examination(tuple(findings), measure, _foreground_intensities(volume.array, labels, samples, rng))
+    foreground = np.where(np.isin(labels, dataset.ignore), 0, labels) if dataset.ignore else labels
+    return Examination(tuple(findings), measure, _foreground_intensities(volume.array, foreground, samples, rng))
 
 
 def _image_findings(case: Case, volume: Volume, dataset: Dataset) -> list[Finding]:
@@ -119,15 +122,41 @@ def _read_labels(case: Case, geometry: Geometry, dataset: Dataset, findings: lis
 
 
 def _check_values(name: str, path: Path, labels: np.ndarray, dataset: Dataset, findings: list[Finding]) -> None:
-    present = sorted(_voxels_by_value(labels))
-    unknown = [value for value in present if value not in dataset.labels.values()]
+    present, meanings = sorted(_voxels_by_value(labels)), _meanings(dataset)
+    unknown = [value for value in present if value not in meanings]
     if unknown:
-        known = ", ".join(f"{value} ({label})" for label, value in dataset.labels.items())
+        known = ", ".join(f"{value} ({meaning})" for value, meaning in meanings.items())
         shown = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
         message = f"{path}: found label {shown}, expected one of {known}; add it to dataset.json or mend the label map"
         findings.append(Finding("error", name, message))
-    if present in ([], [0]):
+    if present and set(present) <= set(dataset.ignore):
+        message = f"{path}: every voxel is ignored ({', '.join(map(str, present))}); annotate some or remove the case"
+        findings.append(Finding("error", name, message))
+    elif set(present) <= {0, *dataset.ignore}:
         findings.append(Finding("warning", name, f"{path}: the label map is empty, it holds background alone"))
+
+
+def _meanings(dataset: Dataset) -> dict[int, str]:
+    """Say of each label value that may occur what it stands for."""
+    meanings = {value: name for name, value in dataset.labels.items()} or {0: "background"}
+    for name, values in sorted(dataset.regions.items()):
+        meanings |= {value: f"{meanings[value]}, {name}" if value in meanings else name for value in sorted(values)}
+    return dict(sorted(meanings.items())) | dict.fromkeys(dataset.ignore, "ignored")
+
+
+def _annotation_findings(case: Case, class_voxels: dict[str, int], dataset: Dataset) -> list[Finding]:
+    """Warn of classes that a case holds although it is not said to be annotated for them."""
+    annotated = dataset.annotated_classes(case.name)
+    return [
+        Finding(
+            "warning",
+            case.name,
+            f"{case.label}: found {count} voxels of '{name}', which 'annotated' does not list for this case; they will "
+            "teach nothing: list the class or clear the voxels",
+        )
+        for name, count in class_voxels.items()
+        if count and name not in annotated
+    ]
 
 
 def _class_voxels(labels: np.ndarray, dataset: Dataset) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -70,7 +70,7 @@ def examine_all(dataset: Dataset, *, workers: int, progress: Callable[[str], Non
     """Examine every case of a dataset; see :func:`autoseg.examination.examine`."""
     samples = max(1000, MOST_SAMPLES // max(len(dataset.cases), 1))
     # The workers are told of the dataset without its cases, which would travel with every call.
-    described = Dataset(dataset.name, dataset.channels, dataset.labels, dataset.file_ending, cases=())
+    described = replace(dataset, cases=(), groups={})
     return map_cases(
         partial(_examine_item, dataset=described, samples=samples),
         list(enumerate(dataset.cases)),

@@ -72,7 +72,7 @@ class ForegroundSampler:
             classes = sorted(case.foreground)
             voxels = case.foreground[classes[rng.integers(len(classes))]]
             return around(voxels[rng.integers(len(voxels))], case.shape, patch)
-        return anywhere(case.shape, patch, rng)
+        return somewhere(case, patch, rng)
 
 
 @samplers.register("uniform")
@@ -84,7 +84,7 @@ class UniformSampler:
         self, case: StoredCase, patch: Triple, *, position: int, batch: int, rng: np.random.Generator
     ) -> Triple:
         """Choose a place, whatever the position in the batch."""
-        return anywhere(case.shape, patch, rng)
+        return somewhere(case, patch, rng)
 
 
 def first_and_last(shape: Triple, patch: Triple) -> tuple[np.ndarray, np.ndarray]:
@@ -92,6 +92,13 @@ def first_and_last(shape: Triple, patch: Triple) -> tuple[np.ndarray, np.ndarray
     room = np.subtract(shape, patch)
     first = np.where(room < 0, room // 2, 0)
     return first, np.where(room < 0, first, room)
+
+
+def somewhere(case: StoredCase, patch: Triple, rng: np.random.Generator) -> Triple:
+    """Draw a start uniformly, or, where parts of a case are ignored, around a voxel that is not (nnU-Net)."""
+    if case.annotated is None:
+        return anywhere(case.shape, patch, rng)
+    return around(case.annotated[rng.integers(len(case.annotated))], case.shape, patch)
 
 
 def anywhere(shape: Triple, patch: Triple, rng: np.random.Generator) -> Triple:

@@ -13,6 +13,7 @@ from autoseg.plan import PLAN_VERSION, Component, Configuration, Decision, Plan,
 from autoseg.planners.base import PlanRequest
 from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec, fit
 from autoseg.planners.normalization import normalization
+from autoseg.planners.objective import objective
 from autoseg.planners.patches import candidates
 from autoseg.planners.recipe import time_budget, training
 from autoseg.planners.spacing import axis_order, coarser, median_shape, target_spacing
@@ -160,7 +161,7 @@ def _draft(frame: _Frame, dimension: int, spacing: Spacing) -> Configuration:
         batch_size=SMALLEST_BATCH,
         normalization=frame.normalization,
         network={},
-        loss={"name": "dice_cross_entropy", "batch_dice": dimension == 2},
+        loss=objective(frame.request.dataset, batch_dice=dimension == 2),
         sampling={"name": "foreground", "fraction": 0.33},
         augmentation={"name": "default"},
         training=training(time_budget(resources)),

@@ -45,7 +45,7 @@ def metrics(right):
     reference, prediction = np.zeros((2, 1, 1, 20), np.uint8)
     if right is not None:
         reference[..., :10], prediction[..., :right] = 1, 1
-    return evaluate_case(prediction, reference, spacing=(1, 1, 1), labels={"a": 1})
+    return evaluate_case(prediction, reference, spacing=(1, 1, 1), classes={"a": (1,)})
 
 
 def train(workspace, name, fold, trainer="supervised", **cases):

@@ -14,12 +14,14 @@ from autoseg.augmentation import Augmentation, build_augmentation
 from autoseg.dataset import Dataset
 from autoseg.evaluation.summary import Summary
 from autoseg.inference.sliding_window import Window
+from autoseg.losses.fitting import check_loss
 from autoseg.networks.build import build_network
 from autoseg.plan import Configuration, Plan, mirror_axes
 from autoseg.planners.resources import choose_device, computes_bfloat16
 from autoseg.preprocessing.previous_stage import PreviousStage, digest, find_previous_stage, prepare_previous_stage
 from autoseg.sampling import ALL_FOLDS, Stream, build_sampler
 from autoseg.splits import Fold, fold_cases
+from autoseg.trainers.annotation import annotation_table
 from autoseg.trainers.averaging import WeightAverage
 from autoseg.trainers.budget import Budget, plan_budget
 from autoseg.trainers.checkpoint import remove_state
@@ -72,10 +74,6 @@ class _Setting:
     previous: PreviousStage | None
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(self.dataset.classes)
-
-    @property
     def window(self) -> Window:
         """How validation cases are predicted: with mirroring, as new images are."""
         configuration = self.configuration
@@ -85,6 +83,7 @@ class _Setting:
             mirror_axes=mirror_axes(self.plan, configuration),
             precision=configuration.precision,
             previous_labels=self.previous_labels,
+            activation=self.dataset.activation,
         )
 
     @property
@@ -141,6 +140,7 @@ def _prepare(request: FoldRequest) -> _Setting:
     workspace = request.workspace
     dataset, plan = workspace.dataset(), workspace.plan()
     configuration = plan.configuration(request.configuration)
+    check_loss(configuration.loss, dataset)
     split = fold_cases(workspace.splits(), request.fold)
     device = torch.device(choose_device(request.device))
     if configuration.precision == "bfloat16" and not computes_bfloat16(str(device)):
@@ -196,7 +196,7 @@ def _train(
     with stop_on_signals() as stop_requested:
         settings = LoopSettings(
             folder=setting.folder,
-            classes=setting.classes,
+            classes=setting.dataset.class_indices,
             validate=_patch_validation(setting, learner, validated),
             steps_end_at=budget.steps_end_at,
             stop_requested=stop_requested,
@@ -227,6 +227,7 @@ def _source(setting: _Setting, cases: Cases, purpose: str) -> PatchSource:
         dimension=configuration.dimension,
         batch_size=configuration.batch_size,
         transform=augmentation.loader_transform,
+        annotated=annotation_table(setting.dataset, cases.names),
     )
 
 
@@ -262,7 +263,7 @@ def _patch_validation(
 ) -> Callable[[], dict[str, float | None]]:
     """Return a function that computes Dice over patches of the validation cases."""
     patches = min(MOST_PATCHES, max(len(source.cases), source.batch_size))
-    return lambda: patch_dice(learner.network, source, patches=patches, classes=setting.classes, device=setting.device)
+    return lambda: patch_dice(learner.network, source, patches=patches, dataset=setting.dataset, device=setting.device)
 
 
 def _identity(setting: _Setting) -> dict[str, object]:

@@ -32,21 +32,29 @@ LoaderTransform = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[
 
 @dataclass(frozen=True)
 class Sample:
-    """One patch as read: image [C,*size], labels [*size], and how it is to be augmented."""
+    """One patch as read: image [C,*size], labels [*size], and how it is to be augmented.
+
+    ``annotated`` [outputs] bool as in :class:`Batch`.
+    """
 
     image: np.ndarray
     labels: np.ndarray
     parameters: Parameters
     previous: np.ndarray | None = None
     """Label map [*size] of the previous stage, where the configuration has one."""
+    annotated: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images [B,C,*patch] float32 and labels [B,*patch] int64 on the training device."""
+    """Images [B,C,*patch] float32 and labels [B,*patch] int64 on the training device, −1 where ignored.
+
+    ``annotated`` [B,outputs] bool tells which classes were annotated in each sample; None: all in all of them.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
+    annotated: torch.Tensor | None = None
 
 
 class Cases:
@@ -91,11 +99,14 @@ class PatchSource(Dataset[list[Sample]]):
     dimension: int
     batch_size: int
     transform: LoaderTransform | None = None
+    annotated: np.ndarray | None = None
+    """Outputs that were annotated in each of the cases, [cases,outputs] bool; None: all in all of them."""
 
     def sample(self, index: int) -> Sample:
         """Read sample ``index``; everything about it is decided by the stream's generator for it."""
         rng = self.stream.rng(index)
-        case = self.cases[self.stream.case(index)]
+        number = self.stream.case(index)
+        case = self.cases[number]
         position = index % self.batch_size
         start = self.sampler(case, self.patch, position=position, batch=self.batch_size, rng=rng)
         parameters = self.augmentation.sample(rng)
@@ -110,9 +121,10 @@ class PatchSource(Dataset[list[Sample]]):
             image, labels = image[:, 0], labels[..., 0, :, :]
         if self.transform:
             image, labels = self.transform(image, labels, rng)
+        annotated = None if self.annotated is None else self.annotated[number]
         if previous is None:
-            return Sample(image, labels, parameters)
-        return Sample(image, labels[0], parameters, self.augmentation.disturb(labels[1], rng))
+            return Sample(image, labels, parameters, annotated=annotated)
+        return Sample(image, labels[0], parameters, self.augmentation.disturb(labels[1], rng), annotated)
 
     def _size(self, size: tuple[int, ...]) -> tuple[int, int, int]:
         z, y, x = (1, *size) if self.dimension == 2 else size
@@ -139,7 +151,8 @@ def to_device(samples: Sequence[Sample], augmentation: Augmentation, device: tor
     augmented, targets = augmentation.apply(
         images, labels, [sample.parameters for sample in samples], _previous(samples, device)
     )
-    return Batch(augmented, targets.long())
+    known = [sample.annotated for sample in samples if sample.annotated is not None]
+    return Batch(augmented, targets.long(), torch.from_numpy(np.stack(known)).to(device) if known else None)
 
 
 def _previous(samples: Sequence[Sample], device: torch.device) -> list[torch.Tensor] | None:

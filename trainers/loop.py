@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,7 +83,8 @@ class LoopSettings:
     """What bounds the loop and who is told of it."""
 
     folder: FoldFolder
-    classes: Sequence[str]
+    classes: Mapping[str, tuple[int, ...]]
+    """Label indices of each class."""
     validate: Callable[[], dict[str, float | None]]
     """Computes Dice of each class on validation patches with the network's present weights."""
     steps_end_at: float | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -20,8 +20,10 @@ EARLY_STEPS = 100
 class SanityCheck:
     """Watches the batches and losses of the first steps and warns once of each thing that is wrong."""
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._classes = tuple(classes)
+    def __init__(self, classes: Mapping[str, Sequence[int]]) -> None:
+        """``classes``: label indices of each class."""
+        self._classes = {name: set(indices) for name, indices in classes.items()}
+        self._highest = max(index for indices in classes.values() for index in indices)
         self._seen: set[int] = set()
         self._losses: list[float] = []
 
@@ -33,9 +35,9 @@ class SanityCheck:
                 "run 'autoseg check' on the dataset and look at the plan's normalization"
             )
         present = {int(value) for value in torch.unique(batch.labels)}
-        if max(present) > len(self._classes):
+        if max(present) > self._highest:
             raise TrainingError(
-                f"a training patch holds class {max(present)}, expected at most {len(self._classes)}; "
+                f"a training patch holds class {max(present)}, expected at most {self._highest}; "
                 "dataset.json and the preprocessed cases do not belong together: preprocess again"
             )
         self._seen |= present
@@ -48,7 +50,7 @@ class SanityCheck:
             self._conclude()
 
     def _conclude(self) -> None:
-        missing = [name for index, name in enumerate(self._classes, start=1) if index not in self._seen]
+        missing = [name for name, indices in self._classes.items() if not indices & self._seen]
         if len(missing) == len(self._classes):
             logger.warning("no foreground was seen in the first %d steps; look at the label maps", EARLY_STEPS)
         elif missing:

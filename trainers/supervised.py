@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
 
 from autoseg.losses import losses
 from autoseg.losses.deep_supervision import DeepSupervision
+from autoseg.losses.partial import accepting_annotation
 from autoseg.plan import Configuration
 from autoseg.registry import Registry
 from autoseg.trainers.loader import Batch
@@ -29,9 +30,8 @@ class Supervised:
     """The plan's loss at every resolution that the network predicts."""
 
     def __init__(self, configuration: Configuration) -> None:
-        self._loss: Any = DeepSupervision(losses.build(configuration.loss))
+        self._loss = DeepSupervision(accepting_annotation(losses.build(configuration.loss)))
 
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the loss of one batch."""
-        result: torch.Tensor = self._loss(network(batch.images), batch.labels)
-        return result
+        return self._loss(network(batch.images), batch.labels, batch.annotated)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from autoseg.dataset import Dataset
+from autoseg.dataset import IGNORED, Dataset
 from autoseg.evaluation.metrics import ClassMetrics, evaluate_case
 from autoseg.evaluation.summary import Summary, summarize
 from autoseg.images import read_labels, write_labels
 from autoseg.inference.export import Scores, label_map
 from autoseg.inference.sliding_window import Window, predict_probabilities, with_label_map
+from autoseg.losses.dice_binary_cross_entropy import region_masks
+from autoseg.losses.partial import hide_not_annotated
 from autoseg.preprocessing.store import StoredCase
-from autoseg.trainers.loader import Cases, PatchSource, to_device
+from autoseg.trainers.loader import Batch, Cases, PatchSource, to_device
 from autoseg.workspace import FoldFolder
 
 logger = logging.getLogger("autoseg.training")
@@ -27,30 +29,55 @@ MOST_PATCHES = 24
 
 
 def patch_dice(
-    network: nn.Module, source: PatchSource, *, patches: int, classes: Sequence[str], device: torch.device
+    network: nn.Module, source: PatchSource, *, patches: int, dataset: Dataset, device: torch.device
 ) -> dict[str, float | None]:
     """Compute Dice of each class over the first ``patches`` samples of a stream, voxels of all of them pooled.
 
-    A class that neither prediction nor reference holds has no Dice (None).
+    Ignored voxels, and classes in samples in which they were not annotated, count nowhere. A class that neither
+    prediction nor reference holds has no Dice (None).
     """
-    overlap = np.zeros(len(classes) + 1)
-    total = np.zeros(len(classes) + 1)
+    count = _count_regions if dataset.regions else _count_classes
+    overlap, total = np.zeros(len(dataset.classes)), np.zeros(len(dataset.classes))
     with torch.inference_mode():
         for first in range(0, patches, source.batch_size):
             samples = [source.sample(index) for index in range(first, min(first + source.batch_size, patches))]
             batch = to_device(samples, source.augmentation, device)
-            predicted = network(batch.images)[0].argmax(dim=1)
-            agreed = torch.where(predicted == batch.labels, predicted, 0)
-            overlap += _counts(agreed, len(overlap))
-            total += _counts(predicted, len(overlap)) + _counts(batch.labels, len(overlap))
+            agreed, held = count(network(batch.images)[0], batch, dataset)
+            overlap += agreed
+            total += held
     return {
         name: float(2 * overlap[index] / total[index]) if total[index] else None
-        for index, name in enumerate(classes, start=1)
+        for index, name in enumerate(dataset.classes)
     }
 
 
-def _counts(labels: torch.Tensor, length: int) -> np.ndarray:
-    return torch.bincount(labels.flatten(), minlength=length).cpu().numpy()
+def _count_classes(logits: torch.Tensor, batch: Batch, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Count each class' voxels where prediction and reference agree, and those of the two together."""
+    predicted, labels = logits.argmax(dim=1), batch.labels
+    if dataset.ignore:
+        known = labels != IGNORED
+        predicted, labels = predicted * known, labels * known
+    if batch.annotated is not None:
+        predicted, labels = (hide_not_annotated(indices, batch.annotated) for indices in (predicted, labels))
+    agreed = torch.where(predicted == labels, predicted, 0)
+    overlap, *held = (
+        torch.bincount(indices.flatten(), minlength=dataset.outputs)[1:].cpu().numpy()
+        for indices in (agreed, predicted, labels)
+    )
+    return overlap, held[0] + held[1]
+
+
+def _count_regions(logits: torch.Tensor, batch: Batch, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Count the same for regions, which may overlap."""
+    expected = region_masks(batch.labels, tuple(dataset.class_indices.values())).flatten(2)
+    # A half, the threshold of the export, is the probability of a logit of 0.
+    predicted = (logits > 0).flatten(2)
+    if dataset.ignore:
+        predicted &= (batch.labels != IGNORED).flatten(1)[:, None]
+    overlap, total = (predicted & expected).sum(2), predicted.sum(2) + expected.sum(2)
+    if batch.annotated is not None:
+        overlap, total = overlap * batch.annotated, total * batch.annotated
+    return overlap.sum(0).cpu().numpy(), total.sum(0).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -83,8 +110,13 @@ def validate_cases(
             write_labels(path, labels, validation.cases[index].record.steps.geometry, like=case.images[0])
         if case.label is not None:
             spacing = validation.cases[index].record.steps.geometry.spacing
-            foreground = {label: value for label, value in validation.dataset.labels.items() if value != 0}
-            results[name] = evaluate_case(labels, read_labels(case.label)[0], spacing=spacing, labels=foreground)
+            results[name] = evaluate_case(
+                labels,
+                read_labels(case.label)[0],
+                spacing=spacing,
+                classes=validation.dataset.annotated_classes(name),
+                ignore=validation.dataset.ignore,
+            )
         if progress:
             progress(name)
     return summarize(results)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.dataset import split_ending
-from autoseg.dataset_layouts import read_labels_of_classes
+from autoseg.dataset import Dataset, split_ending
+from autoseg.dataset_layouts import read_label_meaning
 from autoseg.errors import DatasetError, ImageError
 from autoseg.evaluation.metrics import ClassMetrics, evaluate_case
 from autoseg.evaluation.summary import Summary, summarize
@@ -38,21 +38,27 @@ def evaluate_folder(
 ) -> Summary:
     """Measure every prediction that has a reference of the same name.
 
-    Classes are those of ``dataset`` (a dataset.json), or else every value above 0 in the references. Predictions
-    without a reference are an error, references without a prediction a warning.
+    Classes or regions are those of ``dataset`` (a dataset.json), whose ignored values and classes that were not
+    annotated in a case count nowhere, or else every value above 0 in the references. Predictions without a reference
+    are an error, references without a prediction a warning.
     """
     pairs = _pairs(predictions, reference)
     names = [pair.name for pair in pairs]
     begin = progress or (lambda description, count: lambda name: None)
     if dataset is not None:
-        labels = {name: value for name, value in read_labels_of_classes(dataset).items() if value != 0}
+        meaning = read_label_meaning(dataset)
     else:
         found = map_cases(_values, pairs, names=names, workers=workers, progress=begin("finding classes", len(pairs)))
         labels = {f"label_{value}": value for value in sorted(set().union(*found))}
-    if not labels:
+        meaning = Dataset(name="", channels=(), labels=labels, file_ending="", cases=())
+    if not meaning.classes:
         raise DatasetError(f"{reference}: found background alone in every reference; there is nothing to measure")
     results = map_cases(
-        partial(_measure, labels=labels), pairs, names=names, workers=workers, progress=begin("evaluating", len(pairs))
+        partial(_measure, dataset=meaning),
+        pairs,
+        names=names,
+        workers=workers,
+        progress=begin("evaluating", len(pairs)),
     )
     return summarize(dict(zip(names, results, strict=True)))
 
@@ -88,7 +94,7 @@ def _values(pair: _Pair) -> set[int]:
     return {int(value) for value in np.unique(read_labels(pair.reference)[0])} - {0}
 
 
-def _measure(pair: _Pair, labels: dict[str, int]) -> dict[str, ClassMetrics]:
+def _measure(pair: _Pair, dataset: Dataset) -> dict[str, ClassMetrics]:
     prediction, geometry = read_labels(pair.prediction)
     reference, other = read_labels(pair.reference)
     differences = other.differences(geometry)
@@ -96,4 +102,5 @@ def _measure(pair: _Pair, labels: dict[str, int]) -> dict[str, ClassMetrics]:
         raise ImageError(
             f"{pair.prediction}: does not lie on the grid of {pair.reference}: {'; '.join(differences)}; resample one"
         )
-    return evaluate_case(prediction, reference, spacing=geometry.spacing, labels=labels)
+    classes = dataset.annotated_classes(pair.name)
+    return evaluate_case(prediction, reference, spacing=geometry.spacing, classes=classes, ignore=dataset.ignore)

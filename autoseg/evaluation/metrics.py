@@ -46,22 +46,61 @@ class ClassMetrics:
 
 
 def evaluate_case(
-    prediction: LabelMap, reference: LabelMap, *, spacing: Sequence[float], labels: Mapping[str, int]
+    prediction: LabelMap,
+    reference: LabelMap,
+    *,
+    spacing: Sequence[float],
+    classes: Mapping[str, Sequence[int]],
+    ignore: Sequence[int] = (),
 ) -> dict[str, ClassMetrics]:
-    """Measure a predicted label map [Z,Y,X] against its reference, for each class of ``labels`` (name to value).
+    """Measure a predicted label map [Z,Y,X] against its reference, for each of ``classes`` (name to label values).
 
-    ``spacing`` (z,y,x) in mm. Name the foreground classes only, if a summary's mean is to be one over the foreground.
-    Raises :class:`ImageError` if the maps differ in shape or are not of an integer type.
+    ``spacing`` (z,y,x) in mm. Name the foreground classes only, if a summary's mean is to be one over the foreground;
+    classes may overlap. Voxels where the reference holds a value of ``ignore`` count nowhere: both maps are background
+    there, so that a structure that reaches them is cut off in both and its cut faces lie in the same place. Raises
+    :class:`ImageError` if the maps differ in shape or are not of an integer type.
     """
     _check(prediction, reference)
-    numbers = {value: number for number, value in enumerate(sorted(set(labels.values())), start=1)}
+    ignored = np.isin(reference, ignore) if ignore else None
+    measured: dict[str, ClassMetrics] = {}
+    for group in _disjoint(classes):
+        measured |= _measure(prediction, reference, spacing, group, ignored)
+    return {name: measured[name] for name in classes}
+
+
+def _disjoint(classes: Mapping[str, Sequence[int]]) -> list[dict[str, Sequence[int]]]:
+    """Put classes into groups in which no label value is in two of them: each group is measured in one pass."""
+    groups: list[dict[str, Sequence[int]]] = []
+    taken: list[set[int]] = []
+    for name, values in classes.items():
+        place = next((number for number, held in enumerate(taken) if held.isdisjoint(values)), len(groups))
+        if place == len(groups):
+            groups.append({})
+            taken.append(set())
+        groups[place][name] = values
+        taken[place].update(values)
+    return groups
+
+
+def _measure(
+    prediction: LabelMap,
+    reference: LabelMap,
+    spacing: Sequence[float],
+    classes: Mapping[str, Sequence[int]],
+    ignored: npt.NDArray[np.bool_] | None,
+) -> dict[str, ClassMetrics]:
+    """Measure classes that have no label value in common."""
+    numbers = {value: number for number, values in enumerate(classes.values(), start=1) for value in values}
     predicted, expected = _numbered(prediction, numbers), _numbered(reference, numbers)
-    counts = _count_voxels(predicted, expected, classes=len(numbers))
+    if ignored is not None:
+        predicted[ignored] = 0
+        expected[ignored] = 0
+    counts = _count_voxels(predicted, expected, classes=len(classes))
     distances = _surface_metrics(predicted, expected, spacing)
     voxel_mm3 = float(np.prod(spacing))
     return {
         name: _class_metrics(counts[:, number], voxel_mm3=voxel_mm3, distances=distances.get(number, (NAN, NAN)))
-        for name, number in ((name, numbers[value]) for name, value in labels.items())
+        for number, name in enumerate(classes, start=1)
     }
 
 

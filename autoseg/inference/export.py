@@ -8,14 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoseg.dataset import Dataset
+from autoseg.errors import WeightsError
 from autoseg.preprocessing.case import Steps
 from autoseg.preprocessing.crop import uncrop
 from autoseg.preprocessing.resample import argmax_resampled, resample_image
 
+REGION_THRESHOLD = 0.5
+"""Mean probability above which a voxel belongs to a region."""
+
 
 @dataclass(frozen=True)
 class Scores:
-    """What one configuration says of a case: probabilities [classes,Z,Y,X] on its own grid, and how that came about."""
+    """What one configuration says of a case: probabilities [outputs,Z,Y,X] on its own grid, and how that came about."""
 
     probabilities: np.ndarray
     steps: Steps
@@ -25,12 +29,26 @@ def label_map(scores: Sequence[Scores], dataset: Dataset) -> np.ndarray:
     """Return label values [Z,Y,X] on the file's grid from the mean of one or more configurations' scores.
 
     Memory does not grow with the number of classes beyond the scores themselves: one class at a time is brought to the
-    cropped grid and held against the best so far. Voxels outside the crop are background.
+    cropped grid and held against the best so far. Regions are painted one over the other, in the dataset's order,
+    where their probability is above a half. Voxels outside the crop are background.
     """
-    steps = scores[0].steps
-    winner = _winner(scores[0]) if len(scores) == 1 else _winner_of_many(scores, dataset.outputs)
-    labels = label_values(dataset)[winner].transpose(_inverse(steps.transpose))
-    return uncrop(labels, steps.box, steps.geometry.size)
+    steps, values = scores[0].steps, label_values(dataset)
+    if dataset.regions:
+        labels = _painted(scores, np.array(dataset.region_order, dtype=values.dtype))
+    else:
+        labels = values[_winner(scores[0]) if len(scores) == 1 else _winner_of_many(scores, dataset.outputs)]
+    return uncrop(labels.transpose(_inverse(steps.transpose)), steps.box, steps.geometry.size)
+
+
+def _painted(scores: Sequence[Scores], values: np.ndarray) -> np.ndarray:
+    """Return label values on the cropped grid: that of the last region whose mean score is above a half."""
+    labels = np.zeros(scores[0].steps.cropped_shape, dtype=values.dtype)
+    for index, value in enumerate(values):
+        score = _class_on_grid(scores, index)
+        if not np.isfinite(score.sum()):
+            raise WeightsError(f"scores of region {index}: found NaN or infinity, expected finite numbers; train again")
+        labels[score > REGION_THRESHOLD] = value
+    return labels
 
 
 def _winner(share: Scores) -> np.ndarray:
@@ -53,10 +71,11 @@ def _winner_of_many(scores: Sequence[Scores], classes: int) -> np.ndarray:
 
 
 def probabilities_on_grid(scores: Sequence[Scores], dataset: Dataset) -> np.ndarray:
-    """Return the mean probabilities [classes,Z,Y,X] float16 on the file's grid; outside the crop all is background."""
+    """Return the mean probabilities [outputs,Z,Y,X] float16 on the file's grid; outside the crop all is background."""
     steps = scores[0].steps
     whole = np.zeros((dataset.outputs, *steps.geometry.size), dtype=np.float16)
-    whole[0] = 1
+    if not dataset.regions:
+        whole[0] = 1
     for index in range(dataset.outputs):
         on_grid = _class_on_grid(scores, index).transpose(_inverse(steps.transpose))
         whole[(index, *steps.box.slices)] = on_grid

@@ -136,6 +136,7 @@ class _Loading:
             outputs=self.dataset.outputs,
             mirror_axes=mirror_axes(self.plan, configuration) if self.mirror else (),
             precision=configuration.precision,
+            activation=self.dataset.activation,
             previous_labels=len(self.dataset.values) if configuration.previous_stage else 0,
         )
 

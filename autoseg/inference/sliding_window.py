@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Window:
     precision: str = "float32"
     previous_labels: int = 0
     """Labels of a previous stage; where there are some, the last channel of an image is its label map."""
+    activation: Literal["softmax", "sigmoid"] = "softmax"
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """Return the context in which networks compute."""
@@ -45,7 +46,7 @@ def with_label_map(image: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
 def predict_probabilities(
     networks: Sequence[nn.Module], image: np.ndarray, window: Window, device: torch.device
 ) -> np.ndarray:
-    """Average the softmax of ``networks`` (folds) over an image [C,Z,Y,X]; returns [classes,Z,Y,X] float32.
+    """Average the probabilities of ``networks`` (folds) over an image [C,Z,Y,X]; returns [classes,Z,Y,X] float32.
 
     Tiles overlap by half and are blended with Gaussian weights, mirrored copies by their mean, both as logits. An image
     only a little larger than the patch is a single tile. Networks say by ``divisor`` what sizes they take.
@@ -71,7 +72,7 @@ def _slices(network: nn.Module, slices: torch.Tensor, window: Window) -> torch.T
 
 
 def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> torch.Tensor:
-    """Predict images [N,C,*space] of one size; returns softmax [N,classes,*space]."""
+    """Predict images [N,C,*space] of one size; returns probabilities [N,classes,*space]."""
     space = tuple(images.shape[2:])
     window = replace(window, patch=fitting_patch(space, window.patch, network.divisor))  # type: ignore[arg-type]
     pad = padding(space, window.patch)
@@ -79,7 +80,8 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> torch.T
     starts = tile_starts(tuple(padded.shape[2:]), window.patch)
     logits = _forward(network, padded, window) if len(starts) == 1 else _blend(network, padded, starts, window)
     inside = tuple(slice(before, before + n) for (before, _), n in zip(pad, space, strict=True))
-    return torch.softmax(logits[(slice(None), slice(None), *inside)], dim=1)
+    logits = logits[(slice(None), slice(None), *inside)]
+    return torch.sigmoid(logits) if window.activation == "sigmoid" else torch.softmax(logits, dim=1)
 
 
 def _blend(network: nn.Module, images: torch.Tensor, starts: Sequence[tuple[int, ...]], window: Window) -> torch.Tensor:

@@ -4,4 +4,9 @@ from __future__ import annotations
 
 from autoseg.registry import Registry
 
-losses: Registry = Registry("losses", modules=("autoseg.losses.dice_cross_entropy",))
+losses: Registry = Registry(
+    "losses", modules=("autoseg.losses.dice_cross_entropy", "autoseg.losses.dice_binary_cross_entropy")
+)
+"""Functions of logits [B,outputs,*space] and label indices [B,*space].
+
+Those of overlapping regions say ``activation = "sigmoid"`` and also take which regions were annotated, [B,outputs]."""

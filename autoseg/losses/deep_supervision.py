@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Loss = Callable[..., torch.Tensor]
+"""A loss of logits and label indices, and of which outputs were annotated where not all were."""
 
 
 class DeepSupervision:
@@ -19,11 +21,17 @@ class DeepSupervision:
     def __init__(self, loss: Loss) -> None:
         self._loss = loss
 
-    def __call__(self, logits: Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
-        """Return the loss of logits, finest first, against classes [B,*space] at the finest resolution."""
+    def __call__(
+        self, logits: Sequence[torch.Tensor], target: torch.Tensor, annotated: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the loss of logits, finest first, against label indices [B,*space] at the finest resolution.
+
+        ``annotated`` [B,outputs], where given, is handed on to the loss.
+        """
+        more: tuple[Any, ...] = () if annotated is None else (annotated,)
         weights = resolution_weights(len(logits))
         terms = [
-            weight * self._loss(level, at_resolution(target, tuple(level.shape[2:])))
+            weight * self._loss(level, at_resolution(target, tuple(level.shape[2:])), *more)
             for weight, level in zip(weights, logits, strict=True)
             if weight
         ]
@@ -39,7 +47,7 @@ def resolution_weights(count: int) -> list[float]:
 
 
 def at_resolution(target: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Take the nearest voxels of classes [B,*space] for another shape."""
+    """Take the nearest voxels of label indices [B,*space] for another shape."""
     if tuple(target.shape[1:]) == shape:
         return target
     return F.interpolate(target[:, None].float(), shape, mode="nearest-exact")[:, 0].to(target.dtype)

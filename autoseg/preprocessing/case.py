@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from autoseg.dataset import Dataset
+from autoseg.dataset import IGNORED, Dataset
 from autoseg.errors import ImageError
 from autoseg.images import Geometry, Volume
 from autoseg.plan import Configuration, Plan
@@ -38,7 +38,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A case as the network reads it: image [C,Z,Y,X] float32, labels [Z,Y,X] as class indices where known."""
+    """A case as the network reads it: image [C,Z,Y,X] float32, label indices [Z,Y,X] where known, −1 where ignored."""
 
     image: np.ndarray
     labels: np.ndarray | None
@@ -50,7 +50,7 @@ def prepare(
 ) -> Prepared:
     """Crop to the non-zero box, transpose, normalize and resample one case.
 
-    ``labels`` hold the values of the file; they become indices 0…classes in the order of the dataset's labels.
+    ``labels`` hold the values of the file; they become places in the dataset's values, see :func:`label_indices`.
     Raises :class:`ImageError` where the number of channels is not the plan's.
     """
     if volume.array.shape[0] != len(configuration.normalization):
@@ -91,13 +91,17 @@ def resampled_shape(shape: Triple, spacing: tuple[float, ...], target: tuple[flo
 
 
 def label_indices(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Turn label values into class indices; values that the dataset does not know become background."""
-    values = [0, *dataset.values]
+    """Turn label values into their places, from 1 on, in the dataset's values, and ignored ones into ``IGNORED``.
+
+    Values that the dataset does not know become background.
+    """
+    values, highest = [0, *dataset.values], int(labels.max(initial=0))
     dtype = np.int8 if len(values) <= np.iinfo(np.int8).max else np.int16
-    if values == list(range(len(values))) and int(labels.max(initial=0)) < len(values):
+    if values == list(range(len(values))) and highest < len(values):
         return labels.astype(dtype)
-    table = np.zeros(max(int(labels.max(initial=0)), *values) + 1, dtype=dtype)
+    table = np.zeros(max(highest, *values, *dataset.ignore) + 1, dtype=dtype)
     table[values] = np.arange(len(values))
+    table[list(dataset.ignore)] = IGNORED
     return table[labels]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -61,8 +61,15 @@ def _missing(workspace: Workspace, plan: Plan, dataset: Dataset) -> list[_Item]:
 
 
 def _made_from(case: Case, dataset: Dataset) -> str:
-    """Tell the files of a case and the label values that classes are numbered by: new ones make new data."""
-    return f"{source_state(case)}:{','.join(str(value) for value in dataset.values)}"
+    """Tell the files of a case and what its label values mean: where either changes, new data are made."""
+    made_from = f"{source_state(case)}:{_joined(dataset.values)}"
+    if dataset.regions:
+        made_from += f":regions {' '.join(_joined(values) for values in dataset.regions.values())}"
+    return made_from + (f":ignore {_joined(sorted(dataset.ignore))}" if dataset.ignore else "")
+
+
+def _joined(values: Iterable[int]) -> str:
+    return ",".join(map(str, values))
 
 
 def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
@@ -78,6 +85,7 @@ def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
         source=_made_from(case, dataset),
         dtype=item.configuration.storage,
         seed=item.index,
+        regions=tuple(dataset.class_indices.values()) if dataset.regions else (),
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import blosc2
 import numpy as np
 
+from autoseg.dataset import IGNORED
 from autoseg.errors import WorkspaceError
 from autoseg.preprocessing.case import Prepared, Steps
 from autoseg.records import read_record, to_plain
@@ -17,6 +18,8 @@ from autoseg.storage import atomic_path, write_json
 
 MOST_FOREGROUND = 10_000
 """Coordinates kept for each class: enough to sample from, little to store."""
+ANNOTATED = 0
+"""Number, in place of a class', of the coordinates of annotated voxels of any kind."""
 
 _BLOCK_BYTES = 128 * 1024
 """About the level-2 cache of one core: the piece that is decompressed at once."""
@@ -34,21 +37,23 @@ class CaseRecord:
     """State of the files the case was made from."""
     steps: Steps
     class_voxels: dict[str, int]
-    """Voxels of each class index, as preprocessed."""
+    """Voxels of each class, numbered from 1, as preprocessed, and of the background, 0."""
 
 
 @dataclass(frozen=True)
 class StoredCase:
     """A preprocessed case: arrays that are read where they are indexed.
 
-    ``image`` [C,Z,Y,X], ``labels`` [Z,Y,X], ``foreground`` maps classes to coordinates [N,3] of some of
-    their voxels. ``previous`` [Z,Y,X] is what a previous stage made of the case, where there is such a stage.
+    ``image`` [C,Z,Y,X], ``labels`` [Z,Y,X], ``foreground`` maps classes, or regions, numbered from 1, to coordinates
+    [N,3] of some of their voxels. ``annotated`` are coordinates [N,3] of some of the voxels that are not ignored; None
+    where none is. ``previous`` [Z,Y,X] is what a previous stage made of the case, where there is such a stage.
     """
 
     record: CaseRecord
     image: Any
     labels: Any
     foreground: Mapping[int, np.ndarray]
+    annotated: np.ndarray | None = None
     previous: Any | None = None
 
     @property
@@ -59,7 +64,7 @@ class StoredCase:
     def decoded(self) -> StoredCase:
         """Return the case with its arrays in memory."""
         previous = None if self.previous is None else self.previous[:]
-        return StoredCase(self.record, self.image[:], self.labels[:], self.foreground, previous)
+        return replace(self, image=self.image[:], labels=self.labels[:], previous=previous)
 
     @property
     def nbytes(self) -> int:
@@ -68,8 +73,20 @@ class StoredCase:
         return int(self.image.nbytes + self.labels.nbytes + previous)
 
 
-def write_case(folder: Path, name: str, prepared: Prepared, *, source: str, dtype: str, seed: int) -> None:
-    """Write a case; its record is written last, so that a case with a record is whole."""
+def write_case(
+    folder: Path,
+    name: str,
+    prepared: Prepared,
+    *,
+    source: str,
+    dtype: str,
+    seed: int,
+    regions: Sequence[Sequence[int]] = (),
+) -> None:
+    """Write a case; its record is written last, so that a case with a record is whole.
+
+    ``regions`` are the label indices of each region that foreground is sampled from; without any, every label is one.
+    """
     if prepared.labels is None:
         raise ValueError("only cases with labels are stored")
     blosc2.set_nthreads(1)
@@ -77,7 +94,7 @@ def write_case(folder: Path, name: str, prepared: Prepared, *, source: str, dtyp
     image, labels, foreground = _array_paths(folder, name)
     write_array(image, prepared.image.astype(dtype, copy=False))
     write_array(labels, prepared.labels)
-    coordinates, counts = _foreground(prepared.labels, np.random.default_rng(seed))
+    coordinates, counts = _foreground(prepared.labels, regions, np.random.default_rng(seed))
     write_array(foreground, coordinates)
     write_json(_record_path(folder, name), to_plain(CaseRecord(name, source, prepared.steps, counts)))
 
@@ -111,11 +128,12 @@ def open_case(folder: Path, name: str, *, previous: Path | None = None) -> Store
         raise WorkspaceError(
             f"{path}: arrays and record of '{name}' do not fit each other; remove them and preprocess again"
         )
-    foreground = {int(c): coordinates[coordinates[:, 0] == c, 1:] for c in np.unique(coordinates[:, 0])}
+    places = {int(c): coordinates[coordinates[:, 0] == c, 1:] for c in np.unique(coordinates[:, 0])}
+    annotated = places.pop(ANNOTATED, None)
     before = None if previous is None else _open_array(labels_path(previous, name))
     if before is not None and before.shape != record.steps.shape:
         raise WorkspaceError(f"{labels_path(previous, name)}: does not fit '{name}'; remove its folder and train again")
-    return StoredCase(record, image, labels, foreground, before)
+    return StoredCase(record, image, labels, places, annotated, before)
 
 
 def labels_path(folder: Path, name: str) -> Path:
@@ -132,21 +150,36 @@ def _array_paths(folder: Path, name: str) -> tuple[Path, Path, Path]:
     return folder / f"{name}.b2nd", folder / f"{name}_seg.b2nd", folder / f"{name}_foreground.b2nd"
 
 
-def _foreground(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, int]]:
-    """Draw coordinates of each class, as rows (class, z, y, x), and count the voxels of each class."""
+def _foreground(
+    labels: np.ndarray, regions: Sequence[Sequence[int]], rng: np.random.Generator
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Draw coordinates of each class or region, as rows (class, z, y, x), and count the voxels of each.
+
+    Where some voxels are ignored, coordinates of those that are not come as well, as class :data:`ANNOTATED`.
+    """
     flat = np.ascontiguousarray(labels).reshape(-1)
-    where = np.flatnonzero(flat)
-    classes = flat[where]
-    counts = np.bincount(classes, minlength=1)
-    counts[0] = flat.size - where.size
+    where = np.flatnonzero(flat > 0)
+    indices = flat[where]
+    known = np.flatnonzero(flat != IGNORED) if flat.min(initial=0) == IGNORED else None
+    counts = {0: (flat.size if known is None else known.size) - where.size}
     rows = [np.zeros((0, 4), dtype=np.int32)]
-    for c in np.flatnonzero(counts[1:]) + 1:
-        indices = where[classes == c]
-        if indices.size > MOST_FOREGROUND:
-            indices = np.sort(rng.choice(indices, MOST_FOREGROUND, replace=False))
-        position = np.stack(np.unravel_index(indices, labels.shape), axis=1)
-        rows.append(np.concatenate([np.full((len(position), 1), c), position], axis=1).astype(np.int32))
-    return np.concatenate(rows), {str(c): int(n) for c, n in enumerate(counts) if n}
+    if known is not None:
+        rows.append(_rows(ANNOTATED, known, labels.shape, rng))
+    classes: Mapping[int, Sequence[int]] = dict(enumerate(regions, start=1))
+    for c, members in (classes or {int(c): (c,) for c in np.flatnonzero(np.bincount(indices))}).items():
+        voxels = where[indices == members[0] if len(members) == 1 else np.isin(indices, members)]
+        counts[c] = voxels.size
+        if voxels.size:
+            rows.append(_rows(c, voxels, labels.shape, rng))
+    return np.concatenate(rows), {str(c): int(n) for c, n in counts.items() if n}
+
+
+def _rows(number: int, voxels: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Return rows (number, z, y, x) for flat indices, or for some of them where they are very many."""
+    if voxels.size > MOST_FOREGROUND:
+        voxels = np.sort(rng.choice(voxels, MOST_FOREGROUND, replace=False))
+    position = np.stack(np.unravel_index(voxels, shape), axis=1)
+    return np.concatenate([np.full((len(position), 1), number), position], axis=1).astype(np.int32)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

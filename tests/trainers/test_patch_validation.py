@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from autoseg.augmentation import build_augmentation
+from autoseg.dataset import Dataset
 from autoseg.trainers.loader import Sample
 from autoseg.trainers.validation import patch_dice
 
 CPU = torch.device("cpu")
 PATCH = (4, 6)
+DATASET = Dataset("d", ("CT",), {"background": 0, "a": 1, "b": 2, "c": 3}, ".nii.gz", ())
 
 
 class Reads(nn.Module):
@@ -41,8 +43,7 @@ class Patches:
 
 
 def dice(predicted, labels, *, patches, batch_size=2):
-    names = ["a", "b", "c"]
-    return patch_dice(Reads(), Patches(predicted, labels, batch_size), patches=patches, classes=names, device=CPU)
+    return patch_dice(Reads(), Patches(predicted, labels, batch_size), patches=patches, dataset=DATASET, device=CPU)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])

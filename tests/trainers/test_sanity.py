@@ -16,7 +16,7 @@ def batch(*labels, image=0.0):
 
 
 def watch(batches, losses, caplog):
-    check = SanityCheck(["liver", "tumour"])
+    check = SanityCheck({"liver": (1,), "tumour": (2,)})
     with caplog.at_level(logging.WARNING, "autoseg"):
         for step in range(1, EARLY_STEPS + 1):
             check.batch(batches)
@@ -43,17 +43,17 @@ def test_a_loss_that_does_not_fall(caplog):
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number(loss):
     with pytest.raises(TrainingError, match="at step 3; lower the plan's learning rate"):
-        SanityCheck(["liver"]).loss(loss, 3)
+        SanityCheck({"liver": (1,)}).loss(loss, 3)
 
 
 def test_images_that_are_no_numbers():
     with pytest.raises(TrainingError, match="NaN or infinite values after normalization"):
-        SanityCheck(["liver"]).batch(batch(1, image=float("nan")))
+        SanityCheck({"liver": (1,)}).batch(batch(1, image=float("nan")))
 
 
 def test_labels_of_another_dataset():
     with pytest.raises(TrainingError, match="holds class 3, expected at most 1"):
-        SanityCheck(["liver"]).batch(batch(3))
+        SanityCheck({"liver": (1,)}).batch(batch(3))
 
 
 def test_metrics_behind_the_checkpoint_are_forgotten(tmp_path):
