@@ -7,7 +7,7 @@ import torch
 
 from autoseg.dataset import Dataset
 from autoseg.plan import Configuration, Training
-from autoseg.planners.memory import OPTIMIZER_COPIES, cost_by_batch, step_cost
+from autoseg.planners.memory import OPTIMIZER_COPIES, batch_cost, step_cost
 
 DATASET = Dataset("made", ("MR",), {"background": 0, "a": 1, "b": 2}, ".nii.gz", ())
 CONFIGURATION = Configuration(
@@ -37,12 +37,28 @@ def cost(batch=2, **changes):
     return step_cost(replace(CONFIGURATION, **changes), DATASET, batch_size=batch)
 
 
-def test_cost_is_linear_in_the_batch():
-    fixed, sample = cost_by_batch(CONFIGURATION, DATASET)
-    for batch in (1, 2, 5, 9):
-        found = cost(batch)
-        assert found.peak_bytes == pytest.approx(fixed.peak_bytes + batch * sample.peak_bytes, rel=0.02)
-        assert found.flops == pytest.approx(batch * sample.flops, rel=0.02)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_two_counts_tell_those_of_every_batch(precision):
+    configuration = replace(CONFIGURATION, precision=precision)
+    counted = batch_cost(configuration, DATASET)
+    for batch in (1, 2, 5, 9, 40):
+        found = step_cost(configuration, DATASET, batch_size=batch)
+        assert counted.peak_bytes(batch) == found.peak_bytes
+        assert counted.flops(batch) == pytest.approx(found.flops, rel=1e-6)
+
+
+def test_the_largest_batch_is_the_last_that_fits():
+    counted = batch_cost(CONFIGURATION, DATASET)
+    for memory in (10**7, 10**8, 10**9 + 7):
+        batch = counted.largest_batch(memory)
+        assert batch == 0 or counted.peak_bytes(batch) <= memory
+        assert counted.peak_bytes(batch + 1) > memory
+
+
+def test_a_configuration_is_counted_once():
+    first = batch_cost(CONFIGURATION, DATASET)
+    assert batch_cost(replace(CONFIGURATION, batch_size=7, median_shape=(9, 9, 9)), DATASET) is first
+    assert batch_cost(replace(CONFIGURATION, patch_size=(16, 32, 32)), DATASET) is not first
 
 
 def test_bfloat16_takes_less():
