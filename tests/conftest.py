@@ -52,6 +52,12 @@ def shrink(plan_file: Path, **changes) -> None:
 
 
 @pytest.fixture(scope="session")
+def shrink_plan():
+    """Return what makes the networks and patches of a plan tiny."""
+    return shrink
+
+
+@pytest.fixture(scope="session")
 def made_once(tmp_path_factory) -> Path:
     """Phantoms and their workspace, planned and preprocessed, with tiny networks; not to be changed."""
     import autoseg

@@ -99,9 +99,9 @@ def label_indices(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
     dtype = np.int8 if len(values) <= np.iinfo(np.int8).max else np.int16
     if values == list(range(len(values))) and highest < len(values):
         return labels.astype(dtype)
-    table = np.zeros(max(highest, *values, *dataset.ignore) + 1, dtype=dtype)
+    table = np.zeros(max(highest, *values) + 1, dtype=dtype)
     table[values] = np.arange(len(values))
-    table[list(dataset.ignore)] = IGNORED
+    table[[value for value in dataset.ignore if value <= highest]] = IGNORED
     return table[labels]
 
 

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from autoseg.dataset import Dataset
+from autoseg.errors import PlanError
+from autoseg.losses.fitting import check_loss
+from autoseg.planners.objective import objective
+
+CLASSES = Dataset("c", ("CT",), {"background": 0, "a": 5, "b": 9}, ".nii.gz", ())
+REGIONS = replace(CLASSES, name="r", labels={}, regions={"all": (5, 9), "b": (9,)}, region_order=(5, 9))
+DATASETS = [replace(dataset, ignore=ignore) for dataset in (CLASSES, REGIONS) for ignore in ((), (3, 255))]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_what_the_planner_chooses_fits(dataset, batch_dice):
+    spec = objective(dataset, batch_dice=batch_dice)
+    check_loss(spec, dataset)
+    assert spec["batch_dice"] is batch_dice
+    assert spec.get("ignore_index") == (-1 if dataset.ignore else None)
+
+
+def test_plain_classes_get_what_they_always_had():
+    assert objective(CLASSES, batch_dice=True) == {"name": "dice_cross_entropy", "batch_dice": True}
+
+
+def test_regions_are_named_by_their_places():
+    assert objective(REGIONS, batch_dice=False)["regions"] == [[1, 2], [2]]
+
+
+@pytest.mark.parametrize(
+    ("made_for", "used_on", "message"),
+    [
+        (CLASSES, REGIONS, "found one for classes that exclude each other, expected one for regions"),
+        (REGIONS, CLASSES, "found one for regions that may overlap, expected one for classes"),
+        (REGIONS, replace(REGIONS, regions={"all": (5, 9), "a": (5,)}), r"found regions \[\[1, 2\], \[2\]\], expected"),
+        (CLASSES, DATASETS[1], "found ignore_index None, expected -1"),
+        (REGIONS, DATASETS[3], "found ignore_index None, expected -1"),
+    ],
+)
+def test_a_loss_for_other_labels_is_refused(made_for, used_on, message):
+    with pytest.raises(PlanError, match=f"{message}.*plan again with --replan") as raised:
+        check_loss(objective(made_for, batch_dice=False), used_on)
+    assert "\n" not in str(raised.value)
