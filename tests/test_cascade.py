@@ -32,7 +32,7 @@ from autoseg.preprocessing.run import preprocess
 from autoseg.preprocessing.store import open_case
 from autoseg.sampling import Stream, build_sampler
 from autoseg.splits import kfold, write_splits
-from autoseg.trainers.loader import Cases, PatchSource, batches
+from autoseg.trainers.loader import Cases, PatchSource, batches, to_device
 from autoseg.trainers.loop import Interrupted
 from autoseg.workspace import Workspace
 
@@ -286,6 +286,18 @@ def test_a_training_does_not_go_on_with_another_first_stage(stage):
         autoseg.train_fold(stage.root, CASCADE, 0, iterations=STEPS)
 
 
+@pytest.mark.slow
+def test_a_cascade_may_follow_a_cascade_and_slices_a_volume(cascade, made_once):
+    plan = json.loads(cascade.plan_file.read_text())
+    plan["configurations"]["2d"]["previous_stage"] = CASCADE
+    cascade.plan_file.write_text(json.dumps(plan))
+    assert autoseg.train_fold(cascade.root, "2d", 0, iterations=1).cases
+    predictor = autoseg.Predictor.load(cascade.root, configurations=["2d", CASCADE])
+    assert [stage.name for stage in predictor.stages] == [STAGE, CASCADE, "2d"]
+    volume = read_volume(sorted((made_once / "phantoms" / "imagesTs").glob("phantom_006_*")))
+    assert predictor.predict(volume).shape == volume.array.shape[1:]
+
+
 def test_run_trains_the_first_stage_in_every_fold_before_the_cascade(workspace):
     place = Workspace(workspace)
     add_cascade(place)
@@ -322,6 +334,31 @@ def test_the_channels_lie_where_the_labels_do_however_a_sample_is_moved(stage):
         expected = torch.stack([batch.labels == 1, batch.labels == 2], dim=1)
         assert batch.images.shape[1] == 4 and expected.any()
         assert torch.equal(batch.images[:, 2:].bool(), expected)
+
+
+def test_a_sample_holds_the_held_out_label_map_of_its_place(cascade_once):
+    found, dataset = find(cascade_once), cascade_once.dataset()
+    configuration = cascade_once.plan().configuration(CASCADE)
+    augmentation = build_augmentation(
+        {"name": "none"},
+        dimension=3, patch_size=configuration.patch_size, spacing=configuration.patch_spacing,
+        mirror_axes=(), channels=2, previous_labels=2,
+    )  # fmt: skip
+    cases = Cases(found.data, tuple(found.maps), in_memory=False, previous=found.folder)
+    stream, sampler = Stream(0, 0, len(cases)), build_sampler({"name": "foreground", "fraction": 0.5})
+    source = PatchSource(cases, stream, sampler, augmentation, configuration.patch_shape, 3, 2)
+    for index in range(12):
+        name = cases.names[stream.case(index)]
+        case = cases[stream.case(index)]
+        start = sampler(case, source.patch, position=index % 2, batch=2, rng=stream.rng(index))
+        expected = labels_on_grid(held_out(cascade_once, name), case.record.steps, dataset)
+        wide = np.pad(expected, [(n, n) for n in source.patch])
+        place = tuple(slice(s + n, s + 2 * n) for s, n in zip(start, source.patch, strict=True))
+        sample = source.sample(index)
+        assert np.array_equal(sample.previous, wide[place])
+        channels = to_device([sample], augmentation, torch.device("cpu")).images[0]
+        assert np.array_equal(channels[:2], sample.image)
+        assert np.array_equal(channels[2:], np.stack([wide[place] == 1, wide[place] == 2]))
 
 
 def test_a_cascade_learns_to_copy_a_perfect_first_stage(stage):
