@@ -6,7 +6,18 @@ from dataclasses import replace
 import pytest
 
 from autoseg.errors import PlanError
-from autoseg.plan import Configuration, Decision, Plan, Training, data_id, mirror_axes, read_plan, voxels, write_plan
+from autoseg.plan import (
+    Configuration,
+    Decision,
+    Plan,
+    Training,
+    data_id,
+    mirror_axes,
+    read_plan,
+    training_order,
+    voxels,
+    write_plan,
+)
 from autoseg.records import to_plain
 
 FULLRES = Configuration(
@@ -148,3 +159,34 @@ def test_mirror_axes_are_counted_along_the_patch():
 
 def test_plain_values_are_what_json_can_hold():
     assert json.loads(json.dumps(to_plain(PLAN)))["configurations"]["2d"]["patch_size"] == [256, 256]
+
+
+def staged(**previous):
+    """A plan of configurations with these previous stages."""
+    made = {name: replace(FULLRES, previous_stage=stage) for name, stage in previous.items()}
+    return replace(PLAN, configurations=made)
+
+
+@pytest.mark.parametrize(
+    ("previous", "message"),
+    [
+        ({"a": "c", "b": None}, r"'configurations.a.previous_stage', found 'c', expected null or one of: b$"),
+        ({"a": "a"}, r"'configurations.a.previous_stage', found 'a', which leads round in a circle \(a → a\)"),
+        ({"a": "b", "b": "c", "c": "b"}, r"'configurations.c.previous_stage', found 'b', .* \(a → b → c → b\)"),
+    ],
+)
+def test_previous_stages_that_cannot_come_before_are_refused(tmp_path, previous, message):
+    write_plan(tmp_path / "plan.json", staged(**previous))
+    with pytest.raises(PlanError, match=message) as caught:
+        read_plan(tmp_path / "plan.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_stages_are_trained_in_the_plans_order_but_after_those_they_read(tmp_path):
+    plan = staged(two_d=None, cascade="low", second="cascade", low=None, third="cascade")
+    write_plan(tmp_path / "plan.json", plan)
+    assert training_order(read_plan(tmp_path / "plan.json")) == ["two_d", "low", "cascade", "second", "third"]
+
+
+def test_a_cascade_shares_the_data_of_its_resolution():
+    assert data_id(PLAN, replace(FULLRES, previous_stage="2d")) == data_id(PLAN, FULLRES)

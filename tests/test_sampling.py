@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from autoseg.geometry import Geometry
 from autoseg.preprocessing.case import Steps
 from autoseg.preprocessing.crop import Box
 from autoseg.preprocessing.store import CaseRecord, StoredCase
-from autoseg.sampling import Stream, anywhere, around, build_sampler, first_and_last, read_region
+from autoseg.sampling import Stream, anywhere, around, build_sampler, first_and_last, read_previous, read_region
 
 sizes = st.tuples(*[st.integers(1, 30)] * 3)
 
@@ -94,3 +96,12 @@ def test_regions_are_padded_with_zeros(start, size):
     box = tuple(slice(40 + s, 40 + s + n) for s, n in zip(start, size, strict=True))
     assert np.array_equal(image[0], padded[box])
     assert np.array_equal(labels, np.pad(where.labels, 40)[box])
+
+
+@given(st.tuples(*[st.integers(-15, 15)] * 3), st.tuples(*[st.integers(1, 20)] * 3))
+def test_a_previous_stages_labels_are_read_from_the_same_box(start, size):
+    where = case()
+    assert read_previous(where, start, size) is None
+    staged = replace(where, previous=where.labels[::-1].astype(np.int8))
+    mirrored = replace(where, labels=where.labels[::-1])
+    assert np.array_equal(read_previous(staged, start, size), read_region(mirrored, start, size)[1])

@@ -53,7 +53,7 @@ class Predictor:
         """Load what cross-validation chose, or all that is trained, or what is named.
 
         ``tta``: average over mirrored copies or not; ``auto`` mirrors. ``best``: the weights with the best validation
-        Dice instead of the last ones.
+        Dice instead of the last ones. The stages that a cascade builds on are loaded with it, all their folds.
         """
         from autoseg.planners.resources import choose_device
 

@@ -28,7 +28,7 @@ from autoseg.preprocessing.case import Steps, label_indices
 from autoseg.preprocessing.resample import resample_labels
 from autoseg.preprocessing.store import labels_path, read_case_record, write_array
 from autoseg.records import read_record, to_plain
-from autoseg.splits import Fold, fold_cases
+from autoseg.splits import fold_cases
 from autoseg.storage import write_json
 from autoseg.workspace import Workspace
 
@@ -93,18 +93,16 @@ def find_previous_stage(
     if stage is None:
         return None
     ending = workspace.dataset().file_ending
-    splits = workspace.splits()
-    split = fold_cases(splits, fold)
-    holders = _holders(splits, sorted({*split.train, *split.val}), workspace.splits_file)
-    folders = {fold: workspace.fold(stage, fold, trainer) for fold in set(holders.values())}
-    maps = {case: folders[fold].validation / f"{case}{ending}" for case, fold in holders.items()}
-    done = {case: maps[case].exists() and folders[fold].model.exists() for case, fold in holders.items()}
-    missing = sorted({fold for case, fold in holders.items() if not done[case]})
+    holders = _holders(workspace, fold)
+    folders = {case: workspace.fold(stage, holder, trainer) for case, holder in holders.items()}
+    maps = {case: folder.validation / f"{case}{ending}" for case, folder in folders.items()}
+    missing = {holders[case] for case in holders if not (maps[case].exists() and folders[case].model.exists())}
     if missing:
-        folds = f"fold {missing[0]} is" if len(missing) == 1 else f"folds {', '.join(map(str, missing))} are"
+        first, *others = sorted(missing)
+        folds = f"folds {', '.join(map(str, [first, *others]))} are" if others else f"fold {first} is"
         raise TrainingError(
             f"{name}: reads the label maps that {stage} made of the cases that its folds held out, but {folds} not "
-            f"trained and validated to the end; train first: autoseg train-fold {workspace.root} {stage} {missing[0]}"
+            f"trained and validated to the end; train first: autoseg train-fold {workspace.root} {stage} {first}"
             + (f" --trainer {trainer}" if trainer != "supervised" else "")
         )
     return PreviousStage(
@@ -112,18 +110,22 @@ def find_previous_stage(
     )
 
 
-def _holders(splits: Sequence[Fold], cases: Sequence[str], path: Path) -> dict[str, int]:
-    """Return the fold that held out each case; the first where several did."""
+def _holders(workspace: Workspace, fold: int | str) -> dict[str, int]:
+    """Return which fold held out each case that ``fold`` trains or validates on; the first where several did."""
+    splits = workspace.splits()
     holders: dict[str, int] = {}
-    for case in cases:
-        holding = [number for number, fold in enumerate(splits) if case in fold.val]
-        if not holding:
-            raise TrainingError(
-                f"{path}: case '{case}' is in no fold's val, so that no previous stage can predict it unseen; "
-                "add it to one, or leave it out of train"
-            )
-        holders[case] = holding[0]
-    return holders
+    for number, split in enumerate(splits):
+        for case in split.val:
+            holders.setdefault(case, number)
+    wanted = fold_cases(splits, fold)
+    cases = sorted({*wanted.train, *wanted.val})
+    never = next((case for case in cases if case not in holders), None)
+    if never is not None:
+        raise TrainingError(
+            f"{workspace.splits_file}: case '{never}' is in no fold's val, so that no previous stage can predict it "
+            "unseen; add it to one, or leave it out of train"
+        )
+    return {case: holders[case] for case in cases}
 
 
 def prepare_previous_stage(stage: PreviousStage, dataset: Dataset, *, workers: int | None = None) -> int:

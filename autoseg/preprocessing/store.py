@@ -130,15 +130,20 @@ def open_case(folder: Path, name: str, *, previous: Path | None = None) -> Store
         )
     places = {int(c): coordinates[coordinates[:, 0] == c, 1:] for c in np.unique(coordinates[:, 0])}
     annotated = places.pop(ANNOTATED, None)
-    before = None if previous is None else _open_array(labels_path(previous, name))
-    if before is not None and before.shape != record.steps.shape:
-        raise WorkspaceError(f"{labels_path(previous, name)}: does not fit '{name}'; remove its folder and train again")
+    before = None if previous is None else _open_previous(labels_path(previous, name), record)
     return StoredCase(record, image, labels, places, annotated, before)
 
 
 def labels_path(folder: Path, name: str) -> Path:
     """Return where the label map that a previous stage made of a case is."""
     return folder / f"{name}.b2nd"
+
+
+def _open_previous(path: Path, record: CaseRecord) -> Any:
+    labels = _open_array(path)
+    if labels.shape != record.steps.shape:
+        raise WorkspaceError(f"{path}: does not fit '{record.name}'; remove its folder and train again")
+    return labels
 
 
 def _record_path(folder: Path, name: str) -> Path:
