@@ -49,7 +49,7 @@ def plan_and_preprocess(
     ``dataset`` is a folder with ``dataset.json``; or give ``images`` and ``labels``, two folders. ``memory`` is in
     bytes, ``time_budget`` in seconds for a fold. What is done already, and still fits the files, is not done again; a
     plan that is there is kept, edits included, unless ``replan`` is set or another planner, device, memory, budget or
-    configuration is asked for.
+    configuration is asked for, or the dataset declares another normalization.
     """
     from autoseg.execution import default_workers
     from autoseg.preprocessing.run import preprocess
@@ -60,6 +60,7 @@ def plan_and_preprocess(
     fingerprint = fingerprint_dataset(found, place, workers=workers, progress=progress)
     _write_splits(found, fingerprint, place, kind=splits, folds=folds)
     asked = _asked(device, memory=memory, time_budget=time_budget, configurations=configurations, planner=planner)
+    asked["normalization"] = found.normalization
     plan = read_plan(place.plan_file) if place.plan_file.exists() and not replan else None
     if plan is None or _differs(plan, asked):
         plan = plan_dataset(
@@ -136,6 +137,7 @@ def plan_dataset(
     names = tuple(configurations) if configurations else None
     plan = make_plan(PlanRequest(dataset, fingerprint, resources, names), planner)
     asked = _asked(device, memory=memory, time_budget=time_budget, configurations=configurations)
+    asked |= {"normalization": dataset.normalization} if dataset.normalization else {}
     plan = replace(plan, request=asked)
     write_plan(workspace.plan_file, plan)
     for line in plan.explanation:
@@ -170,7 +172,7 @@ def _asked(device: str, **options: Any) -> dict[str, Any]:
 
 def _differs(plan: Plan, asked: dict[str, Any]) -> bool:
     """Tell whether anything that is asked for now is not what a plan was made for."""
-    made_for = {**plan.request, "planner": plan.planner}
+    made_for = {"normalization": {}, **plan.request, "planner": plan.planner}
     return any(made_for.get(key) != value for key, value in asked.items())
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autoseg.dataset import Dataset
 from autoseg.errors import PlanError
-from autoseg.fingerprint import Fingerprint
 from autoseg.plan import PLAN_VERSION, Component, Configuration, Plan, voxels
 from autoseg.planners.base import PlanRequest, planners
 from autoseg.planners.memory import StepCost, cost_by_batch, step_cost
+from autoseg.planners.normalization import normalization
 from autoseg.planners.recipe import Speed, affordable_batch, time_budget, training
 from autoseg.planners.resources import GIGABYTE, Resources
 from autoseg.planners.spacing import axis_order, median_shape, target_spacing
@@ -32,8 +31,6 @@ SMALLEST_EDGE = 2 * SMALLEST_BOTTLENECK
 """Voxels below which no axis of a patch is shrunk: it could not be pooled once."""
 DATASET_SHARE = 0.05
 """Share of all voxels that a batch may hold: more would show each case too often in a step (nnU-Net)."""
-MASKING_SHARE = 0.75
-"""Where cropping leaves less than this share of the voxels, intensities are normalized inside the non-zero mask."""
 CONFIGURATIONS = ("2d", "3d_fullres")
 
 NetworkSpec = Callable[[int, Topology, int], Component]
@@ -106,25 +103,6 @@ def _wanted(names: tuple[str, ...] | None, shape: tuple[int, int, int]) -> tuple
             raise PlanError(f"configuration '{unknown[0]}': expected one of {', '.join(CONFIGURATIONS)}")
         return names
     return ("2d",) if shape[0] == 1 else CONFIGURATIONS
-
-
-def normalization(dataset: Dataset, fingerprint: Fingerprint, notes: list[str]) -> tuple[Component, ...]:
-    """Choose each channel's normalization by its name, as nnU-Net does; fitted parameters go into the plan."""
-    masked = fingerprint.median_cropped_share < MASKING_SHARE
-    by_name: dict[str, Component] = {
-        "nonorm": {"name": "none"}, "none": {"name": "none"},
-        "rescale_to_0_1": {"name": "rescale"}, "rescale": {"name": "rescale"},
-        "rgb_to_0_1": {"name": "rgb"}, "rgb": {"name": "rgb"},
-    }  # fmt: skip
-    specs: list[Component] = []
-    for channel, seen in zip(dataset.channels, fingerprint.intensities, strict=True):
-        if channel.lower() == "ct":
-            clip = {"lower": seen.percentile_00_5, "upper": seen.percentile_99_5}
-            specs.append({"name": "ct", **clip, "mean": seen.mean, "deviation": seen.deviation})
-        else:
-            specs.append(by_name.get(channel.lower(), {"name": "z_score", "masked": masked}))
-        notes.append(f"channel '{channel}': normalization {specs[-1]['name']}")
-    return tuple(specs)
 
 
 def _configuration(name: str, frame: _Frame) -> Configuration:

@@ -17,6 +17,8 @@ from autoseg.inference.sliding_window import Window
 from autoseg.networks.build import build_network
 from autoseg.plan import Configuration, Plan, mirror_axes
 from autoseg.planners.resources import choose_device, computes_bfloat16
+from autoseg.preprocessing.normalization import output_channels
+from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.sampling import ALL_FOLDS, Stream, build_sampler
 from autoseg.splits import Fold, fold_cases
 from autoseg.trainers.averaging import WeightAverage
@@ -132,6 +134,7 @@ def seeded_network(configuration: Configuration, dataset: Dataset, *, seed: int)
 def _prepare(request: FoldRequest) -> _Setting:
     workspace = request.workspace
     dataset, plan = workspace.dataset(), workspace.plan()
+    check_plan(plan, dataset, workspace.plan_file)
     configuration = plan.configuration(request.configuration)
     split = fold_cases(workspace.splits(), request.fold)
     device = torch.device(choose_device(request.device))
@@ -228,7 +231,7 @@ def _augmentation(setting: _Setting, spec: dict[str, object]) -> Augmentation:
         patch_size=configuration.patch_size,
         spacing=configuration.patch_spacing,
         mirror_axes=mirror_axes(setting.plan, configuration),
-        channels=len(configuration.normalization),
+        channels=output_channels(configuration.normalization),
     )
 
 

@@ -16,6 +16,7 @@ from autoseg.errors import WeightsError
 from autoseg.inference.sliding_window import Window
 from autoseg.networks.build import build_network
 from autoseg.plan import Configuration, Plan, mirror_axes
+from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.records import read_record
 from autoseg.weights import load_weights
 from autoseg.workspace import Workspace
@@ -77,6 +78,7 @@ def load_members(
 ) -> list[Member]:
     """Load the networks that predict: those named, or else those chosen, or else all that are trained."""
     plan, dataset = workspace.plan(), workspace.dataset()
+    check_plan(plan, dataset, workspace.plan_file)
     ensemble = Ensemble(tuple(configurations), trainer or "supervised") if configurations else chosen(workspace, plan)
     return [
         _load_member(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from autoseg.errors import PlanError
-from autoseg.preprocessing.normalize import nonzero_mask, normalize
+from autoseg.preprocessing.normalization import normalize
+from autoseg.preprocessing.normalization.statistics import nonzero_mask
 
 
 @pytest.fixture
