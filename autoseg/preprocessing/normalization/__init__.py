@@ -37,7 +37,7 @@ class Normalization(Protocol):
 
 
 def normalize(image: np.ndarray, specs: Sequence[Component]) -> np.ndarray:
-    """Normalize each channel of ``image`` [C,Z,Y,X] as its spec says; returns float32 [channels,Z,Y,X], see output_channels."""
+    """Normalize each channel of ``image`` [C,Z,Y,X] as its spec says; returns float32 [channels,Z,Y,X]."""
     result = np.empty((output_channels(specs), *image.shape[1:]), dtype=np.float32)
     first = 0
     for channel, spec in zip(image, specs, strict=True):
