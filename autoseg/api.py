@@ -48,7 +48,7 @@ def plan_and_preprocess(
     ``dataset`` is a folder with ``dataset.json``; or give ``images`` and ``labels``, two folders. ``memory`` is in
     bytes, ``time_budget`` in seconds for a fold. What is done already, and still fits the files, is not done again; a
     plan that is there is kept, edits included, unless ``replan`` is set or another planner, device, memory, budget or
-    configuration is asked for.
+    configuration is asked for, or the dataset declares another normalization.
     """
     from autoseg.execution import default_workers
     from autoseg.preprocessing.run import preprocess
@@ -133,6 +133,7 @@ def plan_dataset(
     ``edits`` are assignments such as ``3d_fullres.batch_size=4``; see :func:`autoseg.planners.edits.edited`.
     """
     asked = _asked(device, memory=memory, time_budget=time_budget, configurations=configurations, planner=planner)
+    asked["normalization"] = dataset.normalization
     plan = read_plan(workspace.plan_file) if workspace.plan_file.exists() and not replan else None
     if plan is not None and not _differs(plan, asked) and not edits:
         return plan
@@ -163,7 +164,7 @@ def _make_plan(dataset: Dataset, fingerprint: Fingerprint, asked: dict[str, Any]
     names = tuple(asked["configurations"]) if "configurations" in asked else None
     plan = make_plan(PlanRequest(dataset, fingerprint, resources, names), planner)
     # What it was made for, the planner apart, which the plan names itself.
-    return replace(plan, request={key: value for key, value in asked.items() if key != "planner"})
+    return replace(plan, request={key: value for key, value in asked.items() if value and key != "planner"})
 
 
 def train_fold(
@@ -193,7 +194,7 @@ def _asked(device: str, **options: Any) -> dict[str, Any]:
 
 def _differs(plan: Plan, asked: dict[str, Any]) -> bool:
     """Tell whether anything that is asked for now is not what a plan was made for."""
-    made_for = {**plan.request, "planner": plan.planner}
+    made_for = {"normalization": {}, **plan.request, "planner": plan.planner}
     return any(made_for.get(key) != value for key, value in asked.items())
 
 

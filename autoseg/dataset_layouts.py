@@ -12,6 +12,7 @@ from typing import Any
 from autoseg.dataset import IMAGE_ENDINGS, Case, Dataset, check_case_name, split_ending
 from autoseg.dataset_labels import parse_annotated, parse_labels
 from autoseg.errors import DatasetError
+from autoseg.preprocessing.normalization.declared import read_declared
 from autoseg.storage import read_json
 
 MOST_CHANNELS = 64
@@ -40,6 +41,7 @@ def load_dataset(folder: Path) -> Dataset:
         file_ending=_file_ending(description, path) or _ending_of(cases),
         cases=cases,
         groups=_groups(description, path),
+        normalization=read_declared(description.get("normalization", {}), channels, path),
     )
 
 

@@ -12,6 +12,8 @@ from autoseg.dataset import Case, Dataset, source_state
 from autoseg.errors import ImageError
 from autoseg.images import Geometry, Volume, non_finite_count, read_labels, read_volume
 from autoseg.preprocessing.crop import nonzero_box
+from autoseg.preprocessing.normalization.nyul import MEASURED_VOXELS, landmark_percentiles
+from autoseg.preprocessing.normalization.statistics import sampled
 
 SMALL_LABEL_BYTES = 2
 """Label maps of up to 16 bits are counted by a table, which is faster than sorting."""
@@ -30,6 +32,18 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class ChannelPercentiles:
+    """Intensities of a channel at Nyúl's percentages; none where there is no foreground."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    nonzero: tuple[float, ...]
+    """Of the non-zero voxels."""
+    above_mean: tuple[float, ...]
+    """Of the voxels above the mean."""
+
+
+@dataclass(frozen=True)
 class CaseMeasure:
     """What one case adds to the fingerprint. Axes are those of the file, (z, y, x)."""
 
@@ -41,6 +55,8 @@ class CaseMeasure:
     cropped_shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
     class_voxels: dict[str, int]
+    percentiles: tuple[ChannelPercentiles, ...] = ()
+    """One for each channel, of what cropping leaves."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +87,15 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
     class_voxels = _class_voxels(labels, dataset)
     findings += _annotation_findings(case, class_voxels, dataset)
     rng = np.random.default_rng([SAMPLING_SEED, index])
+    box = nonzero_box(volume.array)
     measure = CaseMeasure(
         name=case.name,
         source=source_state(case),
         shape=volume.geometry.size,
-        cropped_shape=nonzero_box(volume.array).shape,
+        cropped_shape=box.shape,
         spacing=volume.geometry.spacing,
         class_voxels=class_voxels,
+        percentiles=tuple(_percentiles(channel[box.slices]) for channel in volume.array),
     )
     foreground = np.where(np.isin(labels, dataset.ignore), 0, labels) if dataset.ignore else labels
     return Examination(tuple(findings), measure, _foreground_intensities(volume.array, foreground, samples, rng))
@@ -172,6 +190,13 @@ def _voxels_by_value(labels: np.ndarray) -> dict[int, int]:
     # Counting all values up to the largest would take gigabytes where one voxel is wild.
     values, found = np.unique(labels, return_counts=True)
     return dict(zip(values.tolist(), found.tolist(), strict=True))
+
+
+def _percentiles(channel: np.ndarray) -> ChannelPercentiles:
+    values = sampled(channel, MEASURED_VOXELS)
+    return ChannelPercentiles(
+        nonzero=landmark_percentiles(values, masked=True), above_mean=landmark_percentiles(values, masked=False)
+    )
 
 
 def _foreground_intensities(array: np.ndarray, labels: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:

@@ -65,6 +65,8 @@ class Configuration:
     """Type of the preprocessed images on disk."""
     previous_stage: str | None = None
     """Configuration whose label maps, one-hot, are further input channels."""
+    input_layer: Component | None = None
+    """Learned layer before the network, such as learnable windows."""
 
     @property
     def patch_shape(self) -> tuple[int, int, int]:

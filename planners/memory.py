@@ -50,7 +50,7 @@ class BatchCost:
     """
 
     moments: tuple[tuple[int, int], ...]
-    """Bytes alive whatever the batch, and bytes that each sample adds, at the moments that are the peak for some batch."""
+    """Bytes alive whatever the batch, and those that each sample adds, at the moments that are the peak for some batch."""
     kept: int
     """Bytes of gradients and of the optimizer's state."""
     flops_per_sample: int

@@ -18,6 +18,8 @@ from autoseg.losses.fitting import check_loss
 from autoseg.networks.build import build_network
 from autoseg.plan import Configuration, Plan, mirror_axes
 from autoseg.planners.resources import choose_device, computes_bfloat16
+from autoseg.preprocessing.normalization import output_channels
+from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.preprocessing.previous_stage import PreviousStage, digest, find_previous_stage, prepare_previous_stage
 from autoseg.sampling import ALL_FOLDS, Stream, build_sampler
 from autoseg.splits import Fold, fold_cases
@@ -139,6 +141,7 @@ def seeded_network(configuration: Configuration, dataset: Dataset, *, seed: int)
 def _prepare(request: FoldRequest) -> _Setting:
     workspace = request.workspace
     dataset, plan = workspace.dataset(), workspace.plan()
+    check_plan(plan, dataset, workspace.plan_file)
     configuration = plan.configuration(request.configuration)
     check_loss(configuration.loss, dataset)
     split = fold_cases(workspace.splits(), request.fold)
@@ -239,7 +242,7 @@ def _augmentation(setting: _Setting, spec: dict[str, object]) -> Augmentation:
         patch_size=configuration.patch_size,
         spacing=configuration.patch_spacing,
         mirror_axes=mirror_axes(setting.plan, configuration),
-        channels=len(configuration.normalization),
+        channels=output_channels(configuration.normalization),
         previous_labels=setting.previous_labels,
     )
 

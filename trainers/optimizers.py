@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from autoseg.networks.input_layers import Undecayed
 from autoseg.registry import Registry
 from autoseg.trainers.muon import Muon
 
@@ -26,9 +27,14 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """Stochastic gradient descent."""
+    """Stochastic gradient descent; biases and normalization are decayed as well, as in nnU-Net."""
+    decayed: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
+    for parameter in parameters:
+        (undecayed if isinstance(parameter, Undecayed) else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
     return torch.optim.SGD(
-        list(parameters), lr=learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+        [group for group in groups if group["params"]], lr=learning_rate, momentum=momentum, nesterov=nesterov
     )
 
 

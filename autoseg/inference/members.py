@@ -16,6 +16,7 @@ from autoseg.errors import WeightsError
 from autoseg.inference.sliding_window import Window
 from autoseg.networks.build import build_network
 from autoseg.plan import Configuration, Plan, mirror_axes
+from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.records import read_record
 from autoseg.weights import load_weights
 from autoseg.workspace import Workspace
@@ -83,6 +84,7 @@ def load_members(
     ``folds`` are named, and with their last weights, which made the label maps that the member learnt from.
     """
     plan, dataset = workspace.plan(), workspace.dataset()
+    check_plan(plan, dataset, workspace.plan_file)
     ensemble = Ensemble(tuple(configurations), trainer or "supervised") if configurations else chosen(workspace, plan)
     loading = _Loading(workspace, plan, dataset, trainer or ensemble.trainer, device, mirror)
     return [loading.member(name, folds, best=best) for name in ensemble.configurations]

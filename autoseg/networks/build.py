@@ -6,24 +6,30 @@ from torch import nn
 
 from autoseg.dataset import Dataset
 from autoseg.networks import networks
+from autoseg.networks.input_layers import WithInputLayer, input_layers
 from autoseg.plan import Configuration
+from autoseg.preprocessing.normalization import output_channels, stored_units
 
 
 def input_channels(configuration: Configuration, dataset: Dataset) -> int:
     """Count the channels that a network reads: those of the image, and one for each label of a previous stage."""
     previous = len(dataset.values) if configuration.previous_stage else 0
-    return len(configuration.normalization) + previous
+    return output_channels(configuration.normalization) + previous
 
 
 def build_network(configuration: Configuration, dataset: Dataset) -> nn.Module:
-    """Build the network that a configuration names.
+    """Build the network that a configuration names, behind its input layer where it has one.
 
-    Raises :class:`autoseg.errors.PlanError` for a network or arguments that do not exist.
+    Raises :class:`autoseg.errors.PlanError` for a network, input layer or arguments that do not exist.
     """
+    channels, layer = input_channels(configuration, dataset), None
+    if configuration.input_layer is not None:
+        units = stored_units(configuration.normalization)
+        layer = input_layers.build(configuration.input_layer, in_channels=channels, units=units)
     network: nn.Module = networks.build(
         configuration.network,
-        in_channels=input_channels(configuration, dataset),
+        in_channels=layer.out_channels if layer else channels,
         outputs=dataset.outputs,
         dimension=configuration.dimension,
     )
-    return network
+    return WithInputLayer(layer, network) if layer else network

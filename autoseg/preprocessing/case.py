@@ -12,7 +12,7 @@ from autoseg.errors import ImageError
 from autoseg.images import Geometry, Volume
 from autoseg.plan import Configuration, Plan
 from autoseg.preprocessing.crop import Box, nonzero_box
-from autoseg.preprocessing.normalize import normalize
+from autoseg.preprocessing.normalization import normalize
 from autoseg.preprocessing.resample import resample_image, resample_labels, separate_axis
 
 Triple = tuple[int, int, int]

@@ -16,6 +16,8 @@ from autoseg.execution import map_cases
 from autoseg.images import read_geometry, read_labels, read_volume
 from autoseg.plan import Configuration, Plan, data_id
 from autoseg.preprocessing.case import prepare
+from autoseg.preprocessing.normalization import output_channels
+from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.preprocessing.store import is_stored, write_case
 from autoseg.workspace import Workspace
 
@@ -36,6 +38,7 @@ def preprocess(workspace: Workspace, plan: Plan, *, workers: int, progress: Call
     Configurations that need the same data share them. Data of earlier plans are removed.
     """
     dataset = workspace.dataset()
+    check_plan(plan, dataset, workspace.plan_file)
     described = replace(dataset, cases=())
     items = _missing(workspace, plan, dataset)
     map_cases(
@@ -100,7 +103,9 @@ def _memory_needed(item: _Item) -> int:
     target = [spacing for spacing in item.configuration.spacing if spacing is not None]
     kept = np.max(geometry.spacing) if len(target) < len(geometry.spacing) else 1.0
     after = volume / (np.prod(target) * kept)
-    return int(max(np.prod(geometry.size), after) * 4 * 3 * len(item.configuration.normalization))
+    specs = item.configuration.normalization
+    channels = max(len(specs), output_channels(specs))
+    return int(max(np.prod(geometry.size), after) * 4 * 3 * channels)
 
 
 def _remove_stale(workspace: Workspace, plan: Plan) -> None:

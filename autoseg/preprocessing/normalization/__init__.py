@@ -1,0 +1,66 @@
+"""Intensity normalizations by name; what they need to know of the dataset stands in the plan.
+
+Each is a frozen dataclass whose fields are the arguments that a plan lists. Called with one channel [Z,Y,X] float32, it
+returns that channel, or [channels,Z,Y,X] where it makes several of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from autoseg.plan import Component
+from autoseg.registry import Registry
+
+normalizations: Registry = Registry(
+    "normalizations",
+    modules=tuple(
+        f"autoseg.preprocessing.normalization.{module}"
+        for module in ("bias_field", "ct", "nyul", "percentile", "plain", "suv", "window", "z_score")
+    ),
+)
+
+
+class Normalization(Protocol):
+    """What a plan's normalization becomes.
+
+    Three further attributes are read where there are any: ``channels``, the number that it makes of one; ``units``, a
+    pair (offset, scale) where stored values × scale + offset are those of the file, the same for all cases; and
+    ``fitted``, arguments that the planner finds, with values that stand for them until then.
+    """
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Normalize one channel [Z,Y,X]; returns float32, and never changes what it is given."""
+        ...
+
+
+def normalize(image: np.ndarray, specs: Sequence[Component]) -> np.ndarray:
+    """Normalize each channel of ``image`` [C,Z,Y,X] as its spec says; returns float32 [channels,Z,Y,X]."""
+    result = np.empty((output_channels(specs), *image.shape[1:]), dtype=np.float32)
+    first = 0
+    for channel, spec in zip(image, specs, strict=True):
+        chosen = normalizations.build(spec)
+        last = first + _channels(chosen)
+        result[first:last] = chosen(channel)
+        first = last
+    return result
+
+
+def output_channels(specs: Sequence[Component]) -> int:
+    """Count the channels that normalizing gives; the image of the file has one for each spec."""
+    return sum(_channels(normalizations.build(spec)) for spec in specs)
+
+
+def stored_units(specs: Sequence[Component]) -> list[tuple[float, float] | None]:
+    """Return (offset, scale) of each channel after normalization: stored × scale + offset is what the file held.
+
+    None where that differs from case to case. Clipped intensities stay clipped.
+    """
+    chosen = [normalizations.build(spec) for spec in specs]
+    return [getattr(one, "units", None) for one in chosen for _ in range(_channels(one))]
+
+
+def _channels(normalization: Normalization) -> int:
+    return getattr(normalization, "channels", 1)
