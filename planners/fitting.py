@@ -53,7 +53,7 @@ def fit(draft: Configuration, patches: Sequence[Candidate], request: PlanRequest
                 raise _too_little(draft, patches[-1], request, network)
             tried.append(f"{first_features} features: even the smallest patch needs more memory than there is")
             continue
-        speed = speed_of(found.cost, request.resources, found.configuration.training)
+        speed = speed_of(found.configuration, found.cost, request)
         fitted = _with_batch(found, request, speed)
         steps = speed.iterations(fitted.configuration.batch_size) if speed else None
         if steps is None or steps >= FEW_ITERATIONS or is_last:
@@ -117,6 +117,8 @@ def _with_batch(fitted: Fitted, request: PlanRequest, speed: Speed | None) -> Fi
             f"batch {batch}: about {speed.seconds(batch):.2g} s a step, {speed.iterations(batch):,} steps in "
             f"{speed.time_budget / 3600:.3g} h; {ENOUGH_ITERATIONS:,} would be enough for the largest batch"
         )
+    elif draft.training.time_budget is not None:
+        reasons.append(f"{request.resources.device} is not on this machine, so that its speed could not be measured")
     return replace(fitted, configuration=replace(draft, batch_size=batch), reasons=(*fitted.reasons, *reasons))
 
 

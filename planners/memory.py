@@ -19,7 +19,7 @@ from autoseg.dataset import Dataset
 from autoseg.networks.build import build_network, input_channels
 from autoseg.plan import Configuration
 from autoseg.records import to_plain
-from autoseg.trainers.learner import Learner, build_learner, learning_step
+from autoseg.trainers.learner import Learner, build_learner, change_weights, compute_gradients
 from autoseg.trainers.loader import Batch
 
 LIBRARIES = 112 * 1024**2
@@ -151,8 +151,9 @@ def step_cost(configuration: Configuration, dataset: Dataset, *, batch_size: int
     Nothing is allocated and no GPU is needed. Returns the peak in bytes, with :func:`allowing`, and the floating-point
     operations.
     """
-    history, flops = _count(configuration, dataset, batch_size)
-    return StepCost(peak_bytes=allowing(max(history)), flops=flops)
+    gradients, update, state = _count(configuration, dataset, batch_size)
+    peak = max(max(gradients.bytes) + state, *update.bytes)
+    return StepCost(allowing(peak), gradients.flops + update.flops)
 
 
 def tile_cost(configuration: Configuration, dataset: Dataset, *, tiles: int) -> StepCost:
@@ -181,14 +182,17 @@ _counted: dict[str, BatchCost] = {}
 
 
 def _count_batches(configuration: Configuration, dataset: Dataset) -> BatchCost:
-    (one, flops), (other, more_flops) = (_count(configuration, dataset, batch) for batch in COUNTED_BATCHES)
+    one, update, state = _count(configuration, dataset, COUNTED_BATCHES[0])
+    other, *_ = _count(configuration, dataset, COUNTED_BATCHES[1], updates=False)
     step = COUNTED_BATCHES[1] - COUNTED_BATCHES[0]
-    moments = set()
-    for alive, later in zip(one, other, strict=True):
-        sample = (later - alive) // step
-        moments.add((alive - COUNTED_BATCHES[0] * sample, sample))
-    sample_flops = (more_flops - flops) // step
-    return BatchCost(_upper_hull(moments), flops - COUNTED_BATCHES[0] * sample_flops, sample_flops)
+    slopes = [(later - alive) // step for alive, later in zip(one.bytes, other.bytes, strict=True)]
+    # While the optimizer works, what is alive of a batch stays what it was before.
+    gradients = zip((alive + state for alive in one.bytes), slopes, strict=True)
+    every = [*gradients, *((alive, slopes[-1]) for alive in update.bytes)]
+    moments = {(alive - COUNTED_BATCHES[0] * slope, slope) for alive, slope in every}
+    sample_flops = (other.flops - one.flops) // step
+    fixed_flops = one.flops + update.flops - COUNTED_BATCHES[0] * sample_flops
+    return BatchCost(_upper_hull(moments), fixed_flops, sample_flops)
 
 
 def _upper_hull(lines: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -202,16 +206,33 @@ def _upper_hull(lines: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(hull)
 
 
-def _count(configuration: Configuration, dataset: Dataset, batch_size: int) -> tuple[list[int], int]:
-    """Make a step on fake tensors; return the bytes alive at each of its moments, and its operations."""
+@dataclass(frozen=True)
+class _Part:
+    """What was counted of a part of a step."""
+
+    bytes: tuple[int, ...]
+    """Alive at each of its moments."""
+    flops: int
+
+
+def _count(
+    configuration: Configuration, dataset: Dataset, batch_size: int, *, updates: bool = True
+) -> tuple[_Part, _Part, int]:
+    """Make a step on fake tensors: gradients, then, where ``updates`` says so, the change of the weights.
+
+    Returns both with the bytes of the optimizer's state, which from the second step on is there from its beginning.
+    """
     with FakeTensorMode(), _Ledger() as ledger:
         learner = build_learner(configuration, build_network(configuration, dataset), device=torch.device("cpu"))
         images = torch.empty(batch_size, input_channels(configuration, dataset), *configuration.patch_size)
         batch = Batch(images, torch.zeros(batch_size, *configuration.patch_size, dtype=torch.int64))
-        learning_step(learner, batch, 1.0)
-        state = _state_bytes(learner)
-    # From the second step on, the optimizer's state is there before the first operation.
-    return [alive + state for alive in ledger.history], ledger.flops
+        compute_gradients(learner, batch)
+        moments, flops = len(ledger.history), ledger.flops
+        if updates:
+            change_weights(learner, 1.0)
+    gradients = _Part(tuple(ledger.history[:moments]), flops)
+    update = _Part(tuple(ledger.history[moments:]), ledger.flops - flops)
+    return gradients, update, _state_bytes(learner)
 
 
 def _state_bytes(learner: Learner) -> int:

@@ -1,4 +1,4 @@
-"""One real training step, to hold planned memory against; run by a process of its own, which begins with none in use."""
+"""One real training step to hold planned memory against, in a process of its own that has used none before."""
 
 from __future__ import annotations
 
@@ -113,8 +113,9 @@ def _peak_resident() -> int:
 
 
 def main() -> None:
-    """Read what to measure from standard input; print the bytes."""
-    print(_measured_peak(from_plain(_Step, json.load(sys.stdin), source="standard input", error=PlanError)))
+    """Read what to measure from standard input; write the bytes to standard output."""
+    step = from_plain(_Step, json.load(sys.stdin), source="standard input", error=PlanError)
+    sys.stdout.write(f"{_measured_peak(step)}\n")
 
 
 if __name__ == "__main__":

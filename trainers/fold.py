@@ -17,6 +17,7 @@ from autoseg.inference.sliding_window import Window
 from autoseg.losses.fitting import check_loss
 from autoseg.networks.build import build_network
 from autoseg.plan import Configuration, Plan, mirror_axes
+from autoseg.planners.check import check_configuration
 from autoseg.planners.resources import choose_device, computes_bfloat16
 from autoseg.preprocessing.normalization import output_channels
 from autoseg.preprocessing.normalization.declared import check_plan
@@ -141,6 +142,7 @@ def _prepare(request: FoldRequest) -> _Setting:
     check_plan(plan, dataset, workspace.plan_file)
     configuration = plan.configuration(request.configuration)
     check_loss(configuration.loss, dataset)
+    check_configuration(request.configuration, configuration, dataset, plan.memory)
     split = fold_cases(workspace.splits(), request.fold)
     device = torch.device(choose_device(request.device))
     if configuration.precision == "bfloat16" and not computes_bfloat16(str(device)):

@@ -67,13 +67,24 @@ def build_learner(
 
 def learning_step(learner: Learner, batch: Batch, factor: float) -> torch.Tensor:
     """Make one step with the learning rate multiplied by ``factor``; return the loss, a scalar."""
-    for group in learner.optimizer.param_groups:
-        group.setdefault("base_rate", group["lr"])
-        group["lr"] = group["base_rate"] * factor
+    loss = compute_gradients(learner, batch)
+    change_weights(learner, factor)
+    return loss
+
+
+def compute_gradients(learner: Learner, batch: Batch) -> torch.Tensor:
+    """Give each weight its gradient, of a bounded norm; return the loss."""
     learner.optimizer.zero_grad(set_to_none=True)
     with learner.autocast():
         loss = learner.mode.loss(learner.network, batch)
     loss.backward()
     nn.utils.clip_grad_norm_(learner.network.parameters(), learner.gradient_norm)
-    learner.optimizer.step()
     return loss.detach()
+
+
+def change_weights(learner: Learner, factor: float) -> None:
+    """Let the optimizer use the gradients, with the learning rate multiplied by ``factor``."""
+    for group in learner.optimizer.param_groups:
+        group.setdefault("base_rate", group["lr"])
+        group["lr"] = group["base_rate"] * factor
+    learner.optimizer.step()
