@@ -191,6 +191,7 @@ def test_short_budgets_give_narrow_networks_and_small_batches(monkeypatch):
     assert hasty.network["features"][0] == 8 and patient.network["features"][0] == 32
     assert hasty.batch_size == 2
     assert (hasty.training.time_budget, hasty.training.iterations) == (60, None)
+    assert 0.5 * math.prod(hasty.patch_size) <= 32**3 and math.prod(patient.patch_size) > 32**3
 
 
 def test_an_unknown_configuration_or_planner():
