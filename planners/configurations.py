@@ -12,6 +12,7 @@ from autoseg.memory import format_bytes
 from autoseg.plan import PLAN_VERSION, Component, Configuration, Decision, Plan, voxels
 from autoseg.planners.base import PlanRequest
 from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec, fit
+from autoseg.planners.mirroring import bounded, mirroring
 from autoseg.planners.normalization import normalization
 from autoseg.planners.objective import objective
 from autoseg.planners.patches import candidates
@@ -50,20 +51,23 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
     order = axis_order(request.fingerprint, own_spacing)
     spacing = (own_spacing[order[0]], own_spacing[order[1]], own_spacing[order[2]])
     frame = _Frame(request, spacing, order, normalization(request.dataset, request.fingerprint, notes), network)
+    mirrored = mirroring(request.dataset, request.fingerprint, order)
     fitted = _plan_all(frame)
     return Plan(
         version=PLAN_VERSION,
         dataset=request.dataset.name,
         planner=planner,
         transpose=order,
-        mirror_axes=(0, 1, 2),
-        configurations={name: found.configuration for name, found in fitted.items()},
+        mirror_axes=mirrored.axes,
+        configurations={name: bounded(found.configuration, mirrored) for name, found in fitted.items()},
         memory=request.resources.memory,
         explanation=(
             _spacing_decision(frame),
             *(Decision("data", note) for note in notes),
+            mirrored.decision,
             *(_decision(name, found, request) for name, found in fitted.items()),
         ),
+        swap=mirrored.swap,
     )
 
 

@@ -24,6 +24,7 @@ from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.preprocessing.previous_stage import PreviousStage, digest, find_previous_stage, prepare_previous_stage
 from autoseg.sampling import ALL_FOLDS, Stream, build_sampler
 from autoseg.splits import Fold, fold_cases
+from autoseg.swapping import Swapping, plan_swapping
 from autoseg.trainers.annotation import annotation_table
 from autoseg.trainers.budget import Budget, plan_budget
 from autoseg.trainers.checkpoint import remove_state
@@ -84,7 +85,13 @@ class _Setting:
             precision=configuration.precision,
             previous_labels=self.previous_labels,
             activation=self.dataset.activation,
+            swapping=self.swapping,
         )
+
+    @property
+    def swapping(self) -> Swapping | None:
+        """What changes places in patches that are mirrored across the body."""
+        return plan_swapping(self.plan, self.configuration, self.dataset, source=self.request.workspace.plan_file)
 
     @property
     def previous_labels(self) -> int:
@@ -243,6 +250,7 @@ def _augmentation(setting: _Setting, spec: dict[str, object]) -> Augmentation:
         mirror_axes=mirror_axes(setting.plan, configuration),
         channels=output_channels(configuration.normalization),
         previous_labels=setting.previous_labels,
+        swapping=setting.swapping,
     )
 
 
