@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from autoseg.evaluation.summary import Statistics, Summary
 
 _COLUMNS = {
-    "iou": "IoU",
-    "precision": "precision",
+    "precision": "prec.",
     "recall": "recall",
+    "nsd": "NSD",
     "hd95": "HD95",
     "assd": "ASSD",
     "relative_volume_difference": "volume",
@@ -24,14 +24,25 @@ _COLUMNS = {
 
 
 def print_summary(summary: Summary) -> None:
-    """Show Dice of each class as mean ± SD (median), the other metrics as means, and the mean Dice of all classes."""
-    table = Table(box=SIMPLE, title=f"means over {len(summary.cases)} cases, distances in mm", padding=(0, 1, 0, 0))
-    for column in ("class", "Dice ± SD (median)", *_COLUMNS.values()):
+    """Show Dice of each class as mean ± SD (median), the other metrics as means, and the mean Dice of all classes.
+
+    Dice over the voxels of all cases has a column of its own, and so has Dice per slice where it was measured.
+    """
+    title = f"means over {len(summary.cases)} cases, distances in mm, NSD at {summary.settings.tolerance:g} mm"
+    table = Table(box=SIMPLE, title=title, padding=(0, 1, 0, 0))
+    sliced = ("per slice",) if summary.slices else ()
+    for column in ("class", "Dice ± SD (median)", *sliced, "pooled", *_COLUMNS.values()):
         table.add_column(column, no_wrap=True)
     for name, statistics in summary.classes.items():
-        table.add_row(name, _spread(statistics["dice"]), *(_number(statistics[metric].mean) for metric in _COLUMNS))
+        table.add_row(
+            name,
+            _spread(statistics["dice"]),
+            *(_number(found.mean) for found in (summary.slices.get(name),) if found),
+            _number(summary.pooled[name].dice),
+            *(_number(statistics[metric].mean) for metric in _COLUMNS),
+        )
     console.print(table)
-    console.print(f"mean Dice {_number(summary.mean_dice, 4)}")
+    console.print(f"mean Dice {_number(summary.mean_dice, 4)}, over all voxels {_number(summary.pooled_dice, 4)}")
 
 
 def _spread(statistics: Statistics) -> str:

@@ -181,6 +181,4 @@ def _surface_scores(
 
 def _hull(one: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[slice, ...]:
     """Return the smallest box that holds two."""
-    return tuple(
-        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
-    )
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))

@@ -14,6 +14,9 @@ CORNERS = 8
 SLACK = 1e-6
 """Share by which a distance may exceed the tolerance: headers hold spacings in 32 bits, 1.1 as 1.10000002."""
 
+TINY = 1e-9
+"""Millimetres beyond a tolerance of 0, within which surfaces that coincide lie."""
+
 
 def normalized_surface_distance(
     prediction: Mask,
@@ -35,10 +38,10 @@ def normalized_surface_distance(
         _elements(_thickened(np.pad(mask.view(np.uint8), pad), axes), step) for mask in (prediction, reference)
     )
     shape = [length + (1 if axis in axes else 0) for axis, length in enumerate(prediction.shape)]
-    distances = surface_distances(first, second, shape=shape, spacing=spacing)
-    largest = tolerance * (1 + SLACK)
-    within = first_areas[distances.from_prediction <= largest].sum()
-    within += second_areas[distances.from_reference <= largest].sum()
+    beyond = tolerance * (1 + SLACK) + TINY
+    distances = surface_distances(first, second, shape=shape, spacing=spacing, limit=beyond)
+    within = first_areas[distances.from_prediction < beyond].sum()
+    within += second_areas[distances.from_reference < beyond].sum()
     return float(within / (first_areas.sum() + second_areas.sum()))
 
 
