@@ -29,9 +29,11 @@ def print_summary(summary: Summary) -> None:
     Dice over the voxels of all cases has a column of its own, and so has Dice per slice where it was measured.
     """
     title = f"means over {len(summary.cases)} cases, distances in mm, NSD at {summary.settings.tolerance:g} mm"
-    table = Table(box=SIMPLE, title=title, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE, title=title, padding=0)
     sliced = ("per slice",) if summary.slices else ()
-    for column in ("class", "Dice ± SD (median)", *sliced, "pooled", *_COLUMNS.values()):
+    # Too narrow a terminal breaks the names of classes, not the numbers.
+    table.add_column("class", overflow="fold")
+    for column in ("Dice ± SD (median)", *sliced, "pooled", *_COLUMNS.values()):
         table.add_column(column, no_wrap=True)
     for name, statistics in summary.classes.items():
         table.add_row(

@@ -85,7 +85,7 @@ def evaluate_case(
     ignored = np.isin(reference, ignore) if ignore else None
     measured: dict[str, ClassMetrics] = {}
     for group in disjoint_groups(classes):
-        measured |= _measure(prediction, reference, spacing, group, ignored, settings)
+        measured |= _measure(prediction, reference, group, spacing=spacing, ignored=ignored, settings=settings)
     return {name: measured[name] for name in classes}
 
 
@@ -104,8 +104,9 @@ def check_pair(prediction: LabelMap, reference: LabelMap) -> None:
 def _measure(
     prediction: LabelMap,
     reference: LabelMap,
-    spacing: Sequence[float],
     classes: Mapping[str, Sequence[int]],
+    *,
+    spacing: Sequence[float],
     ignored: npt.NDArray[np.bool_] | None,
     settings: MetricSettings,
 ) -> dict[str, ClassMetrics]:

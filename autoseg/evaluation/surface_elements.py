@@ -67,7 +67,7 @@ def _elements(mask: npt.NDArray[np.uint8], spacing: tuple[float, ...]) -> tuple[
 
 @lru_cache(maxsize=64)
 def _areas(spacing: tuple[float, ...]) -> Distances:
-    """Return the area of the surface within a cell for each pattern of its corners, the first corner the highest bit."""
+    """Return the area of the surface within a cell for each pattern of its corners; the first is the highest bit."""
     from skimage.measure import marching_cubes, mesh_surface_area
 
     areas = np.zeros(2**CORNERS)
