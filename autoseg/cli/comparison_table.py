@@ -21,7 +21,7 @@ def print_comparison(comparison: Comparison) -> None:
     for metric in dict.fromkeys(row.pairs.metric for row in comparison.rows):
         table = Table(box=SIMPLE, title=f"{metric}: B − A over {len(comparison.cases)} cases", padding=0)
         # Too narrow a terminal breaks the names of classes, not the numbers.
-        table.add_column("class", overflow="fold")
+        table.add_column("class", overflow="fold", min_width=8)
         for column in _columns(comparison.bootstrap.confidence):
             table.add_column(column, no_wrap=True)
         for row in comparison.rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
@@ -26,25 +27,38 @@ _COLUMNS = {
 def print_summary(summary: Summary) -> None:
     """Show Dice of each class as mean ± SD (median), the other metrics as means, and the mean Dice of all classes.
 
-    Dice over the voxels of all cases has a column of its own, and so has Dice per slice where it was measured.
+    Dice over the voxels of all cases has a column of its own; Dice per slice, where it was measured, a table.
     """
     title = f"means over {len(summary.cases)} cases, distances in mm, NSD at {summary.settings.tolerance:g} mm"
-    table = Table(box=SIMPLE, title=title, padding=0)
-    sliced = ("per slice",) if summary.slices else ()
-    # Too narrow a terminal breaks the names of classes, not the numbers.
-    table.add_column("class", overflow="fold")
-    for column in ("Dice ± SD (median)", *sliced, "pooled", *_COLUMNS.values()):
-        table.add_column(column, no_wrap=True)
+    table = _table(title, ("Dice ± SD (median)", "pooled", *_COLUMNS.values()))
     for name, statistics in summary.classes.items():
         table.add_row(
             name,
             _spread(statistics["dice"]),
-            *(_number(found.mean) for found in (summary.slices.get(name),) if found),
             _number(summary.pooled[name].dice),
             *(_number(statistics[metric].mean) for metric in _COLUMNS),
         )
     console.print(table)
+    if summary.slices:
+        _print_slices(summary.slices)
     console.print(f"mean Dice {_number(summary.mean_dice, 4)}, over all voxels {_number(summary.pooled_dice, 4)}")
+
+
+def _print_slices(slices: dict[str, Statistics]) -> None:
+    table = _table("Dice per slice", ("Dice ± SD (median)", "quartiles", "slices"))
+    for name, found in slices.items():
+        quartiles = f"{_number(found.lower_quartile)}–{_number(found.upper_quartile)}" if found.count else "–"
+        table.add_row(name, _spread(found), quartiles, str(found.count))
+    console.print(table)
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE, title=title, padding=0)
+    # Too narrow a terminal breaks the names of classes, not the numbers.
+    table.add_column("class", overflow="fold", min_width=8)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
 
 
 def _spread(statistics: Statistics) -> str:

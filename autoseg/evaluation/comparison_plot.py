@@ -16,6 +16,7 @@ AGREEMENT = 1.96
 """Standard deviations of the limits of agreement (Bland and Altman, Lancet 327, 1986): 95 % of normal differences."""
 MOST_NAMED = 10
 """Classes that get a colour and a name each; more cannot be told apart."""
+UNITS = {"hd": "mm", "hd95": "mm", "assd": "mm", "volume_difference": "absolute, mm³"}
 PICTURES = (".png", ".pdf", ".svg")
 _POINT = {"s": 18, "alpha": 0.75, "linewidths": 0}
 
@@ -52,7 +53,8 @@ def _scatter(axes: Any, rows: Sequence[ComparedClass], metric: str) -> None:
     for row, style in zip(rows, _styles(rows), strict=True):
         axes.scatter(row.pairs.first, row.pairs.second, **style, **_POINT)
     axes.axline((0, 0), slope=1, color="0.4", linewidth=1)
-    axes.set(xlabel=f"{metric}, A", ylabel=f"{metric}, B", title="each case and class")
+    label = _label(metric)
+    axes.set(xlabel=f"A: {label}", ylabel=f"B: {label}", title=f"{metric} of each case and class")
     _square(axes, rows)
     if 1 < len(rows) <= MOST_NAMED:
         axes.legend(fontsize="small", frameon=False)
@@ -72,7 +74,9 @@ def _bland_altman(axes: Any, rows: Sequence[ComparedClass], metric: str) -> None
     for row, style in zip(rows, _styles(rows), strict=True):
         axes.scatter((row.pairs.first + row.pairs.second) / 2, row.pairs.second - row.pairs.first, **style, **_POINT)
     axes.axhline(0, color="0.4", linewidth=1)
-    axes.set(xlabel=f"mean {metric} of A and B", ylabel="B − A", title="difference over mean")
+    axes.set(xlabel=f"mean of A and B: {_label(metric)}", ylabel="B − A", title="difference over mean")
+    # Room for the numbers above the lines.
+    axes.margins(y=0.12)
     if not rows:
         return
     differences = np.concatenate([row.pairs.second - row.pairs.first for row in rows])
@@ -93,6 +97,11 @@ def _bland_altman(axes: Any, rows: Sequence[ComparedClass], metric: str) -> None
             fontsize="small",
             color="tab:red",
         )
+
+
+def _label(metric: str) -> str:
+    unit = UNITS.get(metric)
+    return f"{metric} ({unit})" if unit else metric
 
 
 def _styles(rows: Sequence[ComparedClass]) -> list[dict[str, Any]]:

@@ -73,8 +73,10 @@ class Summary:
 
         Raises :class:`WorkspaceError` that names ``source`` and the first field that does not fit.
         """
-        if not isinstance(plain, dict) or "cases" not in plain:
-            raise WorkspaceError(f"{source}: found no 'cases', expected a summary of metrics; evaluate again")
+        if not isinstance(plain, dict) or not isinstance(plain.get("cases"), dict):
+            raise WorkspaceError(
+                f"{source}: found no 'cases' with their metrics, expected a summary of metrics; evaluate again"
+            )
 
         def read(kind: type[R], name: str) -> R:
             return from_plain(kind, _with_nan(plain.get(name, {})), source=source, error=WorkspaceError)
