@@ -17,6 +17,9 @@ CONFIDENCE = 0.95
 RESAMPLES = 10_000
 """Resamples of a bootstrap: enough for two digits of the ends of a 95 % interval (Efron and Tibshirani 1993, §14.3)."""
 
+ROUNDING = 1e-9
+"""Share of equal differences by which the arithmetic may set them apart, as 0.3 - 0.2 and 0.4 - 0.3."""
+
 
 @dataclass(frozen=True)
 class Bootstrap:
@@ -61,7 +64,7 @@ def paired_statistics(first: Values, second: Values, bootstrap: Bootstrap) -> Pa
         sd=spread,
         low=low,
         high=high,
-        effect_size=mean / spread if spread > 0 else NAN,
+        effect_size=NAN if _constant(difference) else mean / spread,
         rank_biserial=_rank_biserial(difference),
         wilcoxon=_wilcoxon(difference),
         t_test=_t_test(difference),
@@ -75,8 +78,8 @@ def bootstrap_interval(values: Values, bootstrap: Bootstrap) -> tuple[float, flo
 
     if len(values) < 2:
         return NAN, NAN
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
+    if _constant(values):
+        return float(values.mean()), float(values.mean())
     interval = resample(
         (values,),
         np.mean,
@@ -99,6 +102,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def _constant(values: Values) -> bool:
+    """Tell whether values differ by their rounding at most."""
+    return bool(np.ptp(values) <= ROUNDING * np.abs(values).max())
+
+
 def _wilcoxon(difference: Values) -> float:
     from scipy.stats import wilcoxon
 
@@ -114,7 +122,7 @@ def _wilcoxon(difference: Values) -> float:
 def _t_test(difference: Values) -> float:
     from scipy.stats import ttest_1samp
 
-    if len(difference) < 2 or np.ptp(difference) == 0:
+    if len(difference) < 2 or _constant(difference):
         return NAN if difference.any() or len(difference) < 2 else 1.0
     return float(ttest_1samp(difference, 0.0).pvalue)
 
