@@ -50,10 +50,24 @@ def _numbered(array: LabelMap, numbers: Mapping[int, int]) -> Numbered:
     table = np.zeros(high - low + 1, dtype=np.uint16)
     for value, number in numbers.items():
         table[value - low] = number
-    numbered = np.empty(array.shape, dtype=np.uint16)
+    numbered = np.zeros(array.shape, dtype=np.uint16)
     for plane, target in zip(array, numbered, strict=True):
-        np.take(table, np.clip(plane.astype(np.int64), low, high) - low, out=target)
+        # Most planes of most structures hold nothing but 0, which is seldom a class.
+        if 0 in numbers or plane.any():
+            np.take(table, plane.astype(np.int64) - low, out=target, mode="clip")
     return numbered
+
+
+def foreground_box(predicted: Numbered, expected: Numbered) -> tuple[slice, ...]:
+    """Return the smallest box outside of which both maps are 0; that of the first voxel where they are 0 everywhere."""
+    planes = [index for index, (one, other) in enumerate(zip(predicted, expected, strict=True)) if (one | other).any()]
+    if not planes:
+        return (slice(0, 1),) * 3
+    touched = np.zeros(predicted.shape[1:], dtype=np.bool_)
+    for index in planes:
+        touched |= (predicted[index] | expected[index]) > 0
+    rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
+    return tuple(slice(int(found[0]), int(found[-1]) + 1) for found in (planes, rows, columns))
 
 
 def count_voxels(predicted: Numbered, expected: Numbered, *, classes: int) -> Counts:

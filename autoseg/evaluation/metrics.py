@@ -11,7 +11,15 @@ import numpy.typing as npt
 from scipy.ndimage import find_objects
 
 from autoseg.errors import ImageError
-from autoseg.evaluation.counting import Counts, LabelMap, Numbered, count_voxels, disjoint_groups, numbered_pair
+from autoseg.evaluation.counting import (
+    Counts,
+    LabelMap,
+    Numbered,
+    count_voxels,
+    disjoint_groups,
+    foreground_box,
+    numbered_pair,
+)
 from autoseg.evaluation.overlap import NAN, overlap_scores, ratio
 from autoseg.evaluation.settings import EMPTY_SCORES, MetricSettings
 from autoseg.evaluation.surface import surface_distances, surfaces
@@ -112,9 +120,13 @@ def _measure(
 ) -> dict[str, ClassMetrics]:
     """Measure classes that have no label value in common."""
     predicted, expected = numbered_pair(prediction, reference, classes, ignored=ignored)
-    counts = count_voxels(predicted, expected, classes=len(classes)).sum(axis=0)
     known = predicted.size - (0 if ignored is None else int(ignored.sum()))
-    surface = _surface_scores(predicted, expected, spacing, settings.tolerance)
+    # An axis of one voxel has no faces across it; a single voxel is all surface.
+    axes = [axis for axis in range(3) if predicted.shape[axis] > 1] or [0, 1, 2]
+    box = foreground_box(predicted, expected)
+    predicted, expected = np.ascontiguousarray(predicted[box]), np.ascontiguousarray(expected[box])
+    counts = count_voxels(predicted, expected, classes=len(classes)).sum(axis=0)
+    surface = _surface_scores(predicted, expected, spacing=spacing, axes=axes, tolerance=settings.tolerance)
     voxel_mm3 = float(np.prod(spacing))
     measured = {}
     for number, name in enumerate(classes, start=1):
@@ -162,17 +174,14 @@ def _one_sided(counts: Counts) -> _SurfaceScores:
 
 
 def _surface_scores(
-    predicted: Numbered, expected: Numbered, spacing: Sequence[float], tolerance: float
+    predicted: Numbered, expected: Numbered, *, spacing: Sequence[float], axes: Sequence[int], tolerance: float
 ) -> dict[int, _SurfaceScores]:
     """Measure the surfaces of each class that both maps have."""
-    shape = predicted.shape
-    # An axis of one voxel has no faces across it; a single voxel is all surface.
-    axes = [axis for axis in range(3) if shape[axis] > 1] or [0, 1, 2]
     first, second = surfaces(predicted, axes=axes), surfaces(expected, axes=axes)
     boxes, others = find_objects(predicted), find_objects(expected)
     scores = {}
     for number in first.keys() & second.keys():
-        distances = surface_distances(first[number], second[number], shape=shape, spacing=spacing)
+        distances = surface_distances(first[number], second[number], shape=predicted.shape, spacing=spacing)
         box = _hull(boxes[number - 1], others[number - 1])
         masks = (predicted[box] == number, expected[box] == number)
         nsd = normalized_surface_distance(*masks, spacing=spacing, tolerance=tolerance, axes=axes)
