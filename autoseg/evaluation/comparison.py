@@ -172,7 +172,7 @@ def _mean_over_classes(pairs: Sequence[Pairs], cases: Sequence[str]) -> Pairs:
 
 def _defined(metric: str, name: str, cases: Sequence[str], values: Values) -> Pairs:
     """Leave out the cases in which either of two rows of values [2, cases] is not defined."""
-    kept = ~np.isnan(values).any(axis=0)
+    kept = np.logical_not(np.isnan(values).any(axis=0))
     names = tuple(case for case, keep in zip(cases, kept, strict=True) if keep)
     return Pairs(metric, name, names, values[0, kept], values[1, kept], int((~kept).sum()))
 

@@ -81,12 +81,9 @@ def _bland_altman(axes: Any, rows: Sequence[ComparedClass], metric: str) -> None
         return
     differences = np.concatenate([row.pairs.second - row.pairs.first for row in rows])
     mean, spread = differences.mean(), differences.std(ddof=1) if len(differences) > 1 else 0.0
-    for height, style in (
-        (mean, "solid"),
-        (mean - AGREEMENT * spread, "dashed"),
-        (mean + AGREEMENT * spread, "dashed"),
-    ):
-        axes.axhline(height, color="tab:red", linewidth=1, linestyle=style)
+    for deviations, line in ((0.0, "solid"), (-AGREEMENT, "dashed"), (AGREEMENT, "dashed")):
+        height = mean + deviations * spread
+        axes.axhline(height, color="tab:red", linewidth=1, linestyle=line)
         axes.annotate(
             f"{height:+.3g}",
             (1, height),

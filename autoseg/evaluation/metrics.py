@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -161,11 +161,8 @@ def _with_empty_rule(metrics: ClassMetrics, rule: str) -> ClassMetrics:
     if score is None:
         return metrics
     distance = 0.0 if score == 1 else NAN
-    return replace(
-        metrics,
-        **dict.fromkeys(("dice", "iou", "precision", "recall", "nsd", "mcc"), score),
-        **dict.fromkeys(("hd", "hd95", "assd"), distance),
-    )
+    scored: dict[str, Any] = dict.fromkeys(("dice", "iou", "precision", "recall", "nsd", "mcc"), score)
+    return replace(metrics, **scored, hd=distance, hd95=distance, assd=distance)
 
 
 def _one_sided(counts: Counts) -> _SurfaceScores:

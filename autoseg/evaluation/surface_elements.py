@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,7 @@ def normalized_surface_distance(
 
 
 def _thickened(mask: npt.NDArray[np.uint8], axes: Sequence[int]) -> npt.NDArray[np.uint8]:
-    """Repeat the one slice of each axis without surfaces: its elements then stand upright and are as long as wide."""
+    """Repeat the one slice along an axis without surfaces: areas are then lengths of contours times one thickness."""
     for axis in range(3):
         if axis not in axes:
             mask = np.repeat(mask, 2, axis=axis)
@@ -55,7 +56,7 @@ def _thickened(mask: npt.NDArray[np.uint8], axes: Sequence[int]) -> npt.NDArray[
 
 def _elements(mask: npt.NDArray[np.uint8], spacing: tuple[float, ...]) -> tuple[Indices, Distances]:
     """Return the corners of a padded mask that bear surface, as flat indices, and the area of each."""
-    code = mask
+    code: npt.NDArray[Any] = mask
     for axis, bits in ((2, 1), (1, 2), (0, 4)):
         along = np.moveaxis(code, axis, 0)
         code = np.moveaxis(along[:-1] << bits | along[1:], 0, axis)
