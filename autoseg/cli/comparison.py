@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from autoseg.cli.display import console, set_up_logging
+from autoseg.evaluation.settings import CONFIDENCE, RESAMPLES, Bootstrap
 
 
 def compare(
@@ -26,8 +27,8 @@ def compare(
     ] = None,
     confidence: Annotated[
         float, typer.Option(min=0.5, max=0.999, help="Level of the interval of the mean difference.")
-    ] = 0.95,
-    resamples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap for that interval.")] = 10_000,
+    ] = CONFIDENCE,
+    resamples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap for that interval.")] = RESAMPLES,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
 ) -> None:
     """Compare B with A case by case: paired differences, their interval, tests corrected for many classes."""
@@ -36,7 +37,6 @@ def compare(
     from autoseg.evaluation.comparison import read_evaluation
     from autoseg.evaluation.comparison_files import check_table_name, write_comparison
     from autoseg.evaluation.comparison_plot import check_plot_name, write_comparison_plot
-    from autoseg.evaluation.paired_statistics import Bootstrap
 
     set_up_logging()
     for path in output or ():

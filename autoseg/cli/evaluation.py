@@ -10,6 +10,7 @@ import typer
 from autoseg.cli.display import case_progress, console
 from autoseg.cli.options import Workers
 from autoseg.cli.tables import print_summary
+from autoseg.evaluation.settings import TOLERANCE, MetricSettings
 
 
 def evaluate(
@@ -25,7 +26,7 @@ def evaluate(
     ] = None,
     tolerance: Annotated[
         float, typer.Option(help="Distance in mm up to which surfaces agree, for the normalized surface distance.")
-    ] = 2.0,
+    ] = TOLERANCE,
     empty: Annotated[
         str,
         typer.Option(
@@ -45,7 +46,6 @@ def evaluate(
 ) -> None:
     """Measure overlap, surface distances and volumes, per case and class, and over all voxels together."""
     from autoseg.evaluation.folder import evaluate_folder
-    from autoseg.evaluation.settings import MetricSettings
     from autoseg.execution import default_workers
 
     target = output or predictions

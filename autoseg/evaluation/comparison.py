@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.errors import DatasetError, PlanError
-from autoseg.evaluation.paired_statistics import Bootstrap, PairedStatistics, Values, holm, paired_statistics
+from autoseg.evaluation.paired_statistics import PairedStatistics, Values, holm, paired_statistics
+from autoseg.evaluation.settings import Bootstrap
 from autoseg.evaluation.summary import Summary, read_summary
 
 logger = logging.getLogger("autoseg.evaluation")

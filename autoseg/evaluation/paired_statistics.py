@@ -10,24 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.evaluation.settings import Bootstrap
+
 Values = npt.NDArray[np.float64]
 
 NAN = float("nan")
-CONFIDENCE = 0.95
-RESAMPLES = 10_000
-"""Resamples of a bootstrap: enough for two digits of the ends of a 95 % interval (Efron and Tibshirani 1993, §14.3)."""
-
+RESAMPLES_AT_ONCE = 1000
+"""Bounds the memory of a bootstrap: 8 kB for each case, and some copies."""
 ROUNDING = 1e-9
 """Share of equal differences by which the arithmetic may set them apart, as 0.3 - 0.2 and 0.4 - 0.3."""
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How a confidence interval is found: its level, how often is resampled, and the seed of the generator."""
-
-    confidence: float = CONFIDENCE
-    resamples: int = RESAMPLES
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +77,7 @@ def bootstrap_interval(values: Values, bootstrap: Bootstrap) -> tuple[float, flo
         n_resamples=bootstrap.resamples,
         confidence_level=bootstrap.confidence,
         method="BCa",
+        batch=RESAMPLES_AT_ONCE,
         random_state=np.random.default_rng(bootstrap.seed),
     ).confidence_interval
     return float(interval.low), float(interval.high)

@@ -1,4 +1,4 @@
-"""What a person may choose about metrics: a tolerance, and what an empty reference is worth."""
+"""What a person may choose about metrics and their comparison; nothing here needs a heavy package."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from autoseg.errors import PlanError
 
 TOLERANCE = 2.0
 """Millimetres: about how far two experts' contours of an organ lie apart (Nikolov et al. 2018 measured 1 to 3)."""
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+"""Of a bootstrap: the ends of a 95 % interval ask for thousands (Efron and Tibshirani 1993)."""
 
 NAN = float("nan")
 
@@ -43,3 +47,12 @@ class MetricSettings:
             raise PlanError(f"tolerance {self.tolerance}: expected a distance in mm, 0 or more")
         if self.empty not in EMPTY_SCORES:
             raise PlanError(f"empty '{self.empty}': expected one of {', '.join(EMPTY_SCORES)}")
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How a confidence interval is found: its level, how often is resampled, and the seed of the generator."""
+
+    confidence: float = CONFIDENCE
+    resamples: int = RESAMPLES
+    seed: int = 0

@@ -16,8 +16,7 @@ from autoseg.evaluation.comparison import ALL_CLASSES, compare, read_evaluation
 from autoseg.evaluation.comparison_files import write_comparison
 from autoseg.evaluation.comparison_plot import check_plot_name, write_comparison_plot
 from autoseg.evaluation.metrics import evaluate_case
-from autoseg.evaluation.paired_statistics import Bootstrap
-from autoseg.evaluation.settings import MetricSettings
+from autoseg.evaluation.settings import Bootstrap, MetricSettings
 from autoseg.evaluation.summary import summarize
 
 NAN = float("nan")

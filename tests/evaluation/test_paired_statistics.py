@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from autoseg.evaluation.paired_statistics import Bootstrap, bootstrap_interval, holm, paired_statistics
+from autoseg.evaluation.paired_statistics import bootstrap_interval, holm, paired_statistics
+from autoseg.evaluation.settings import Bootstrap
 
 QUICK = Bootstrap(resamples=500)
 NAN = float("nan")
