@@ -29,8 +29,8 @@ def print_comparison(comparison: Comparison) -> None:
                 table.add_row(*_cells(row), end_section=True)
         console.print(table)
     console.print(
-        "p-values are two-sided, in brackets corrected for the number of classes (Holm); d: mean difference in units "
-        "of its SD; r: rank-biserial correlation",
+        "p-values are two-sided, in brackets corrected for the number of classes (Holm); median: Mood's median test; "
+        "d: mean difference in units of its SD; r: rank-biserial correlation",
         markup=False,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
+from rich.markup import escape
 from rich.table import Table
 
 from autoseg.cli.display import console
@@ -33,7 +34,7 @@ def print_summary(summary: Summary) -> None:
     table = _table(title, ("Dice ± SD (median)", "pooled", *_COLUMNS.values()))
     for name, statistics in summary.classes.items():
         table.add_row(
-            name,
+            escape(name),
             _spread(statistics["dice"]),
             _number(summary.pooled[name].dice),
             *(_number(statistics[metric].mean) for metric in _COLUMNS),
@@ -48,7 +49,7 @@ def _print_slices(slices: dict[str, Statistics]) -> None:
     table = _table("Dice per slice", ("Dice ± SD (median)", "quartiles", "slices"))
     for name, found in slices.items():
         quartiles = f"{_number(found.lower_quartile)}–{_number(found.upper_quartile)}" if found.count else "–"
-        table.add_row(name, _spread(found), quartiles, str(found.count))
+        table.add_row(escape(name), _spread(found), quartiles, str(found.count))
     console.print(table)
 
 

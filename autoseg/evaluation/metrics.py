@@ -33,10 +33,10 @@ _DEFAULT = MetricSettings()
 class ClassMetrics:
     """The agreement on one class in one case; what is not defined is NaN.
 
-    When overlap scores are defined, :class:`autoseg.evaluation.overlap.OverlapScores` says. The relative volume
-    difference is NaN where the reference lacks the class, distances (mm) are where either map does, the normalized
-    surface distance ``nsd`` where both do. Volume differences are predicted minus reference, in mm³ and as a share of
-    the reference. All this is so under the rule ``nan`` for empty references.
+    :class:`autoseg.evaluation.overlap.OverlapScores` says when the scores of overlap are defined. Distances, in mm, are
+    NaN where either map lacks the class. The normalized surface distance ``nsd`` is NaN where both lack it and 0 where
+    one does. Volume differences are predicted minus reference, in mm³ and as a share of the reference, which is NaN
+    where the reference lacks the class. Another rule for empty references than ``nan`` changes what these are worth.
     """
 
     dice: float
