@@ -75,6 +75,15 @@ def test_what_either_does_not_define_is_left_out_and_counted(pair):
     assert mean.pairs.second == pytest.approx([0.5, 0.8, 0.7])
 
 
+def test_a_class_that_was_not_annotated_in_a_case_is_not_compared_there(pair):
+    first, _ = pair
+    partly = of("dice", ann=(0.9, 0.1), ben=(0.8,), carl=(0.6, 0.8))
+    found = rows(compare(first, partly, bootstrap=QUICK))
+    assert found["liver"].pairs.cases == ("ann", "ben", "carl")
+    assert (found["tumour"].pairs.cases, found["tumour"].pairs.left_out) == (("ann", "carl"), 0)
+    assert found[ALL_CLASSES].pairs.second == pytest.approx([0.5, 0.8, 0.7])
+
+
 def test_cases_and_classes_of_one_alone_are_named(pair, caplog):
     first, second = pair
     second.classes["kidney"] = second.classes["liver"]
