@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from autoseg.cli import demonstration, diagnosis, evaluation, pipeline, planning, prediction, training
+from autoseg.cli import bundling, demonstration, diagnosis, evaluation, pipeline, planning, prediction, training
 from autoseg.cli.guard import DEBUG, guarded
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("fingerprint")(guarded(planning.fingerprint))
 app.command("plan")(guarded(planning.plan))
 app.command("preprocess")(guarded(planning.preprocess))
 app.command("evaluate")(guarded(evaluation.evaluate))
+app.command("export")(guarded(bundling.export))
 app.command("demo")(guarded(demonstration.demo))
 app.command("doctor")(guarded(diagnosis.doctor))
 
