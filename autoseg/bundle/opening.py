@@ -65,6 +65,6 @@ def _check_folder(folder: Path) -> None:
 
 def _is_read(inner: Path) -> bool:
     """Tell whether prediction might read a path of a bundle: its settings and everything below ``models``."""
-    return (
-        inner.parts[0] in ("models", "cross_validation") or len(inner.parts) == 1 and inner.suffix in (".json", ".md")
-    )
+    if len(inner.parts) == 1 and inner.suffix in (".json", ".md"):
+        return True
+    return inner.parts[0] in ("models", "cross_validation")

@@ -114,7 +114,7 @@ def test_a_configuration_that_no_bundle_can_name_is_told(trained, tmp_path):
     plan["configurations"]["größe"] = plan["configurations"].pop("2d")
     (trained / "plan.json").write_text(json.dumps(plan))
     (trained / "models/2d").rename(trained / "models/größe")
-    with pytest.raises(BundleError, match="größe.*rename the configuration"):
+    with pytest.raises(BundleError, match=r"größe.*rename the configuration"):
         export_bundle(trained, tmp_path / "odd.zip")
 
 

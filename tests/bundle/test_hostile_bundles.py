@@ -44,16 +44,16 @@ def vouched(members):
 def refused(path, match):
     """Check that a bundle is refused in one line that names it, and that nothing is left."""
     folder = path.parent
-    before = sorted(os.listdir(folder))
+    before = sorted(folder.iterdir())
     with pytest.raises(BundleError, match=match) as fault:
         unpack(path, folder / "unpacked")
     assert "\n" not in str(fault.value) and str(path) in str(fault.value)
-    assert sorted(os.listdir(folder)) == before
+    assert sorted(folder.iterdir()) == before
 
 
 def test_a_good_bundle_is_unpacked_as_it_was(exported_once, members, tmp_path):
     unpack(exported_once, tmp_path / "unpacked")
-    assert os.listdir(tmp_path) == ["unpacked"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "unpacked"]
     found = {p.relative_to(tmp_path / "unpacked").as_posix(): p for p in tmp_path.rglob("*") if p.is_file()}
     assert {name: path.read_bytes() for name, path in found.items()} == members
 
@@ -182,7 +182,7 @@ def test_manifests_that_are_none(members, tmp_path, manifest):
     path = write(tmp_path / "b.zip", (members | {"manifest.json": manifest}).items())
     with pytest.raises(BundleError, match=r"b\.zip: manifest\.json") as fault:
         unpack(path, tmp_path / "unpacked")
-    assert "\n" not in str(fault.value) and os.listdir(tmp_path) == ["b.zip"]
+    assert "\n" not in str(fault.value) and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", ["plan.json", "dataset.json", "ensemble.json"])
