@@ -80,6 +80,7 @@ def test_a_name_that_no_bundle_has(members, tmp_path, name):
     refused(path, "expected nothing but plan|damaged")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | st.from_regex(r"(models|cross_validation)/[./\\\w]{1,30}", fullmatch=True))
 @example("models/2d/supervised/fold_all/model.safetensors")
 def test_every_name_that_is_allowed_stays_within_its_folder(name):
