@@ -18,6 +18,9 @@ WorkspaceOption = Annotated[
     typer.Option("--workspace", "-w", help="Folder for all that is made. By default ./<dataset name>.autoseg."),
 ]
 WorkspaceArgument = Annotated[Path, typer.Argument(help="Workspace that plan-and-preprocess made.")]
+WorkspaceOrBundle = Annotated[
+    Path, typer.Argument(metavar="WORKSPACE_OR_BUNDLE", help="Workspace, or a bundle: the zip or its folder.")
+]
 Configurations = Annotated[
     list[str] | None,
     typer.Option(
