@@ -37,7 +37,7 @@ def test_every_plane_cuts_the_largest_component(seed, shape, share):
     labels = (np.random.default_rng(seed).random(shape) < share).astype(np.uint8)
     focus = find_focus(labels)
     if labels.any():
-        components, count = ndimage.label(labels, np.ones((3, 3, 3)))
+        components, _count = ndimage.label(labels, np.ones((3, 3, 3)))
         largest = max(np.bincount(components.ravel())[1:])
         for axis, index in enumerate(focus.centre):
             cut = np.unique(np.take(components, index, axis=axis))
