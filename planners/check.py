@@ -6,6 +6,7 @@ from autoseg.dataset import Dataset
 from autoseg.errors import AutosegError, PlanError
 from autoseg.memory import format_bytes
 from autoseg.plan import Configuration
+from autoseg.sampling import build_sampler
 
 
 def check_configuration(name: str, configuration: Configuration, dataset: Dataset, memory: int | None) -> None:
@@ -17,6 +18,7 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
     from autoseg.planners.memory import batch_cost
 
     place = f"field 'configurations.{name}"
+    build_sampler(configuration.sampling, place=f"{place}.sampling")
     try:
         cost = batch_cost(configuration, dataset)
     except AutosegError as error:
