@@ -51,7 +51,7 @@ def sampling(dataset: Dataset, fingerprint: Fingerprint) -> Sampled:
     rare = [found for found in rarities if found.is_rare(total)]
     if not rare:
         rarest = f"rarest class: {_counted(rarities[0], total)}" if rarities else "no case has any class"
-        decision = Decision("sampling", "foreground patches of a class that their case has", (rarest,))
+        decision = Decision("data", "foreground patches of a class that their case has", (rarest,))
         return Sampled({"name": "foreground", "fraction": FRACTION}, decision)
     first = rare[0]
     reasons = (
@@ -59,7 +59,7 @@ def sampling(dataset: Dataset, fingerprint: Fingerprint) -> Sampled:
         f"{first.name} is drawn for {first.by_class:.1%} of the foreground patches, where drawing cases first would "
         f"draw it for {first.by_case:.1%}",
     )
-    decision = Decision("sampling", "foreground patches of a class first, then of a case that has it", reasons)
+    decision = Decision("data", "foreground patches of a class first, then of a case that has it", reasons)
     return Sampled({"name": "balanced", "fraction": FRACTION}, decision)
 
 
