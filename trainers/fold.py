@@ -37,7 +37,7 @@ from autoseg.trainers.loader import Cases, PatchSource, batches, fits_in_memory,
 from autoseg.trainers.loop import LoopSettings, Progress, restore_progress, run_loop
 from autoseg.trainers.monitor import Listener, plot_progress, read_metrics
 from autoseg.trainers.pace import Pace
-from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, patch_dice, validate_cases
+from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, PatchScore, patch_scores, validate_cases
 from autoseg.weights import load_weights, save_tensors
 from autoseg.workspace import FoldFolder, Workspace
 
@@ -267,12 +267,12 @@ def _augmentation(setting: _Setting, spec: dict[str, object]) -> Augmentation:
     )
 
 
-def _patch_validation(
-    setting: _Setting, learner: Learner, source: PatchSource
-) -> Callable[[], dict[str, float | None]]:
-    """Return a function that computes Dice over patches of the validation cases."""
+def _patch_validation(setting: _Setting, learner: Learner, source: PatchSource) -> Callable[[], dict[str, PatchScore]]:
+    """Return a function that measures each class over patches of the validation cases."""
     patches = min(MOST_PATCHES, max(len(source.cases), source.batch_size))
-    return lambda: patch_dice(learner.network, source, patches=patches, dataset=setting.dataset, device=setting.device)
+    return lambda: patch_scores(
+        learner.network, source, patches=patches, dataset=setting.dataset, device=setting.device
+    )
 
 
 def _identity(setting: _Setting) -> dict[str, object]:
