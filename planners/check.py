@@ -19,8 +19,9 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
     from autoseg.planners.memory import batch_cost
 
     place = f"field 'configurations.{name}"
+    build_sampler(configuration.sampling, place=f"{place}.sampling")
     try:
-        _build_samples(configuration, dataset)
+        _build_augmentation(configuration, dataset)
         cost = batch_cost(configuration, dataset)
     except AutosegError as error:
         raise PlanError(f"{place}': {error}") from None
@@ -37,11 +38,10 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
         )
 
 
-def _build_samples(configuration: Configuration, dataset: Dataset) -> None:
-    """Build what a step does not: where patches are taken from, and what becomes of them."""
+def _build_augmentation(configuration: Configuration, dataset: Dataset) -> None:
+    """Build what becomes of patches before a step."""
     from autoseg.augmentation import build_augmentation
 
-    build_sampler(configuration.sampling)
     build_augmentation(
         configuration.augmentation,
         dimension=configuration.dimension,

@@ -60,6 +60,13 @@ def test_what_differs_in_more_than_the_side_has_no_counterpart():
     assert sides_by_name(names) == Sides((("lung_upper_left", "lung_upper_right"),), ("lung_middle_right",))
 
 
+def test_of_classes_named_by_the_same_words_none_has_a_side():
+    for names in (["L", "R", "l"], ["l", "L", "R"], ["R", "L", "L_"]):
+        assert sides_by_name(names) == Sides()
+    kidneys = ["kidney_left", "Kidney left", "kidney_right", "lung_l", "lung_r"]
+    assert sides_by_name(kidneys) == Sides((("lung_l", "lung_r"),), ("kidney_right",))
+
+
 @given(st.lists(st.text("lrLR_- eftighx", min_size=1, max_size=12), unique=True, max_size=12))
 def test_whatever_the_names_no_class_has_two_roles(names):
     found = sides_by_name(names)

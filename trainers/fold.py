@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from autoseg.augmentation import Augmentation, build_augmentation
+from autoseg.balanced_sampling import class_holders
 from autoseg.dataset import Dataset
+from autoseg.errors import PlanError
 from autoseg.evaluation.summary import Summary
 from autoseg.inference.sliding_window import Window
 from autoseg.losses.fitting import check_loss
@@ -22,7 +24,8 @@ from autoseg.planners.resources import choose_device, computes_bfloat16
 from autoseg.preprocessing.normalization import output_channels
 from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.preprocessing.previous_stage import PreviousStage, digest, find_previous_stage, prepare_previous_stage
-from autoseg.sampling import ALL_FOLDS, Stream, build_sampler
+from autoseg.preprocessing.store import read_case_record
+from autoseg.sampling import ALL_FOLDS, CaseSampler, Holders, Stream, build_sampler
 from autoseg.splits import Fold, fold_cases
 from autoseg.swapping import Swapping, plan_swapping
 from autoseg.trainers.annotation import annotation_table
@@ -34,7 +37,7 @@ from autoseg.trainers.loader import Cases, PatchSource, batches, fits_in_memory,
 from autoseg.trainers.loop import LoopSettings, Progress, restore_progress, run_loop
 from autoseg.trainers.monitor import Listener, plot_progress, read_metrics
 from autoseg.trainers.pace import Pace
-from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, patch_dice, validate_cases
+from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, PatchScore, patch_scores, validate_cases
 from autoseg.weights import load_weights, save_tensors
 from autoseg.workspace import FoldFolder, Workspace
 
@@ -149,7 +152,10 @@ def _prepare(request: FoldRequest) -> _Setting:
     check_plan(plan, dataset, workspace.plan_file)
     configuration = plan.configuration(request.configuration)
     check_loss(configuration.loss, dataset)
-    check_configuration(request.configuration, configuration, dataset, plan.memory)
+    try:
+        check_configuration(request.configuration, configuration, dataset, plan.memory)
+    except PlanError as error:
+        raise PlanError(f"{workspace.plan_file}: {error}") from None
     split = fold_cases(workspace.splits(), request.fold)
     device = torch.device(choose_device(request.device))
     if configuration.precision == "bfloat16" and not computes_bfloat16(str(device)):
@@ -227,17 +233,24 @@ def _source(setting: _Setting, cases: Cases, purpose: str) -> PatchSource:
     trains = purpose == "train"
     fold = request.fold if isinstance(request.fold, int) else ALL_FOLDS
     augmentation = _augmentation(setting, configuration.augmentation if trains else {"name": "none"})
+    sampler = build_sampler(configuration.sampling if trains else {"name": "foreground", "fraction": 1.0})
     return PatchSource(
         cases=cases,
         stream=Stream(seed=request.seed, fold=fold, cases=len(cases), purpose=0 if trains else 1),
-        sampler=build_sampler(configuration.sampling if trains else {"name": "foreground", "fraction": 1.0}),
+        sampler=sampler,
         augmentation=augmentation,
         patch=configuration.patch_shape,
         dimension=configuration.dimension,
         batch_size=configuration.batch_size,
         transform=augmentation.loader_transform,
         annotated=annotation_table(setting.dataset, cases.names),
+        holders=_holders(setting, cases) if isinstance(sampler, CaseSampler) else {},
     )
+
+
+def _holders(setting: _Setting, cases: Cases) -> Holders:
+    voxels = [read_case_record(cases.folder, name).class_voxels for name in cases.names]
+    return class_holders(setting.dataset, cases.names, voxels)
 
 
 def _augmentation(setting: _Setting, spec: dict[str, object]) -> Augmentation:
@@ -254,12 +267,12 @@ def _augmentation(setting: _Setting, spec: dict[str, object]) -> Augmentation:
     )
 
 
-def _patch_validation(
-    setting: _Setting, learner: Learner, source: PatchSource
-) -> Callable[[], dict[str, float | None]]:
-    """Return a function that computes Dice over patches of the validation cases."""
+def _patch_validation(setting: _Setting, learner: Learner, source: PatchSource) -> Callable[[], dict[str, PatchScore]]:
+    """Return a function that measures each class over patches of the validation cases."""
     patches = min(MOST_PATCHES, max(len(source.cases), source.batch_size))
-    return lambda: patch_dice(learner.network, source, patches=patches, dataset=setting.dataset, device=setting.device)
+    return lambda: patch_scores(
+        learner.network, source, patches=patches, dataset=setting.dataset, device=setting.device
+    )
 
 
 def _identity(setting: _Setting) -> dict[str, object]:

@@ -28,31 +28,45 @@ MOST_PATCHES = 24
 """Validation patches: enough for a curve, few enough to cost little."""
 
 
-def patch_dice(
-    network: nn.Module, source: PatchSource, *, patches: int, dataset: Dataset, device: torch.device
-) -> dict[str, float | None]:
-    """Compute Dice of each class over the first ``patches`` samples of a stream, voxels of all of them pooled.
+@dataclass(frozen=True)
+class PatchScore:
+    """How well a class is found on validation patches."""
 
-    Ignored voxels, and classes in samples in which they were not annotated, count nowhere. A class that neither
-    prediction nor reference holds has no Dice (None).
+    dice: float | None
+    """None where neither prediction nor reference holds the class."""
+    recall: float | None
+    """Share of the reference's voxels; None where it has none."""
+
+
+def patch_scores(
+    network: nn.Module, source: PatchSource, *, patches: int, dataset: Dataset, device: torch.device
+) -> dict[str, PatchScore]:
+    """Measure each class over the first ``patches`` samples of a stream, voxels of all of them pooled.
+
+    Ignored voxels, and classes in samples in which they were not annotated, count nowhere.
     """
     count = _count_regions if dataset.regions else _count_classes
-    overlap, total = np.zeros(len(dataset.classes)), np.zeros(len(dataset.classes))
+    counts = np.zeros((3, len(dataset.classes)))
     with torch.inference_mode():
         for first in range(0, patches, source.batch_size):
             samples = [source.sample(index) for index in range(first, min(first + source.batch_size, patches))]
             batch = to_device(samples, source.augmentation, device)
-            agreed, held = count(network(batch.images)[0], batch, dataset)
-            overlap += agreed
-            total += held
+            counts += np.stack(count(network(batch.images)[0], batch, dataset))
+    overlap, predicted, reference = counts
     return {
-        name: float(2 * overlap[index] / total[index]) if total[index] else None
+        name: PatchScore(
+            _share(2 * overlap[index], predicted[index] + reference[index]), _share(overlap[index], reference[index])
+        )
         for index, name in enumerate(dataset.classes)
     }
 
 
-def _count_classes(logits: torch.Tensor, batch: Batch, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Count each class' voxels where prediction and reference agree, and those of the two together."""
+def _share(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _count_classes(logits: torch.Tensor, batch: Batch, dataset: Dataset) -> tuple[np.ndarray, ...]:
+    """Count each class' voxels where prediction and reference agree, in the prediction, and in the reference."""
     predicted, labels = logits.argmax(dim=1), batch.labels
     if dataset.ignore:
         known = labels != IGNORED
@@ -60,24 +74,23 @@ def _count_classes(logits: torch.Tensor, batch: Batch, dataset: Dataset) -> tupl
     if batch.annotated is not None:
         predicted, labels = (hide_not_annotated(indices, batch.annotated) for indices in (predicted, labels))
     agreed = torch.where(predicted == labels, predicted, 0)
-    overlap, *held = (
+    return tuple(
         torch.bincount(indices.flatten(), minlength=dataset.outputs)[1:].cpu().numpy()
         for indices in (agreed, predicted, labels)
     )
-    return overlap, held[0] + held[1]
 
 
-def _count_regions(logits: torch.Tensor, batch: Batch, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _count_regions(logits: torch.Tensor, batch: Batch, dataset: Dataset) -> tuple[np.ndarray, ...]:
     """Count the same for regions, which may overlap."""
     expected = region_masks(batch.labels, tuple(dataset.class_indices.values())).flatten(2)
     # A half, the threshold of the export, is the probability of a logit of 0.
     predicted = (logits > 0).flatten(2)
     if dataset.ignore:
         predicted &= (batch.labels != IGNORED).flatten(1)[:, None]
-    overlap, total = (predicted & expected).sum(2), predicted.sum(2) + expected.sum(2)
+    counts = [masks.sum(2) for masks in (predicted & expected, predicted, expected)]
     if batch.annotated is not None:
-        overlap, total = overlap * batch.annotated, total * batch.annotated
-    return overlap.sum(0).cpu().numpy(), total.sum(0).cpu().numpy()
+        counts = [voxels * batch.annotated for voxels in counts]
+    return tuple(voxels.sum(0).cpu().numpy() for voxels in counts)
 
 
 @dataclass(frozen=True)
