@@ -13,6 +13,7 @@ import torch
 from autoseg.augmentation import Augmentation, build_augmentation
 from autoseg.dataset import Dataset
 from autoseg.evaluation.summary import Summary
+from autoseg.inference.members import window_of
 from autoseg.inference.sliding_window import Window
 from autoseg.losses.fitting import check_loss
 from autoseg.networks.build import build_network
@@ -59,6 +60,8 @@ class FoldRequest:
     workers: int | None = None
     seed: int = 0
     restart: bool = False
+    save_probabilities: bool = True
+    """Keep the probabilities of the validation cases, without which ``autoseg choose`` computes them again."""
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
 
@@ -78,15 +81,7 @@ class _Setting:
     @property
     def window(self) -> Window:
         """How validation cases are predicted: with mirroring, as new images are."""
-        configuration = self.configuration
-        return Window(
-            patch=configuration.patch_size,
-            outputs=self.dataset.outputs,
-            mirror_axes=mirror_axes(self.plan, configuration),
-            precision=configuration.precision,
-            previous_labels=self.previous_labels,
-            activation=self.dataset.activation,
-        )
+        return window_of(self.plan, self.dataset, self.configuration, mirror=True)
 
     @property
     def previous_labels(self) -> int:
@@ -110,7 +105,13 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
     network = seeded_network(setting.configuration, setting.dataset, seed=request.seed)
     network = network.to(setting.device)
     validation = FoldValidation(
-        setting.dataset, _cases(setting, setting.split.val), folder, setting.window, setting.device
+        setting.dataset,
+        _cases(setting, setting.split.val),
+        folder,
+        setting.window,
+        setting.device,
+        # What fold "all" validates on it was trained on, which says nothing about ensembles.
+        request.save_probabilities and request.fold != "all",
     )
     if not folder.model.exists():
         _train(setting, network, validation, started=started, listener=listener)
