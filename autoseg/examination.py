@@ -57,6 +57,8 @@ class CaseMeasure:
     class_voxels: dict[str, int]
     percentiles: tuple[ChannelPercentiles, ...] = ()
     """One for each channel, of what cropping leaves."""
+    orientation: str = ""
+    """Where the axes run to in the patient, as :attr:`autoseg.geometry.Geometry.orientation`; empty: not measured."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
         spacing=volume.geometry.spacing,
         class_voxels=class_voxels,
         percentiles=tuple(_percentiles(channel[box.slices]) for channel in volume.array),
+        orientation=volume.geometry.orientation,
     )
     foreground = np.where(np.isin(labels, dataset.ignore), 0, labels) if dataset.ignore else labels
     return Examination(tuple(findings), measure, _foreground_intensities(volume.array, foreground, samples, rng))

@@ -16,6 +16,7 @@ from autoseg.examination import CaseMeasure, Examination, Finding, examine
 from autoseg.execution import map_cases
 from autoseg.images import read_geometry
 from autoseg.records import read_record, to_plain
+from autoseg.sides import lateral
 from autoseg.storage import write_json
 
 MOST_SAMPLES = 10_000_000
@@ -110,7 +111,20 @@ def dataset_findings(dataset: Dataset, examinations: Sequence[Examination]) -> l
                 findings.append(Finding("error", "all cases", message))
             else:
                 findings.append(Finding("warning", "all cases", f"no case holds a voxel of class '{name}'"))
-    return findings
+    return findings + _side_findings(dataset, measures)
+
+
+def _side_findings(dataset: Dataset, measures: Sequence[CaseMeasure]) -> list[Finding]:
+    """Warn where classes have sides, and the images do not agree on where left and right are."""
+    seen = {lateral(measure.orientation): measure for measure in measures}
+    if len(seen) < 2 or not (dataset.sides or dataset.one_sided):
+        return []
+    examples = ", ".join(f"{measure.orientation} in {measure.name}" for measure in seen.values())
+    message = (
+        f"classes have sides, but left and right of the images differ ({examples}, where axes z, y, x run to); "
+        "reorient them alike, or training cannot mirror across the body"
+    )
+    return [Finding("warning", "all cases", message)]
 
 
 def build_fingerprint(dataset: Dataset, examinations: Sequence[Examination]) -> Fingerprint:

@@ -14,6 +14,8 @@ ORIGIN_TOLERANCE = 0.1
 """Difference of origins, in voxels."""
 DIRECTION_TOLERANCE = 1e-2
 """Difference of direction cosines, about half a degree."""
+DIRECTIONS = ("LR", "PA", "SI")
+"""Where ITK's x, y and z run to, and where from."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,24 @@ class Geometry:
         dz, dy, dx = (*([1.0] if len(size) == 2 else []), *reversed(spacing))
         origin, direction = tuple(float(n) for n in origin), tuple(float(n) for n in direction)
         return cls((int(z), int(y), int(x)), (float(dz), float(dy), float(dx)), origin, direction, len(size))
+
+    @property
+    def orientation(self) -> str:
+        """Where the axes z, y and x run to, each as the patient's nearest direction: SPL for an upright axial image.
+
+        L and R are the patient's left and right, P and A back and front, S and I up and down. A 2D image is taken to
+        lie in the plane of left and right and of back and front.
+        """
+        cosines = np.eye(3)
+        cosines[: self.dimension, : self.dimension] = np.reshape(self.direction, (self.dimension, self.dimension))
+        letters = ["", "", ""]
+        remaining = np.abs(cosines)
+        for _ in letters:
+            # The axis that is nearest to any direction first, so that no two axes share one.
+            towards, axis = np.unravel_index(remaining.argmax(), (3, 3))
+            letters[2 - axis] = DIRECTIONS[towards][int(cosines[towards, axis] < 0)]
+            remaining[towards, :] = remaining[:, axis] = -1
+        return "".join(letters)
 
     def differences(self, other: Geometry) -> list[str]:
         """Say in words what differs from another geometry by more than rounding does."""

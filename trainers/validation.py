@@ -109,9 +109,7 @@ def validate_cases(
         if path.exists():
             labels = read_labels(path)[0]
         else:
-            scores = score_stored_case(
-                network, validation.cases[index], validation.window, validation.device
-            )
+            scores = score_stored_case(network, validation.cases[index], validation.window, validation.device)
             labels = label_map([scores], validation.dataset)
             if validation.save_probabilities:
                 source = scores_source(validation.folder, validation.cases[index].record)

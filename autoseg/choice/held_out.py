@@ -127,9 +127,7 @@ def _missing(held_out: HeldOut, name: str, fold: int, *, mirror: bool) -> list[s
         case
         for case, holder in held_out.cases.items()
         if holder == fold
-        and not has_scores(
-            folder, case, source=scores_source(folder, read_case_record(data, case)), mirror=mirror
-        )
+        and not has_scores(folder, case, source=scores_source(folder, read_case_record(data, case)), mirror=mirror)
     ]
 
 
@@ -151,7 +149,7 @@ def _predict(
     if previous:
         prepare_previous_stage(previous, dataset)
     network = load_network(configuration, dataset, folder.model, device)
-    window = window_of(plan, dataset, configuration, mirror=mirror)
+    window = window_of(plan, dataset, configuration, mirror=mirror, source=workspace.plan_file)
     for case in cases:
         stored = open_case(workspace.data(plan, configuration), case, previous=previous.folder if previous else None)
         scores = score_stored_case(network, stored, window, device)

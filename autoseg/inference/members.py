@@ -20,6 +20,7 @@ from autoseg.plan import Component, Configuration, Plan, mirror_axes
 from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.records import read_record, to_plain
 from autoseg.storage import write_json
+from autoseg.swapping import plan_swapping
 from autoseg.weights import load_weights
 from autoseg.workspace import Workspace
 
@@ -158,7 +159,9 @@ class _Loading:
         files = tuple(folder.best if best else folder.model for folder in folders)
         if files not in self.loaded:
             networks = tuple(load_network(configuration, self.dataset, file, self.device) for file in files)
-            window = window_of(self.plan, self.dataset, configuration, mirror=self.mirror)
+            window = window_of(
+                self.plan, self.dataset, configuration, mirror=self.mirror, source=self.workspace.plan_file
+            )
             self.loaded[files] = Member(name, configuration, networks, window, previous)
         return self.loaded[files]
 
@@ -176,8 +179,8 @@ class _Loading:
         return trained
 
 
-def window_of(plan: Plan, dataset: Dataset, configuration: Configuration, *, mirror: bool) -> Window:
-    """Return how a configuration takes images apart."""
+def window_of(plan: Plan, dataset: Dataset, configuration: Configuration, *, mirror: bool, source: Path) -> Window:
+    """Return how a configuration takes images apart; ``source`` is the plan's file."""
     return Window(
         patch=configuration.patch_size,
         outputs=dataset.outputs,
@@ -185,6 +188,7 @@ def window_of(plan: Plan, dataset: Dataset, configuration: Configuration, *, mir
         precision=configuration.precision,
         activation=dataset.activation,
         previous_labels=len(dataset.values) if configuration.previous_stage else 0,
+        swapping=plan_swapping(plan, configuration, dataset, source=source),
     )
 
 

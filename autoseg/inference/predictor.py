@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from autoseg.bundle.opening import opened
 from autoseg.dataset import Dataset
 from autoseg.errors import ImageError, PlanError
 from autoseg.images import Geometry, Volume
@@ -21,14 +22,13 @@ from autoseg.inference.sliding_window import predict_probabilities, with_label_m
 from autoseg.plan import Plan
 from autoseg.preprocessing.case import Prepared, prepare
 from autoseg.preprocessing.previous_stage import labels_on_grid
-from autoseg.workspace import Workspace
 
 Mirroring = Literal["auto", "mirror", "none"]
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """The networks of a workspace, loaded once, for any number of images.
+    """The networks of a workspace or bundle, loaded once, for any number of images.
 
     >>> predictor = Predictor.load("brain.autoseg")  # doctest: +SKIP
     >>> labels = predictor.predict_array(image, spacing=(1.0, 1.0, 1.0))  # doctest: +SKIP
@@ -55,7 +55,7 @@ class Predictor:
         best: bool = False,
         postprocessing: bool = True,
     ) -> Predictor:
-        """Load what cross-validation chose, or all that is trained, or what is named.
+        """Load what cross-validation chose, or all that is trained, or what is named, of a workspace or a bundle.
 
         ``tta``: average over mirrored copies or not; ``auto`` does what ``autoseg choose --tta`` found worth its time,
         and mirrors where that was not measured. ``best``: the weights with the best validation Dice instead of the last
@@ -66,22 +66,22 @@ class Predictor:
 
         if tta not in ("auto", "mirror", "none"):
             raise PlanError(f"tta '{tta}': expected auto, mirror or none")
-        place = Workspace(Path(workspace))
         chosen = torch.device(choose_device(device))
-        plan, dataset = place.plan(), place.dataset()
-        ensemble = selected(place, plan, configurations, trainer)
-        mirror = ensemble.mirror is not False if tta == "auto" else tta == "mirror"
-        members = load_members(
-            place,
-            device=chosen,
-            configurations=ensemble.configurations,
-            folds=[str(fold) for fold in folds] if folds else None,
-            trainer=ensemble.trainer,
-            mirror=mirror,
-            best=best,
-        )
-        finish = find_finish(place, dataset, ensemble, postprocessing=postprocessing)
-        return cls(dataset, plan, tuple(members), chosen, mirror, finish)
+        with opened(Path(workspace)) as place:
+            plan, dataset = place.plan(), place.dataset()
+            ensemble = selected(place, plan, configurations, trainer)
+            mirror = ensemble.mirror is not False if tta == "auto" else tta == "mirror"
+            members = load_members(
+                place,
+                device=chosen,
+                configurations=ensemble.configurations,
+                folds=[str(fold) for fold in folds] if folds else None,
+                trainer=ensemble.trainer,
+                mirror=mirror,
+                best=best,
+            )
+            finish = find_finish(place, dataset, ensemble, postprocessing=postprocessing)
+            return cls(dataset, plan, tuple(members), chosen, mirror, finish)
 
     @cached_property
     def stages(self) -> tuple[Member, ...]:
