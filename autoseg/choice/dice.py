@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from autoseg.dataset import Dataset
+from autoseg.evaluation.counting import count_voxels, disjoint_groups, numbered_pair
+from autoseg.evaluation.overlap import NAN, ratio
+from autoseg.evaluation.paired_statistics import bootstrap_interval
+from autoseg.evaluation.settings import Bootstrap
 
 Table = npt.NDArray[np.float64]
 """Dice [cases,classes]; NaN where a class was not annotated or is in neither map."""
 
-RESAMPLES = 2000
-"""Bootstrap samples: the ends of a 95 % interval are then sure to about a twentieth of its width."""
-CONFIDENCE = 0.95
-_NUMBERS_AT_ONCE = 4_000_000
-"""Table entries of the bootstrap samples that are held at once, 32 MB."""
+_DEFAULT = Bootstrap()
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of mean Dice on the same cases, with its bootstrap confidence interval; None with one case."""
+    """A difference of mean Dice on the same cases, with its 95 % bootstrap interval; None where there is none."""
 
     mean: float | None
     low: float | None
@@ -40,19 +39,14 @@ def case_dice(prediction: np.ndarray, reference: np.ndarray, dataset: Dataset, c
 
     Equal to :func:`autoseg.evaluation.metrics.evaluate_case` without its distances, which take most of its time.
     """
-    if dataset.ignore:
-        known = ~np.isin(reference, dataset.ignore)
-        prediction, reference = prediction * known, reference * known
-    dice = np.full(len(dataset.classes), np.nan)
-    annotated = dataset.annotated_classes(case)
-    for place, (name, values) in enumerate(dataset.classes.items()):
-        if name not in annotated:
-            continue
-        predicted, expected = _mask(prediction, values), _mask(reference, values)
-        whole = int(np.count_nonzero(predicted)) + int(np.count_nonzero(expected))
-        if whole:
-            dice[place] = 2 * int(np.count_nonzero(predicted & expected)) / whole
-    return dice
+    ignored = np.isin(reference, dataset.ignore) if dataset.ignore else None
+    dice: dict[str, float] = {}
+    for group in disjoint_groups(dataset.annotated_classes(case)):
+        pair = numbered_pair(prediction, reference, group, ignored=ignored)
+        both, predicted, expected = count_voxels(*pair, classes=len(group)).sum(axis=0).tolist()
+        for number, name in enumerate(group, start=1):
+            dice[name] = ratio(2 * both[number], predicted[number] + expected[number])
+    return np.array([dice.get(name, NAN) for name in dataset.classes])
 
 
 def class_means(table: Table) -> Table:
@@ -65,35 +59,25 @@ def mean_dice(table: Table) -> float:
     return float(_nanmean(class_means(table), axis=0))
 
 
-def difference(one: Table, other: Table, *, seed: int = 0) -> Difference:
-    """Return mean Dice of ``one`` minus that of ``other``, of the same cases, with a percentile bootstrap over cases."""
-    from scipy.stats import bootstrap
+def difference(one: Table, other: Table, bootstrap: Bootstrap = _DEFAULT) -> Difference:
+    """Return mean Dice of ``one`` minus that of ``other`` on the same cases, and bound it by resampling the cases.
 
+    What is resampled is each case's influence on the difference (Hampel 1974), so that a class that few cases hold
+    weighs as much as it does in the mean, and a case that defines a class in one table only is no difference in itself.
+    """
     mean = mean_dice(one) - mean_dice(other)
-    if np.isnan(mean) or len(one) < 2:
-        return Difference(None if np.isnan(mean) else mean, None, None)
-
-    def statistic(cases: npt.NDArray[np.intp], axis: int = -1) -> Table:
-        # The samples come in the rows: [samples,cases] with axis -1.
-        drawn = np.moveaxis(cases, axis, -1)
-        return _means(one[drawn]) - _means(other[drawn])
-
-    interval = bootstrap(
-        (np.arange(len(one)),),
-        statistic,
-        n_resamples=RESAMPLES,
-        batch=max(1, _NUMBERS_AT_ONCE // one.size),
-        vectorized=True,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    low, high = float(interval.low), float(interval.high)
+    if np.isnan(mean):
+        return Difference(None, None, None)
+    low, high = bootstrap_interval(mean + _influence(one) - _influence(other), bootstrap)
     return Difference(mean, None if np.isnan(low) else low, None if np.isnan(high) else high)
 
 
-def _means(tables: Table) -> Table:
-    return _nanmean(_nanmean(tables, axis=-2), axis=-1)
+def _influence(table: Table) -> Table:
+    """Return by how much each case [cases] moves the mean Dice, times the number of cases; the sum is 0."""
+    counts = np.count_nonzero(~np.isnan(table), axis=0)
+    held = counts > 0
+    deviations: Table = np.nan_to_num(table[:, held] - class_means(table)[held]) / counts[held]
+    return len(table) * deviations.mean(axis=1)
 
 
 def _nanmean(values: Table, *, axis: int) -> Table:
@@ -101,7 +85,3 @@ def _nanmean(values: Table, *, axis: int) -> Table:
         # Of nothing but NaN the mean is NaN, which is meant.
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.nanmean(values, axis=axis)
-
-
-def _mask(labels: np.ndarray, values: Sequence[int]) -> npt.NDArray[np.bool_]:
-    return labels == values[0] if len(values) == 1 else np.isin(labels, values)

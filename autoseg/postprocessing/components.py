@@ -55,14 +55,8 @@ def remove_small(dataset: Dataset, of: str, mm3: float) -> RemoveSmall:
     return RemoveSmall(find_target(dataset, of), mm3)
 
 
-def component_sizes(mask: np.ndarray) -> np.ndarray:
-    """Return the voxels of each connected component of a mask [Z,Y,X]."""
-    box = bounding_box(mask)
-    return np.zeros(0, dtype=np.int64) if box is None else _components(mask[box])[1]
-
-
-def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number the components of a mask from 1 and count the voxels of each."""
+def number_components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a number from 1 for each voxel's component in a mask [Z,Y,X], 0 elsewhere, and the components' voxels."""
     numbers, count = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=CONNECTIVITY, return_N=True)
     return numbers, np.bincount(numbers.ravel(), minlength=count + 1)[1:]
 
@@ -73,7 +67,7 @@ def _keep(labels: np.ndarray, target: Target, wanted: Callable[[np.ndarray], np.
     box = bounding_box(mask)
     if box is None:
         return labels
-    numbers, sizes = _components(mask[box])
+    numbers, sizes = number_components(mask[box])
     kept = wanted(sizes)
     if kept.all():
         return labels
