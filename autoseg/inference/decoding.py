@@ -20,6 +20,9 @@ decoders = Registry("decoders")
 
 BINS = 4096
 """Steps of probability that are told apart in place of sorting every voxel: finer than scores are certain."""
+NEGLIGIBLE = 1 / 510
+"""Smaller probabilities count as 0, as they do where :mod:`autoseg.inference.stored_scores` keeps them in a byte: what
+is decoded of a new image is what was tried on held-out ones."""
 LOWEST_THRESHOLD = 0.1
 """A best threshold is half of the Dice that it is expected to reach. Where even that is below 0.2 the class is most
 likely absent, and the many voxels of almost no probability would be painted all over the image."""
@@ -71,6 +74,7 @@ def best_threshold(probabilities: np.ndarray) -> float:
     counts, sums, squares = np.zeros((3, BINS))
     for plane in probabilities:
         flat = np.clip(plane.ravel(), 0, 1)
+        flat = flat[flat >= NEGLIGIBLE]
         bins = np.minimum((flat * BINS).astype(np.intp), BINS - 1)
         counts += np.bincount(bins, minlength=BINS)
         sums += np.bincount(bins, weights=flat, minlength=BINS)

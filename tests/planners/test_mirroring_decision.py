@@ -100,7 +100,9 @@ def test_a_fingerprint_that_does_not_know_left_and_right_leaves_no_axis():
 
 def planned(dataset, shape, spacing, orientation, configuration):
     seen = fingerprint(*[orientation] * 20, shape=shape, spacing=spacing)
-    return make_plan(PlanRequest(dataset, seen, Resources("cuda", GIGABYTE, bfloat16=True, is_here=False), (configuration,)), "unet")
+    return make_plan(
+        PlanRequest(dataset, seen, Resources("cuda", GIGABYTE, bfloat16=True, is_here=False), (configuration,)), "unet"
+    )
 
 
 def degrees(plan, name):
