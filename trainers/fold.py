@@ -15,6 +15,7 @@ from autoseg.balanced_sampling import class_holders
 from autoseg.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.evaluation.summary import Summary
+from autoseg.inference.members import window_of
 from autoseg.inference.sliding_window import Window
 from autoseg.losses.fitting import check_loss
 from autoseg.networks.build import build_network
@@ -61,6 +62,8 @@ class FoldRequest:
     workers: int | None = None
     seed: int = 0
     restart: bool = False
+    save_probabilities: bool = True
+    """Keep the probabilities of the validation cases, without which ``autoseg choose`` computes them again."""
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
 
@@ -80,16 +83,8 @@ class _Setting:
     @property
     def window(self) -> Window:
         """How validation cases are predicted: with mirroring, as new images are."""
-        configuration = self.configuration
-        return Window(
-            patch=configuration.patch_size,
-            outputs=self.dataset.outputs,
-            mirror_axes=mirror_axes(self.plan, configuration),
-            precision=configuration.precision,
-            previous_labels=self.previous_labels,
-            activation=self.dataset.activation,
-            swapping=self.swapping,
-        )
+        source = self.request.workspace.plan_file
+        return window_of(self.plan, self.dataset, self.configuration, mirror=True, source=source)
 
     @property
     def swapping(self) -> Swapping | None:
@@ -118,7 +113,13 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
     network = seeded_network(setting.configuration, setting.dataset, seed=request.seed)
     network = network.to(setting.device)
     validation = FoldValidation(
-        setting.dataset, _cases(setting, setting.split.val), folder, setting.window, setting.device
+        setting.dataset,
+        _cases(setting, setting.split.val),
+        folder,
+        setting.window,
+        setting.device,
+        # What fold "all" validates on it was trained on, which says nothing about ensembles.
+        request.save_probabilities and request.fold != "all",
     )
     if not folder.model.exists():
         _train(setting, network, validation, started=started, listener=listener)

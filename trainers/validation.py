@@ -14,11 +14,12 @@ from autoseg.dataset import IGNORED, Dataset
 from autoseg.evaluation.metrics import ClassMetrics, evaluate_case
 from autoseg.evaluation.summary import Summary, summarize
 from autoseg.images import read_labels, write_labels
-from autoseg.inference.export import Scores, label_map
-from autoseg.inference.sliding_window import Window, predict_probabilities, with_label_map
+from autoseg.inference.export import label_map
+from autoseg.inference.sliding_window import Window
+from autoseg.inference.stored_scores import score_stored_case, scores_source, stored_bytes, write_scores
 from autoseg.losses.dice_binary_cross_entropy import region_masks
 from autoseg.losses.partial import hide_not_annotated
-from autoseg.preprocessing.store import StoredCase
+from autoseg.memory import format_bytes
 from autoseg.trainers.loader import Batch, Cases, PatchSource, to_device
 from autoseg.workspace import FoldFolder
 
@@ -102,6 +103,8 @@ class FoldValidation:
     folder: FoldFolder
     window: Window
     device: torch.device
+    save_probabilities: bool = False
+    """Keep what ensembles are tried out on; see :mod:`autoseg.inference.stored_scores`."""
 
 
 def validate_cases(
@@ -119,7 +122,11 @@ def validate_cases(
         if path.exists():
             labels = read_labels(path)[0]
         else:
-            labels = predict_stored(network, validation.cases[index], validation)
+            scores = score_stored_case(network, validation.cases[index], validation.window, validation.device)
+            labels = label_map([scores], validation.dataset)
+            if validation.save_probabilities:
+                source = scores_source(validation.folder, validation.cases[index].record)
+                write_scores(validation.folder, name, scores, source=source)
             write_labels(path, labels, validation.cases[index].record.steps.geometry, like=case.images[0])
         if case.label is not None:
             spacing = validation.cases[index].record.steps.geometry.spacing
@@ -132,12 +139,6 @@ def validate_cases(
             )
         if progress:
             progress(name)
+    if validation.save_probabilities:
+        logger.info("probabilities of the validation cases: %s on disk", format_bytes(stored_bytes(validation.folder)))
     return summarize(results)
-
-
-def predict_stored(network: nn.Module, case: StoredCase, validation: FoldValidation) -> np.ndarray:
-    """Predict a preprocessed case; returns label values on the grid of its file."""
-    image = np.asarray(case.image[:], dtype=np.float32)
-    image = with_label_map(image, None if case.previous is None else case.previous[:])
-    probabilities = predict_probabilities([network], image, validation.window, validation.device)
-    return label_map([Scores(probabilities, case.record.steps)], validation.dataset)

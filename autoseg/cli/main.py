@@ -10,6 +10,7 @@ import typer
 
 from autoseg.cli import (
     bundling,
+    choosing,
     comparison,
     demonstration,
     diagnosis,
@@ -38,6 +39,7 @@ app.command("fingerprint")(guarded(planning.fingerprint))
 app.command("plan")(guarded(planning.plan))
 app.command("preprocess")(guarded(planning.preprocess))
 app.command("evaluate")(guarded(evaluation.evaluate))
+app.command("choose")(guarded(choosing.choose))
 app.command("compare")(guarded(comparison.compare))
 app.command("export")(guarded(bundling.export))
 app.command("demo")(guarded(demonstration.demo))

@@ -28,6 +28,9 @@ def predict_folder(
     tta: Mirroring = "auto",
     best: Annotated[bool, typer.Option(help="Weights with the best validation Dice instead of the last.")] = False,
     save_probabilities: Annotated[bool, typer.Option(help="Write class probabilities as well.")] = False,
+    postprocessing: Annotated[
+        bool, typer.Option(help="Do to label maps what cross-validation found to improve them.")
+    ] = True,
     overwrite: Annotated[bool, typer.Option(help="Predict again what is there already.")] = False,
 ) -> int:
     """Predict all cases of a folder; goes on where it was stopped."""
@@ -46,6 +49,7 @@ def predict_folder(
             tta=tta,  # type: ignore[arg-type]
             best=best,
             save_probabilities=save_probabilities,
+            postprocessing=postprocessing,
             overwrite=overwrite,
             progress=progress,
         )

@@ -12,7 +12,7 @@ from autoseg.dataset import Case, split_ending
 from autoseg.dataset_layouts import group_channels
 from autoseg.errors import AutosegError, DatasetError, ImageError, WorkspaceError
 from autoseg.images import non_finite_count, read_volume, write_labels
-from autoseg.inference.export import Scores, label_map, probabilities_on_grid
+from autoseg.inference.export import Scores, probabilities_on_grid
 from autoseg.inference.predictor import Mirroring, Predictor
 from autoseg.preprocessing.case import Prepared
 from autoseg.storage import read_json, write_json
@@ -22,6 +22,8 @@ logger = logging.getLogger("autoseg.prediction")
 IN_FLIGHT = 2
 """Cases that are read ahead, and cases that wait to be written."""
 SETTINGS_FILE = "prediction.json"
+_WITHOUT_FINISH: dict[str, object] = {"decoder": {"name": "argmax"}, "postprocessing": []}
+"""What held for folders whose settings do not mention it."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def predict_folder(
     tta: Mirroring = "auto",
     best: bool = False,
     save_probabilities: bool = False,
+    postprocessing: bool = True,
     overwrite: bool = False,
     progress: Callable[[str, int], Callable[[str], None]] | None = None,
 ) -> FolderResult:
@@ -81,9 +84,16 @@ def predict_folder(
         # An image with all channels in one file has the very name of its label map.
         raise WorkspaceError(f"{out}: is the folder of the images, which would be overwritten; name another folder")
     predictor = Predictor.load(
-        workspace, configurations=configurations, folds=folds, trainer=trainer, device=device, tta=tta, best=best
+        workspace,
+        configurations=configurations,
+        folds=folds,
+        trainer=trainer,
+        device=device,
+        tta=tta,
+        best=best,
+        postprocessing=postprocessing,
     )
-    _claim(out, _settings(Path(workspace), predictor, folds, tta, best), overwrite=overwrite)
+    _claim(out, _settings(Path(workspace), predictor, folds, best), overwrite=overwrite)
     target = _Output(out, predictor.dataset.file_ending, save_probabilities)
     todo = [case for case in cases if overwrite or not target.is_done(case.name)]
     finished = progress("predicting", len(todo)) if progress else None
@@ -113,7 +123,7 @@ def find_cases(folder: Path) -> list[Case]:
 
 
 def _settings(
-    workspace: Path, predictor: Predictor, folds: Sequence[str | int] | None, tta: str, best: bool
+    workspace: Path, predictor: Predictor, folds: Sequence[str | int] | None, best: bool
 ) -> dict[str, object]:
     previous = {stage.previous.name: len(stage.previous.networks) for stage in predictor.stages if stage.previous}
     return {
@@ -121,8 +131,10 @@ def _settings(
         "members": {member.name: len(member.networks) for member in predictor.members},
         **({"previous stages": previous} if previous else {}),
         "folds": [str(fold) for fold in folds] if folds else "all trained",
-        "mirror": tta != "none",
+        "mirror": predictor.mirror,
         "best": best,
+        "decoder": predictor.finish.decoder,
+        "postprocessing": list(predictor.finish.steps),
     }
 
 
@@ -135,6 +147,7 @@ def _claim(folder: Path, settings: dict[str, object], *, overwrite: bool) -> Non
             raise WorkspaceError(
                 f"{path}: found a {type(before).__name__}, expected an object; remove it or add --overwrite"
             )
+        before = _WITHOUT_FINISH | before
         changed = [key for key, value in settings.items() if before.get(key) != value]
         if changed:
             raise WorkspaceError(
@@ -191,7 +204,7 @@ def _write(predictor: Predictor, case: Case, scores: list[Scores], target: _Outp
         from autoseg.preprocessing.store import write_array
 
         write_array(target.scores(case.name), probabilities_on_grid(scores, predictor.dataset))
-    labels = label_map(scores, predictor.dataset)
+    labels = predictor.finish.label_map(scores, predictor.dataset)
     split = split_ending(case.images[0])
     same_format = split is not None and split[1] == target.file_ending
     write_labels(

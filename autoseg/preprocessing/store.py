@@ -199,6 +199,12 @@ def write_array(path: Path, array: np.ndarray) -> None:
             blosc2.zeros(array.shape, dtype=array.dtype, urlpath=str(temporary), mode="w", cparams=parameters)
 
 
+def read_array(path: Path) -> np.ndarray:
+    """Read a whole array that :func:`write_array` wrote."""
+    array: np.ndarray = _open_array(path)[:]
+    return array
+
+
 def _layout(shape: tuple[int, ...], itemsize: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Choose blocks and chunks: about cubic, so that a patch touches few, and one channel each."""
     if len(shape) < 3:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from autoseg.choice import choose, cross_validation
+from autoseg.errors import WeightsError
+from autoseg.evaluation.metrics import evaluate_case
+from autoseg.evaluation.summary import summarize
+from autoseg.inference.members import chosen
+from autoseg.plan import Configuration, Plan, Training, write_plan
+from autoseg.workspace import Workspace
+
+
+def configuration(dimension):
+    return Configuration(
+        dimension=dimension,
+        spacing=(1.0, 1.0, 1.0),
+        median_shape=(8, 8, 8),
+        patch_size=(8,) * dimension,
+        batch_size=2,
+        normalization=({"name": "none"},),
+        network={},
+        loss={},
+        sampling={},
+        augmentation={},
+        training=Training({}, {}, iterations=1),
+    )
+
+
+PLAN = Plan(1, "made", "unet", (0, 1, 2), (0, 1, 2), {"2d": configuration(2), "3d_fullres": configuration(3)})
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    workspace = Workspace(tmp_path)
+    write_plan(workspace.plan_file, PLAN)
+    return workspace
+
+
+def metrics(right):
+    """Metrics of a case in which ``right`` of ten voxels are found, and no others; None: the class is absent."""
+    reference, prediction = np.zeros((2, 1, 1, 20), np.uint8)
+    if right is not None:
+        reference[..., :10], prediction[..., :right] = 1, 1
+    return evaluate_case(prediction, reference, spacing=(1, 1, 1), classes={"a": (1,)})
+
+
+def train(workspace, name, fold, trainer="supervised", **cases):
+    folder = workspace.fold(name, fold, trainer)
+    folder.root.mkdir(parents=True)
+    folder.model.touch()
+    if cases:
+        summarize({case: metrics(right) for case, right in cases.items()}).write_json(folder.summary)
