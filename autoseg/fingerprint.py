@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from autoseg.errors import DatasetError
 from autoseg.examination import CaseMeasure, Examination, Finding, examine
 from autoseg.execution import map_cases
 from autoseg.images import read_geometry
+from autoseg.orientation import common_orientation, turn_between
 from autoseg.records import read_record, to_plain
 from autoseg.storage import write_json
 
@@ -49,15 +50,32 @@ class Fingerprint:
     """One for each channel."""
     warnings: tuple[str, ...] = ()
 
+    @cached_property
+    def orientation(self) -> str | None:
+        """What the cases are turned to, see :func:`autoseg.orientation.common_orientation`; None leaves them."""
+        return common_orientation([case.orientation for case in self.cases], [case.tilt for case in self.cases])
+
     @property
     def spacings(self) -> np.ndarray:
-        """Spacing of every case, [cases, 3]."""
-        return np.array([case.spacing for case in self.cases])
+        """Spacing of every case, turned to the common orientation, [cases, 3]."""
+        return self._turned([case.spacing for case in self.cases])
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """Shape of every case, turned to the common orientation, [cases, 3]."""
+        return self._turned([case.shape for case in self.cases])
 
     @property
     def cropped_shapes(self) -> np.ndarray:
-        """Shape of every case after cropping, [cases, 3]."""
-        return np.array([case.cropped_shape for case in self.cases])
+        """Shape of every case after cropping, turned to the common orientation, [cases, 3]."""
+        return self._turned([case.cropped_shape for case in self.cases])
+
+    def _turned(self, values: Sequence[Sequence[float]]) -> np.ndarray:
+        wanted = self.orientation
+        if wanted is None:
+            return np.array(values)
+        turns = [turn_between(case.orientation or wanted, wanted) for case in self.cases]
+        return np.array([[row[axis] for axis in turn.axes] for row, turn in zip(values, turns, strict=True)])
 
     @property
     def median_cropped_share(self) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from autoseg.errors import PlanError
+from autoseg.orientation import is_orientation
 from autoseg.records import from_plain, to_plain
 from autoseg.storage import read_json, write_json
 
@@ -102,7 +103,7 @@ class Plan:
     dataset: str
     planner: str
     transpose: tuple[int, int, int]
-    """Axis i after preprocessing is axis transpose[i] of the file's (z, y, x)."""
+    """Axis i after preprocessing is axis transpose[i] of the (z, y, x) of an image in the plan's orientation."""
     mirror_axes: tuple[int, ...]
     """Axes (0 is z) along which training and prediction may mirror, after transposition."""
     configurations: dict[str, Configuration]
@@ -111,6 +112,8 @@ class Plan:
     memory: int | None = None
     """Bytes of a training step that the plan was made for."""
     explanation: tuple[Decision, ...] = ()
+    orientation: str | None = None
+    """What images are turned to before all else, such as LPS (x to the left, y back, z up); None leaves them."""
 
     def configuration(self, name: str) -> Configuration:
         """Return a configuration; raise :class:`PlanError` that lists those that there are."""
@@ -147,6 +150,11 @@ def parse_plan(plain: Any, *, source: str) -> Plan:
         _check(configuration, f"{source}: field 'configurations.{name}")
     if sorted(plan.transpose) != [0, 1, 2]:
         raise PlanError(f"{source}: field 'transpose', found {list(plan.transpose)}, expected an order of 0, 1, 2")
+    if plan.orientation is not None and not is_orientation(plan.orientation):
+        raise PlanError(
+            f"{source}: field 'orientation', found '{plan.orientation}', expected one letter of each of LR, AP and IS, "
+            "such as LPS, or null"
+        )
     if not set(plan.mirror_axes) <= {0, 1, 2} or len(set(plan.mirror_axes)) < len(plan.mirror_axes):
         raise PlanError(f"{source}: field 'mirror_axes', found {list(plan.mirror_axes)}, expected some of 0, 1, 2")
     _check_stages(plan, f"{source}: field 'configurations")
@@ -248,6 +256,8 @@ def data_id(plan: Plan, configuration: Configuration) -> str:
         "spacing": configuration.spacing,
         "normalization": configuration.normalization,
         "storage": configuration.storage,
+        # Plans of before it was told keep the names of their data.
+        **({"orientation": plan.orientation} if plan.orientation else {}),
     }
     digest = hashlib.sha256(json.dumps(to_plain(decides), sort_keys=True).encode()).hexdigest()[:8]
     spacing = "x".join("own" if s is None else f"{s:.3g}" for s in configuration.spacing)
