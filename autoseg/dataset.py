@@ -55,6 +55,8 @@ class Dataset:
     """Classes that were annotated, for the cases where not all were."""
     sides: tuple[tuple[str, str], ...] = ()
     """Pairs of classes, left and right, that change places where an image is mirrored across the body."""
+    one_sided: tuple[str, ...] = ()
+    """Classes of one side whose counterpart is no class: images that hold them may not be mirrored across the body."""
     normalization: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Normalization of the channels, by name, for which it is not chosen by that name."""
 

@@ -13,6 +13,7 @@ from autoseg.dataset import IMAGE_ENDINGS, Case, Dataset, check_case_name, split
 from autoseg.dataset_labels import parse_annotated, parse_labels
 from autoseg.errors import DatasetError
 from autoseg.preprocessing.normalization.declared import read_declared
+from autoseg.sides import read_sides
 from autoseg.storage import read_json
 
 MOST_CHANNELS = 64
@@ -62,7 +63,14 @@ def _label_meaning(description: dict[str, Any], path: Path, *, cases: Sequence[s
         region_order=meaning.region_order,
         ignore=meaning.ignore,
     )
-    return replace(dataset, annotated=parse_annotated(description, path, classes=tuple(dataset.classes), cases=cases))
+    classes = tuple(dataset.classes)
+    sides = read_sides(description.get("sides"), classes, path)
+    return replace(
+        dataset,
+        annotated=parse_annotated(description, path, classes=classes, cases=cases),
+        sides=sides.pairs,
+        one_sided=sides.single,
+    )
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -27,6 +27,10 @@ class WeightsError(AutosegError, ValueError):
     """Weights are missing, damaged or made for another network."""
 
 
+class BundleError(AutosegError, ValueError):
+    """A bundle is damaged, holds what a bundle does not, or cannot be made."""
+
+
 class TrainingError(AutosegError, RuntimeError):
     """Training cannot go on, for a reason that lies in data or settings."""
 

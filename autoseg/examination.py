@@ -11,7 +11,7 @@ import numpy as np
 from autoseg.dataset import Case, Dataset, source_state
 from autoseg.errors import ImageError
 from autoseg.images import Geometry, Volume, non_finite_count, read_labels, read_volume
-from autoseg.orientation import orientation_of, tilt_of
+from autoseg.orientation import tilt_of
 from autoseg.preprocessing.crop import nonzero_box
 from autoseg.preprocessing.normalization.nyul import MEASURED_VOXELS, landmark_percentiles
 from autoseg.preprocessing.normalization.statistics import sampled
@@ -58,8 +58,8 @@ class CaseMeasure:
     class_voxels: dict[str, int]
     percentiles: tuple[ChannelPercentiles, ...] = ()
     """One for each channel, of what cropping leaves."""
-    orientation: str | None = None
-    """Which way the axes run, such as LPS; see :mod:`autoseg.orientation`."""
+    orientation: str = ""
+    """Where the axes run to in the patient, as :attr:`autoseg.geometry.Geometry.orientation`; empty: not measured."""
     tilt: float = 0.0
     """Degrees between the axes and those of the body nearest to them."""
 
@@ -101,8 +101,8 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
         spacing=volume.geometry.spacing,
         class_voxels=class_voxels,
         percentiles=tuple(_percentiles(channel[box.slices]) for channel in volume.array),
-        orientation=orientation_of(volume.geometry),
-        tilt=round(tilt_of(volume.geometry), 2),
+        orientation=volume.geometry.orientation,
+        tilt=round(tilt_of(volume.geometry.direction), 2),
     )
     foreground = np.where(np.isin(labels, dataset.ignore), 0, labels) if dataset.ignore else labels
     return Examination(tuple(findings), measure, _foreground_intensities(volume.array, foreground, samples, rng))

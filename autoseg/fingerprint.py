@@ -17,6 +17,7 @@ from autoseg.execution import map_cases
 from autoseg.images import read_geometry
 from autoseg.orientation import common_orientation, turn_between
 from autoseg.records import read_record, to_plain
+from autoseg.sides import lateral
 from autoseg.storage import write_json
 
 MOST_SAMPLES = 10_000_000
@@ -56,6 +57,11 @@ class Fingerprint:
         return common_orientation([case.orientation for case in self.cases], [case.tilt for case in self.cases])
 
     @property
+    def orientations(self) -> tuple[str, ...]:
+        """Orientation of every case, turned to the common one; empty where it was not measured."""
+        return tuple(self.orientation or case.orientation for case in self.cases)
+
+    @property
     def spacings(self) -> np.ndarray:
         """Spacing of every case, turned to the common orientation, [cases, 3]."""
         return self._turned([case.spacing for case in self.cases])
@@ -74,7 +80,7 @@ class Fingerprint:
         wanted = self.orientation
         if wanted is None:
             return np.array(values)
-        turns = [turn_between(case.orientation or wanted, wanted) for case in self.cases]
+        turns = [turn_between(case.orientation, wanted) for case in self.cases]
         return np.array([[row[axis] for axis in turn.axes] for row, turn in zip(values, turns, strict=True)])
 
     @property
@@ -128,7 +134,21 @@ def dataset_findings(dataset: Dataset, examinations: Sequence[Examination]) -> l
                 findings.append(Finding("error", "all cases", message))
             else:
                 findings.append(Finding("warning", "all cases", f"no case holds a voxel of class '{name}'"))
-    return findings
+    return findings + _side_findings(dataset, measures)
+
+
+def _side_findings(dataset: Dataset, measures: Sequence[CaseMeasure]) -> list[Finding]:
+    """Warn where classes have sides, and images that are left as they are do not agree on where left and right are."""
+    seen = {lateral(measure.orientation): measure for measure in measures}
+    turned = common_orientation([measure.orientation for measure in measures], [measure.tilt for measure in measures])
+    if turned or len(seen) < 2 or not (dataset.sides or dataset.one_sided):
+        return []
+    examples = ", ".join(f"{measure.orientation} in {measure.name}" for measure in seen.values())
+    message = (
+        f"classes have sides, but left and right of the images differ ({examples}, where axes z, y, x run to), and "
+        "some are too oblique to be turned alike; reorient them, or training cannot mirror across the body"
+    )
+    return [Finding("warning", "all cases", message)]
 
 
 def build_fingerprint(dataset: Dataset, examinations: Sequence[Examination]) -> Fingerprint:

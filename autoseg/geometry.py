@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from autoseg.orientation import orientation_of
+
 SPACING_TOLERANCE = 1e-3
 """Relative difference of spacings that rounding in headers explains."""
 ORIGIN_TOLERANCE = 0.1
@@ -40,6 +42,11 @@ class Geometry:
         dz, dy, dx = (*([1.0] if len(size) == 2 else []), *reversed(spacing))
         origin, direction = tuple(float(n) for n in origin), tuple(float(n) for n in direction)
         return cls((int(z), int(y), int(x)), (float(dz), float(dy), float(dx)), origin, direction, len(size))
+
+    @property
+    def orientation(self) -> str:
+        """Where the axes z, y and x run to in the patient, SPL for an upright axial image: autoseg.orientation."""
+        return orientation_of(self.direction)
 
     def differences(self, other: Geometry) -> list[str]:
         """Say in words what differs from another geometry by more than rounding does."""

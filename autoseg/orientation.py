@@ -1,22 +1,18 @@
 """Which way the axes of an image run through the body, and turning arrays from one such orientation to another.
 
-An orientation is named as DICOM viewers and ITK do: for x, y and z the side towards which the voxels' index grows,
-``LPS`` for an image whose axes are ITK's own. An oblique image has that of the nearest axes.
+An orientation is three letters: for the axes z, y and x of an array, in this order, the side of the patient towards which
+its index grows. L and R are the patient's left and right, P and A back and front, S and I up and down; ``SPL`` is an
+image along ITK's own axes. An oblique image has the orientation of the nearest axes.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from autoseg.geometry import Geometry
 
 Triple = tuple[int, int, int]
 Flips = tuple[bool, bool, bool]
@@ -58,54 +54,55 @@ def is_orientation(text: str) -> bool:
     return bool(re.fullmatch("[LRAPIS]{3}", text)) and len({_AXIS_OF[letter][0] for letter in text}) == 3
 
 
-def orientation_of(geometry: Geometry) -> str:
-    """Name the orientation of a grid, by the nearest axes."""
-    cosines = _cosines(geometry)
-    order = _nearest(cosines)
-    return "".join(_ENDS[axis][int(cosines[axis, column] > 0)] for column, axis in enumerate(order))
+def orientation_of(direction: Sequence[float]) -> str:
+    """Name the orientation of a grid with ITK's ``direction`` matrix, row by row, of two or three axes.
+
+    A 2D image is taken to lie in the plane of left and right and of back and front.
+    """
+    cosines = _cosines(direction)
+    nearest = _nearest(cosines)
+    return "".join(_ENDS[nearest[column]][int(cosines[nearest[column], column] > 0)] for column in (2, 1, 0))
 
 
-def tilt_of(geometry: Geometry) -> float:
+def tilt_of(direction: Sequence[float]) -> float:
     """Return the largest angle, in degrees, between an axis of a grid and the axis of the body nearest to it."""
-    cosines = _cosines(geometry)
-    nearest = [abs(cosines[axis, column]) for column, axis in enumerate(_nearest(cosines))]
-    return float(np.degrees(np.arccos(np.clip(min(nearest), -1, 1))))
+    cosines = _cosines(direction)
+    least = min(abs(cosines[axis, column]) for column, axis in enumerate(_nearest(cosines)))
+    return float(np.degrees(np.arccos(min(least, 1.0))))
 
 
 def turn_between(orientation: str, wanted: str) -> Turn:
     """Return what brings an array of one orientation to another."""
     axes, flips = [], []
-    # Names are in the order (x, y, z), arrays in the order (z, y, x).
-    ours = [_AXIS_OF[letter] for letter in reversed(orientation)]
-    for axis, end in (_AXIS_OF[letter] for letter in reversed(wanted)):
+    ours = [_AXIS_OF[letter] for letter in orientation]
+    for axis, end in (_AXIS_OF[letter] for letter in wanted):
         place = [own for own, _ in ours].index(axis)
         axes.append(place)
         flips.append(ours[place][1] != end)
     return Turn((axes[0], axes[1], axes[2]), (flips[0], flips[1], flips[2]))
 
 
-def common_orientation(orientations: Sequence[str | None], tilts: Sequence[float]) -> str | None:
+def common_orientation(orientations: Sequence[str], tilts: Sequence[float]) -> str | None:
     """Return the orientation to which all cases of a dataset are brought: the one that most of them have.
 
-    None where it is better to leave them as they are stored: where one is not known, or where they differ and some are
+    None where it is better to leave them as they are stored: where one is not known (empty), or where they differ and some are
     so oblique that chance decided which axes are nearest. Heart images along the heart's own axes are like that.
     """
-    known = [orientation for orientation in orientations if orientation is not None]
-    if not known or len(known) < len(orientations):
+    counts = Counter(orientations)
+    if not counts or "" in counts:
         return None
-    counts = Counter(known)
     if len(counts) > 1 and max(tilts) > AMBIGUOUS_TILT:
         return None
     return min(counts, key=lambda name: (-counts[name], name))
 
 
-def direction_of(orientation: str, dimension: int = 3) -> tuple[float, ...]:
+def direction_of(orientation: str) -> tuple[float, ...]:
     """Return ITK's direction matrix, row by row, of a grid along the axes of the body with this orientation."""
     matrix = np.zeros((3, 3))
-    for column, letter in enumerate(orientation):
+    for column, letter in enumerate(reversed(orientation)):
         axis, end = _AXIS_OF[letter]
         matrix[axis, column] = 1.0 if end else -1.0
-    return tuple(float(n) for n in matrix[:dimension, :dimension].ravel())
+    return tuple(float(n) for n in matrix.ravel())
 
 
 def flipped(array: np.ndarray, flips: Flips) -> np.ndarray:
@@ -120,19 +117,21 @@ def _last_three(dimensions: int, order: Triple) -> tuple[int, ...]:
     return (*range(leading), *(axis + leading for axis in order))
 
 
-def _cosines(geometry: Geometry) -> np.ndarray:
-    """Return the direction matrix, one column an axis; that of a 2D image lies in the plane of x and y."""
+def _cosines(direction: Sequence[float]) -> np.ndarray:
+    """Return the direction matrix, one column an axis (x, y, z); that of a 2D image lies in the plane of x and y."""
     matrix = np.eye(3)
-    size = geometry.dimension
-    matrix[:size, :size] = np.reshape(geometry.direction, (size, size))
+    size = 2 if len(direction) == 4 else 3
+    matrix[:size, :size] = np.reshape(direction, (size, size))
     return matrix
 
 
 def _nearest(cosines: np.ndarray) -> Triple:
-    """Return for each column the axis of the body that it is given, such that the cosines are largest in all."""
-
-    def total(order: Triple) -> float:
-        # Rounding keeps the last bits from deciding between axes that are equally near.
-        return round(sum(abs(cosines[axis, column]) for column, axis in enumerate(order)), 6)
-
-    return max(itertools.permutations(range(3)), key=total)  # type: ignore[arg-type, return-value, type-var]
+    """Return for each column the axis of the body that it is nearest to, as ITK does: no two columns share one."""
+    # Rounding keeps the last bits from deciding between axes that are equally near.
+    remaining = np.abs(cosines).round(6)
+    nearest = [0, 0, 0]
+    for _ in nearest:
+        axis, column = np.unravel_index(remaining.argmax(), (3, 3))
+        nearest[column] = int(axis)
+        remaining[axis, :] = remaining[:, column] = -1
+    return nearest[0], nearest[1], nearest[2]

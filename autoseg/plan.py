@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from autoseg.errors import PlanError
 from autoseg.orientation import is_orientation
 from autoseg.records import from_plain, to_plain
+from autoseg.sides import first_doubled
 from autoseg.storage import read_json, write_json
 
 PLAN_VERSION = 1
@@ -81,6 +82,17 @@ class Configuration:
 
 
 @dataclass(frozen=True)
+class Swap:
+    """Classes that change places in what is mirrored along one axis: left and right ones."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    axis: int
+    """As those of ``mirror_axes``."""
+    classes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Decision:
     """One thing that a planner decided, for people."""
 
@@ -113,7 +125,9 @@ class Plan:
     """Bytes of a training step that the plan was made for."""
     explanation: tuple[Decision, ...] = ()
     orientation: str | None = None
-    """What images are turned to before all else, such as LPS (x to the left, y back, z up); None leaves them."""
+    """What images are turned to before all else, such as SPL (z up, y back, x to the left); null leaves them."""
+    swap: Swap | None = None
+    """What mirroring along one of the mirror axes does to classes; null: all stay as they are."""
 
     def configuration(self, name: str) -> Configuration:
         """Return a configuration; raise :class:`PlanError` that lists those that there are."""
@@ -153,12 +167,25 @@ def parse_plan(plain: Any, *, source: str) -> Plan:
     if plan.orientation is not None and not is_orientation(plan.orientation):
         raise PlanError(
             f"{source}: field 'orientation', found '{plan.orientation}', expected one letter of each of LR, AP and IS, "
-            "such as LPS, or null"
+            "such as SPL, or null"
         )
     if not set(plan.mirror_axes) <= {0, 1, 2} or len(set(plan.mirror_axes)) < len(plan.mirror_axes):
         raise PlanError(f"{source}: field 'mirror_axes', found {list(plan.mirror_axes)}, expected some of 0, 1, 2")
+    if plan.swap is not None:
+        _check_swap(plan.swap, f"{source}: field 'swap")
     _check_stages(plan, f"{source}: field 'configurations")
     return plan
+
+
+def _check_swap(swap: Swap, place: str) -> None:
+    """Check that a swap names one axis, and pairs of classes of which none comes twice."""
+    if swap.axis not in (0, 1, 2):
+        raise PlanError(f"{place}.axis', found {swap.axis}, expected 0, 1 or 2")
+    if not swap.classes:
+        raise PlanError(f"{place}.classes', found none, expected pairs of classes; or set 'swap' to null")
+    doubled = first_doubled(name for pair in swap.classes for name in pair)
+    if doubled is not None:
+        raise PlanError(f"{place}.classes', found '{doubled}' twice, expected each class in one pair at most")
 
 
 def _check(configuration: Configuration, place: str) -> None:
@@ -265,9 +292,15 @@ def data_id(plan: Plan, configuration: Configuration) -> str:
 
 
 def mirror_axes(plan: Plan, configuration: Configuration) -> tuple[int, ...]:
-    """Return the plan's mirror axes counted along the patch, which in 2D has no z axis."""
+    """Return the plan's mirror axes counted along the patch."""
+    along = (patch_axis(axis, configuration) for axis in plan.mirror_axes)
+    return tuple(axis for axis in along if axis is not None)
+
+
+def patch_axis(axis: int, configuration: Configuration) -> int | None:
+    """Return an axis of the plan counted along the patch, which in 2D has no z axis: None for that."""
     skipped = 3 - configuration.dimension
-    return tuple(axis - skipped for axis in plan.mirror_axes if axis >= skipped)
+    return axis - skipped if axis >= skipped else None
 
 
 def voxels(shape: tuple[int, ...]) -> int:

@@ -105,3 +105,6 @@ def read_json(path: Path) -> Any:
         raise WorkspaceError(f"{path}: not a text file, expected JSON in UTF-8") from None
     except OSError as error:
         raise WorkspaceError(f"{path}: cannot be read ({error.strerror})") from None
+    except (RecursionError, ValueError):
+        # Thousands of brackets, or a number of thousands of digits.
+        raise WorkspaceError(f"{path}: nested too deeply or with too long a number; mend or remove the file") from None

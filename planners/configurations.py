@@ -11,10 +11,11 @@ import numpy as np
 from autoseg.errors import PlanError
 from autoseg.fingerprint import Fingerprint
 from autoseg.memory import format_bytes
-from autoseg.plan import PLAN_VERSION, Component, Configuration, Decision, Plan, voxels
+from autoseg.plan import PLAN_VERSION, Configuration, Decision, Plan, voxels
 from autoseg.planners.base import PlanRequest
 from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec, fit
-from autoseg.planners.normalization import normalization
+from autoseg.planners.mirroring import bounded, mirroring
+from autoseg.planners.normalization import Normalized, normalization
 from autoseg.planners.objective import objective
 from autoseg.planners.patches import candidates
 from autoseg.planners.recipe import time_budget, training
@@ -38,7 +39,7 @@ class _Frame:
     request: PlanRequest
     spacing: tuple[float, float, float]
     order: tuple[int, int, int]
-    normalization: tuple[Component, ...]
+    normalized: Normalized
     network: NetworkSpec
 
     def shape(self, spacing: Spacing) -> tuple[int, int, int]:
@@ -47,27 +48,29 @@ class _Frame:
 
 def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
     """Plan every configuration that suits the data, or those that are asked for, with networks of one family."""
-    notes: list[str] = []
     own_spacing = target_spacing(request.fingerprint)
     order = axis_order(request.fingerprint, own_spacing)
     spacing = (own_spacing[order[0]], own_spacing[order[1]], own_spacing[order[2]])
-    frame = _Frame(request, spacing, order, normalization(request.dataset, request.fingerprint, notes), network)
+    frame = _Frame(request, spacing, order, normalization(request.dataset, request.fingerprint), network)
+    mirrored = mirroring(request.dataset, request.fingerprint, order)
     fitted = _plan_all(frame)
     return Plan(
         version=PLAN_VERSION,
         dataset=request.dataset.name,
         planner=planner,
         transpose=order,
-        mirror_axes=(0, 1, 2),
-        configurations={name: found.configuration for name, found in fitted.items()},
+        mirror_axes=mirrored.axes,
+        configurations={name: bounded(found.configuration, mirrored) for name, found in fitted.items()},
         memory=request.resources.memory,
         explanation=(
             _spacing_decision(frame),
             *_orientation_decision(request.fingerprint),
-            *(Decision("data", note) for note in notes),
+            *frame.normalized.decisions,
+            mirrored.decision,
             *(_decision(name, found, request) for name, found in fitted.items()),
         ),
         orientation=request.fingerprint.orientation,
+        swap=mirrored.swap,
     )
 
 
@@ -163,7 +166,8 @@ def _draft(frame: _Frame, dimension: int, spacing: Spacing) -> Configuration:
         median_shape=shape,
         patch_size=shape[3 - dimension :],
         batch_size=SMALLEST_BATCH,
-        normalization=frame.normalization,
+        normalization=frame.normalized.specs,
+        input_layer=frame.normalized.input_layer,
         network={},
         loss=objective(frame.request.dataset, batch_dice=dimension == 2),
         sampling={"name": "foreground", "fraction": 0.33},

@@ -17,8 +17,13 @@ from autoseg.planners.wording import times
 
 FIRST_FEATURES = (32, 16, 8)
 """Features of the first stage, nnU-Net's first; fewer where time or memory is short."""
-FEW_ITERATIONS = 500
-"""Steps below which a network with half the features, and so three to four times the steps, learns more."""
+FEW_ITERATIONS = {32: 1500, 16: 500}
+"""Steps below which a network with half the features learns more: it makes three times as many where 32 are halved, but
+hardly more where 16 are (benchmarks/README.md)."""
+FEWEST_ITERATIONS = 500
+"""Steps below which a network learns next to nothing: a smaller patch then makes more of them."""
+SMALLEST_FOR_TIME = {2: 64**2, 3: 32**3}
+"""Voxels below which no patch is shrunk for lack of time: it would see too little."""
 SMALLEST_BATCH = 2
 """Samples for which the memory must do, as in nnU-Net: a larger patch comes before a larger batch."""
 FEWEST_SAMPLES = {2: 8, 3: 2}
@@ -37,6 +42,22 @@ class Fitted:
     configuration: Configuration
     cost: BatchCost
     reasons: tuple[str, ...]
+    steps: int | None = None
+    """Steps that the time leaves for a fold; None where none is set."""
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What stays the same while patch, features and batch are looked for."""
+
+    draft: Configuration
+    request: PlanRequest
+    network: NetworkSpec
+
+    def drafted(self, candidate: Candidate, first_features: int) -> Configuration:
+        """Return the draft with a patch and its network."""
+        spec = self.network(self.draft.dimension, candidate.topology, first_features)
+        return replace(self.draft, patch_size=candidate.patch, network=spec)
 
 
 def fit(draft: Configuration, patches: Sequence[Candidate], request: PlanRequest, network: NetworkSpec) -> Fitted:
@@ -44,45 +65,46 @@ def fit(draft: Configuration, patches: Sequence[Candidate], request: PlanRequest
 
     Raises :class:`PlanError` that names the smallest memory that would do where nothing fits.
     """
-    tried: list[str] = []
+    search, tried = _Search(draft, request, network), []
     for first_features in FIRST_FEATURES:
-        is_last = first_features == FIRST_FEATURES[-1]
-        found = _fit_memory(draft, patches, request, network=network, first_features=first_features)
-        if found is None:
-            if is_last:
-                raise _too_little(draft, patches[-1], request, network)
+        fitted = _fit(search, patches, first_features)
+        if fitted is None:
             tried.append(f"{first_features} features: even the smallest patch needs more memory than there is")
             continue
-        speed = speed_of(found.cost, request.resources, found.configuration.training)
-        fitted = _with_batch(found, request, speed)
-        steps = speed.iterations(fitted.configuration.batch_size) if speed else None
-        if steps is None or steps >= FEW_ITERATIONS or is_last:
+        few = FEW_ITERATIONS.get(first_features, 0)
+        if fitted.steps is None or fitted.steps >= few:
             break
-        tried.append(f"{first_features} features: {steps} steps fit into the time, fewer than {FEW_ITERATIONS}")
+        tried.append(f"{first_features} features: {fitted.steps:,} steps fit into the time, fewer than {few:,}")
+    if fitted is None:
+        raise _too_little(search, patches[-1])
+    if fitted.steps is not None and fitted.steps < FEWEST_ITERATIONS:
+        fitted = _with_smaller_patch(search, patches, fitted, first_features)
     return replace(fitted, reasons=(*tried, *fitted.reasons))
 
 
-def _fit_memory(
-    draft: Configuration,
-    patches: Sequence[Candidate],
-    request: PlanRequest,
-    *,
-    network: NetworkSpec,
-    first_features: int,
-) -> Fitted | None:
-    """Find the first patch whose smallest batch fits; None where none does.
+def _with_smaller_patch(search: _Search, patches: Sequence[Candidate], fitted: Fitted, first_features: int) -> Fitted:
+    """Shrink the patch as much as the time lacks for :data:`FEWEST_ITERATIONS`, if it can be shrunk."""
+    patch, steps = fitted.configuration.patch_size, fitted.steps or 0
+    affordable = max(SMALLEST_FOR_TIME[search.draft.dimension], voxels(patch) * steps / FEWEST_ITERATIONS)
+    smaller = [candidate for candidate in patches if candidate.voxels <= affordable]
+    found = _fit(search, smaller, first_features) if smaller else None
+    if found is None:
+        return fitted
+    reason = f"patch {times(patch)}: {steps:,} steps fit into the time, fewer than {FEWEST_ITERATIONS:,}"
+    return replace(found, reasons=(reason, *found.reasons))
+
+
+def _fit(search: _Search, patches: Sequence[Candidate], first_features: int) -> Fitted | None:
+    """Take the first patch whose smallest batch fits the memory, and its batch; None where none fits.
 
     Memory falls along the list, about as the voxels do, so that few of the patches need to be counted.
     """
-    memory, smallest = request.resources.memory, draft.batch_size
-    drafts: dict[int, tuple[Configuration, BatchCost]] = {}
+    memory, smallest = search.request.resources.memory, search.draft.batch_size
+    costs: dict[int, BatchCost] = {}
     low, high, guess = -1, len(patches), 0
     while high - low > 1:
-        spec = network(draft.dimension, patches[guess].topology, first_features)
-        drafted = replace(draft, patch_size=patches[guess].patch, network=spec)
-        cost = batch_cost(drafted, request.dataset)
-        drafts[guess] = drafted, cost
-        peak = cost.peak_bytes(smallest)
+        costs[guess] = batch_cost(search.drafted(patches[guess], first_features), search.request.dataset)
+        peak = costs[guess].peak_bytes(smallest)
         low, high = (low, guess) if peak <= memory else (guess, high)
         guess = _next_guess(patches, patches[guess].voxels * memory / peak, low, high)
     if high == len(patches):
@@ -91,10 +113,11 @@ def _fit_memory(
     counted = [
         f"counted: {times(patches[i].patch)} needs {format_bytes(cost.peak_bytes(smallest))} of {format_bytes(memory)} "
         f"with a batch of {smallest}"
-        for i, (_, cost) in sorted(drafts.items())
+        for i, cost in sorted(costs.items())
     ]
-    pooling = pooling_reasons(patches[high].topology, patches[high].patch, draft.patch_spacing)
-    return Fitted(*drafts[high], (*reasons, *counted, *pooling))
+    pooling = pooling_reasons(patches[high].topology, patches[high].patch, search.draft.patch_spacing)
+    drafted = search.drafted(patches[high], first_features)
+    return _with_batch(Fitted(drafted, costs[high], (*reasons, *counted, *pooling)), search.request)
 
 
 def _next_guess(patches: Sequence[Candidate], voxels_that_fit: float, low: int, high: int) -> int:
@@ -103,28 +126,42 @@ def _next_guess(patches: Sequence[Candidate], voxels_that_fit: float, low: int, 
     return min(max(guess, low + 1), max(high - 1, 0))
 
 
-def _with_batch(fitted: Fitted, request: PlanRequest, speed: Speed | None) -> Fitted:
+def _with_batch(fitted: Fitted, request: PlanRequest) -> Fitted:
     """Choose the batch: what the memory holds, no more than 5 % of the data, no more than the time allows."""
     draft = fitted.configuration
+    speed = speed_of(draft, fitted.cost, request)
     by_memory = fitted.cost.largest_batch(request.resources.memory)
     cases = len(request.fingerprint.cases)
     by_data = round(DATASET_SHARE * voxels(draft.median_shape) * cases / voxels(draft.patch_size))
-    largest = max(2, min(by_memory, by_data))
+    largest = max(SMALLEST_BATCH, min(by_memory, by_data))
     batch = affordable_batch(largest, min(FEWEST_SAMPLES[draft.dimension], largest), speed)
-    reasons = [f"batch: the memory holds {by_memory}, {DATASET_SHARE:.0%} of the dataset's voxels are {by_data}"]
-    if speed is not None:
-        reasons.append(
-            f"batch {batch}: about {speed.seconds(batch):.2g} s a step, {speed.iterations(batch):,} steps in "
-            f"{speed.time_budget / 3600:.3g} h; {ENOUGH_ITERATIONS:,} would be enough for the largest batch"
-        )
-    return replace(fitted, configuration=replace(draft, batch_size=batch), reasons=(*fitted.reasons, *reasons))
+    return replace(
+        fitted,
+        configuration=replace(draft, batch_size=batch),
+        reasons=(
+            *fitted.reasons,
+            f"batch: the memory holds {by_memory}, {DATASET_SHARE:.0%} of the dataset's voxels are {by_data}",
+            *_time_reasons(draft, batch, speed, request.resources.device),
+        ),
+        steps=speed.iterations(batch) if speed else None,
+    )
 
 
-def _too_little(draft: Configuration, smallest: Candidate, request: PlanRequest, network: NetworkSpec) -> PlanError:
-    spec = network(draft.dimension, smallest.topology, FIRST_FEATURES[-1])
-    drafted = replace(draft, patch_size=smallest.patch, network=spec)
-    needed = batch_cost(drafted, request.dataset).peak_bytes(draft.batch_size)
+def _time_reasons(draft: Configuration, batch: int, speed: Speed | None, device: str) -> tuple[str, ...]:
+    if draft.training.time_budget is None:
+        return ()
+    if speed is None:
+        return (f"{device} is not on this machine, so that its speed could not be measured",)
+    return (
+        f"batch {batch}: about {speed.seconds(batch):.2g} s a step, {speed.iterations(batch):,} steps in "
+        f"{speed.time_budget / 3600:.3g} h; {ENOUGH_ITERATIONS:,} would be enough for the largest batch",
+    )
+
+
+def _too_little(search: _Search, smallest: Candidate) -> PlanError:
+    drafted = search.drafted(smallest, FIRST_FEATURES[-1])
+    needed = batch_cost(drafted, search.request.dataset).peak_bytes(drafted.batch_size)
     return PlanError(
-        f"memory: found {format_bytes(request.resources.memory)}, expected at least {format_bytes(needed * 1.1)}, "
-        "which the smallest patch needs; free some memory or train on another device"
+        f"memory: found {format_bytes(search.request.resources.memory)}, expected at least "
+        f"{format_bytes(needed * 1.1)}, which the smallest patch needs; free some memory or train on another device"
     )

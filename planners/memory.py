@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import weakref
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,20 +16,23 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from autoseg.dataset import Dataset
-from autoseg.losses import losses
-from autoseg.losses.deep_supervision import DeepSupervision
 from autoseg.networks.build import build_network, input_channels
 from autoseg.plan import Configuration
 from autoseg.records import to_plain
+from autoseg.trainers.learner import Learner, build_learner, change_weights, compute_gradients
+from autoseg.trainers.loader import Batch
 
-ALLOWANCE = 1.15
-"""What the count cannot see: library workspaces, casts inside kernels, the allocator's slack and augmentation."""
-
-OPTIMIZER_COPIES = 4
-"""Copies of the weights that live beside the activations: the weights, two moments and their moving average."""
+LIBRARIES = 112 * 1024**2
+"""Bytes that a first step makes PyTorch load and keep: code, compiled kernels, or a GPU's context."""
+SLACK, MOST_SLACK = 0.35, 240 * 1024**2
+"""Share of what is counted, and bytes at most, that allocators keep between blocks in use: those of less than 32 MB lie
+on the C library's heap, which larger patches hardly use. Seen: benchmarks/README.md."""
 
 COUNTED_BATCHES = (2, 3)
 """Batches that tell those of all others; a single sample may be treated in ways of its own."""
+
+CHANNEL_BLOCK = 16
+"""Channels to a multiple of which convolution kernels of CPUs and GPUs pad their own copies."""
 
 
 @dataclass(frozen=True)
@@ -50,31 +52,28 @@ class BatchCost:
     """
 
     moments: tuple[tuple[int, int], ...]
-    """Bytes alive whatever the batch, and those that each sample adds, at the moments that are the peak for some batch."""
-    kept: int
-    """Bytes of gradients and of the optimizer's state."""
-    flops_per_sample: int
+    """Bytes alive whatever the batch and bytes that each sample adds, where these are the peak for some batch."""
+    fixed_flops: int
+    """Of the optimizer, whatever the batch."""
+    sample_flops: int
 
     def peak_bytes(self, batch: int) -> int:
-        """Return the peak in bytes of a step with ``batch`` samples, with :data:`ALLOWANCE`."""
-        return _allowed(max(fixed + batch * sample for fixed, sample in self.moments) + self.kept)
+        """Return the peak in bytes of a step with ``batch`` samples, with :func:`allowing`."""
+        return allowing(max(fixed + batch * sample for fixed, sample in self.moments))
 
     def flops(self, batch: int) -> int:
         """Return the floating-point operations of a step with ``batch`` samples."""
-        return batch * self.flops_per_sample
+        return self.fixed_flops + batch * self.sample_flops
 
     def largest_batch(self, memory: int) -> int:
         """Return the largest batch whose step takes no more than ``memory`` bytes; 0 where not even one sample does."""
-        room = memory / ALLOWANCE - self.kept
-        batch = max(0, min(int((room - fixed) / sample) for fixed, sample in self.moments if sample > 0))
-        # Rounding may be off by one in either direction.
-        while batch > 0 and self.peak_bytes(batch) > memory:
-            batch -= 1
-        return batch
+        # Without any allowance more would fit, so that the batch to find is among these.
+        most = max(0, min((memory - fixed) // sample for fixed, sample in self.moments if sample > 0))
+        return bisect.bisect_right(range(1, most + 1), memory, key=self.peak_bytes)
 
 
 class _Ledger(TorchDispatchMode):
-    """Follow the bytes that are alive after every operation, and the floating-point operations."""
+    """Follow the bytes that are alive during every operation, and the floating-point operations."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -86,13 +85,14 @@ class _Ledger(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
+        packet = func._overloadpacket
+        if (count := flop_registry.get(packet)) is not None:
             self.flops += int(count(*args, **(kwargs or {}), out_val=result))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
                 self._enter(leaf.untyped_storage())
-        self.history.append(self.alive)
+        hidden = _HIDDEN.get(packet)
+        self.history.append(self.alive + (hidden(args, result) if hidden else 0))
         return result
 
     def _enter(self, storage: torch.UntypedStorage) -> None:
@@ -107,14 +107,63 @@ class _Ledger(TorchDispatchMode):
         self.alive -= size
 
 
-def step_cost(configuration: Configuration, dataset: Dataset, *, batch_size: int) -> StepCost:
-    """Count one training step of a configuration: forward, loss, backward, and what the optimizer keeps.
+def _convolution(args: tuple[Any, ...], result: torch.Tensor) -> int:
+    """Bytes beside its result that a convolution needs: its input and its result, each in the kernel's own layout."""
+    image, copy = _blocked(args[0]), _blocked(result)
+    return max(image + copy - _bytes(result), copy)
 
-    Nothing is allocated and no GPU is needed. Returns the peak in bytes, with :data:`ALLOWANCE`, and the floating-point
+
+def _convolution_backward(args: tuple[Any, ...], result: tuple[torch.Tensor | None, ...]) -> int:
+    """Bytes beside its results: the output's gradient and the input in the kernel's layout.
+
+    In 16 bits the gradient of a kernel of several voxels takes pairs of them, which are copied once more.
+    """
+    gradient, image, weight = args[:3]
+    copies = 2 if image.element_size() == 2 and weight[0, 0].numel() > 1 and image.shape[1] > 1 else 1
+    return copies * (_blocked(gradient) + _blocked(image))
+
+
+_HIDDEN: dict[Any, Callable[[tuple[Any, ...], Any], int]] = {
+    torch.ops.aten.convolution: _convolution,
+    torch.ops.aten.convolution_backward: _convolution_backward,
+}
+"""Operations that need memory which no tensor tells of, and how much."""
+
+
+def _blocked(tensor: torch.Tensor) -> int:
+    """Bytes of a tensor [B,C,*space] whose channels are padded to whole blocks."""
+    channels = tensor.shape[1]
+    return _bytes(tensor) // channels * (-(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK)
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def allowing(counted: int) -> int:
+    """Add to the counted bytes what no count can see: :data:`LIBRARIES` and the allocator's slack."""
+    return counted + LIBRARIES + min(int(SLACK * counted), MOST_SLACK)
+
+
+def step_cost(configuration: Configuration, dataset: Dataset, *, batch_size: int) -> StepCost:
+    """Count one training step of a configuration: forward, loss, backward and the optimizer with its state.
+
+    Nothing is allocated and no GPU is needed. Returns the peak in bytes, with :func:`allowing`, and the floating-point
     operations.
     """
-    ledger, kept = _count(configuration, dataset, batch_size)
-    return StepCost(peak_bytes=_allowed(max(ledger.history) + kept), flops=ledger.flops)
+    gradients, update, state = _count(configuration, dataset, batch_size)
+    peak = max(max(gradients.bytes) + state, *update.bytes)
+    return StepCost(allowing(peak), gradients.flops + update.flops)
+
+
+def tile_cost(configuration: Configuration, dataset: Dataset, *, tiles: int) -> StepCost:
+    """Count the prediction of a batch of ``tiles`` as :func:`step_cost` counts a training step."""
+    with FakeTensorMode(), _Ledger() as ledger, torch.no_grad():
+        learner = build_learner(configuration, build_network(configuration, dataset), device=torch.device("cpu"))
+        images = torch.empty(tiles, input_channels(configuration, dataset), *configuration.patch_size)
+        with learner.autocast():
+            learner.network.eval()(images)
+    return StepCost(peak_bytes=allowing(max(ledger.history)), flops=ledger.flops)
 
 
 def batch_cost(configuration: Configuration, dataset: Dataset) -> BatchCost:
@@ -122,32 +171,28 @@ def batch_cost(configuration: Configuration, dataset: Dataset) -> BatchCost:
     # Only what the count depends on decides whether it is done again.
     plain = replace(configuration, batch_size=1, spacing=(None, 1.0, 1.0), median_shape=(1, 1, 1), augmentation={})
     described = replace(dataset, cases=(), groups={}, annotated={})
-    return _batch_cost(json.dumps(to_plain((plain, described))), _Counted(plain, described))
+    key = json.dumps(to_plain((plain, described)))
+    if key not in _counted:
+        _counted[key] = _count_batches(plain, described)
+    return _counted[key]
 
 
-@dataclass(frozen=True, eq=False)
-class _Counted:
-    """What is counted; equal to any other, since the text beside it tells them apart."""
-
-    configuration: Configuration
-    dataset: Dataset
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Counted)
-
-    def __hash__(self) -> int:
-        return 0
+_counted: dict[str, BatchCost] = {}
+"""What was counted in this process, by the text of what it was counted for."""
 
 
-@lru_cache(maxsize=256)
-def _batch_cost(key: str, counted: _Counted) -> BatchCost:
-    (one, kept), (other, _) = (_count(counted.configuration, counted.dataset, batch) for batch in COUNTED_BATCHES)
+def _count_batches(configuration: Configuration, dataset: Dataset) -> BatchCost:
+    one, update, state = _count(configuration, dataset, COUNTED_BATCHES[0])
+    other, *_ = _count(configuration, dataset, COUNTED_BATCHES[1], updates=False)
     step = COUNTED_BATCHES[1] - COUNTED_BATCHES[0]
-    moments = set()
-    for alive, later in zip(one.history, other.history, strict=True):
-        sample = (later - alive) // step
-        moments.add((alive - COUNTED_BATCHES[0] * sample, sample))
-    return BatchCost(_upper_hull(moments), kept, (other.flops - one.flops) // step)
+    slopes = [(later - alive) // step for alive, later in zip(one.bytes, other.bytes, strict=True)]
+    # While the optimizer works, what is alive of a batch stays what it was before.
+    gradients = zip((alive + state for alive in one.bytes), slopes, strict=True)
+    every = [*gradients, *((alive, slopes[-1]) for alive in update.bytes)]
+    moments = {(alive - COUNTED_BATCHES[0] * slope, slope) for alive, slope in every}
+    sample_flops = (other.flops - one.flops) // step
+    fixed_flops = one.flops + update.flops - COUNTED_BATCHES[0] * sample_flops
+    return BatchCost(_upper_hull(moments), fixed_flops, sample_flops)
 
 
 def _upper_hull(lines: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -161,20 +206,36 @@ def _upper_hull(lines: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(hull)
 
 
-def _count(configuration: Configuration, dataset: Dataset, batch_size: int) -> tuple[_Ledger, int]:
-    """Run a step on fake tensors; return its ledger and the bytes that the optimizer keeps."""
+@dataclass(frozen=True)
+class _Part:
+    """What was counted of a part of a step."""
+
+    bytes: tuple[int, ...]
+    """Alive at each of its moments."""
+    flops: int
+
+
+def _count(
+    configuration: Configuration, dataset: Dataset, batch_size: int, *, updates: bool = True
+) -> tuple[_Part, _Part, int]:
+    """Make a step on fake tensors: gradients, then, where ``updates`` says so, the change of the weights.
+
+    Returns both with the bytes of the optimizer's state, which from the second step on is there from its beginning.
+    """
     with FakeTensorMode(), _Ledger() as ledger:
-        network = build_network(configuration, dataset)
-        weights = sum(p.numel() * p.element_size() for p in network.parameters())
-        loss = DeepSupervision(losses.build(configuration.loss))
+        learner = build_learner(configuration, build_network(configuration, dataset), device=torch.device("cpu"))
         images = torch.empty(batch_size, input_channels(configuration, dataset), *configuration.patch_size)
-        labels = torch.zeros(batch_size, *configuration.patch_size, dtype=torch.int64)
-        casts = configuration.precision == "bfloat16"
-        with torch.autocast("cpu", torch.bfloat16) if casts else nullcontext():
-            logits = network(images)
-        loss(logits, labels).backward()
-    return ledger, (OPTIMIZER_COPIES - 1) * weights
+        batch = Batch(images, torch.zeros(batch_size, *configuration.patch_size, dtype=torch.int64))
+        compute_gradients(learner, batch)
+        moments, flops = len(ledger.history), ledger.flops
+        if updates:
+            change_weights(learner, 1.0)
+    gradients = _Part(tuple(ledger.history[:moments]), flops)
+    update = _Part(tuple(ledger.history[moments:]), ledger.flops - flops)
+    return gradients, update, _state_bytes(learner)
 
 
-def _allowed(size: float) -> int:
-    return int(size * ALLOWANCE)
+def _state_bytes(learner: Learner) -> int:
+    """Bytes of all tensors that the optimizer keeps."""
+    kept = (leaf for state in learner.optimizer.state.values() for leaf in tree_leaves(dict(state)))
+    return sum(_bytes(leaf) for leaf in kept if isinstance(leaf, torch.Tensor))

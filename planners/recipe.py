@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autoseg.plan import Component, Training
+from autoseg.plan import Component, Configuration, Training
+from autoseg.planners.base import PlanRequest
 from autoseg.planners.memory import BatchCost
 from autoseg.planners.resources import Resources
 
@@ -32,14 +33,15 @@ class Speed:
         return max(1, int(self.time_budget * RESERVE / self.seconds(batch_size)))
 
 
-def speed_of(cost: BatchCost, resources: Resources, training: Training) -> Speed | None:
-    """Tell how fast ``resources`` train; None where no time budget bounds it."""
-    if training.time_budget is None:
+def speed_of(configuration: Configuration, cost: BatchCost, request: PlanRequest) -> Speed | None:
+    """Tell how fast a configuration trains; None where no time budget bounds it, or its device is elsewhere."""
+    budget, device = configuration.training.time_budget, request.resources.device
+    if budget is None or not request.resources.is_here:
         return None
-    from autoseg.planners.throughput import training_flops_per_second
+    from autoseg.planners.throughput import throughput
 
-    rate = training_flops_per_second(resources.device, "bfloat16" if resources.bfloat16 else "float32")
-    return Speed(lambda batch: cost.flops(batch) / rate, training.time_budget)
+    measured = throughput(configuration, request.dataset, device)
+    return Speed(lambda batch: measured.seconds(cost, batch), budget)
 
 
 def time_budget(resources: Resources) -> float | None:

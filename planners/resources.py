@@ -28,6 +28,8 @@ class Resources:
     """Whether the device computes bfloat16 natively."""
     time_budget: float | None = None
     """Seconds for one fold; None where the user set none."""
+    is_here: bool = True
+    """Whether this machine has the device, so that it can be timed."""
 
 
 def choose_device(name: str = "auto") -> str:
@@ -38,18 +40,25 @@ def choose_device(name: str = "auto") -> str:
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
+    if not _is_here(name):
+        raise PlanError(f"device '{name}': not on this machine, which has {', '.join(devices())}")
+    return name
+
+
+def _is_here(name: str) -> bool:
+    """Tell whether this machine has a device; raise :class:`PlanError` for a name that is none."""
+    import torch
+
     try:
         device = torch.device(name)
     except RuntimeError:
         raise PlanError(f"device '{name}': expected auto, cpu, cuda, cuda:0 or mps") from None
-    is_there = {
+    found = {
         "cpu": device.index is None,
         "cuda": (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
-    if not is_there.get(device.type, False):
-        raise PlanError(f"device '{name}': not on this machine, which has {', '.join(devices())}")
-    return name
+    return found.get(device.type, False)
 
 
 def devices() -> list[str]:
@@ -86,7 +95,10 @@ def detect(
 ) -> Resources:
     """Look at this machine; ``memory`` and ``time_budget`` override what it has.
 
-    ``target`` is the memory to plan for where none is given, as far as the device has it free.
+    ``target`` is the memory to plan for where none is given, as far as the device has it free. A GPU that is elsewhere
+    can be planned for when its ``memory`` is given: it is taken to compute bfloat16, as all since 2020 do.
     """
+    if memory and device.startswith("cuda") and not _is_here(device):
+        return Resources(device, memory, bfloat16=True, time_budget=time_budget, is_here=False)
     chosen = choose_device(device)
     return Resources(chosen, memory or free_memory(chosen, target), computes_bfloat16(chosen), time_budget)

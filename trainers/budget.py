@@ -12,8 +12,9 @@ import torch
 
 from autoseg.inference.tiles import mirrorings, padding, tile_starts
 from autoseg.plan import Training
+from autoseg.trainers.learner import Learner
 from autoseg.trainers.loader import PatchSource, to_device
-from autoseg.trainers.loop import SHORTEST_INTERVAL, VALIDATIONS, Learner
+from autoseg.trainers.loop import SHORTEST_INTERVAL, VALIDATIONS
 from autoseg.trainers.validation import MOST_PATCHES, FoldValidation
 
 logger = logging.getLogger("autoseg.training")

@@ -17,24 +17,23 @@ from autoseg.inference.sliding_window import Window
 from autoseg.losses.fitting import check_loss
 from autoseg.networks.build import build_network
 from autoseg.plan import Configuration, Plan, mirror_axes
+from autoseg.planners.check import check_configuration
 from autoseg.planners.resources import choose_device, computes_bfloat16
 from autoseg.preprocessing.normalization import output_channels
 from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.preprocessing.previous_stage import PreviousStage, digest, find_previous_stage, prepare_previous_stage
 from autoseg.sampling import ALL_FOLDS, Stream, build_sampler
 from autoseg.splits import Fold, fold_cases
+from autoseg.swapping import Swapping, plan_swapping
 from autoseg.trainers.annotation import annotation_table
-from autoseg.trainers.averaging import WeightAverage
 from autoseg.trainers.budget import Budget, plan_budget
 from autoseg.trainers.checkpoint import remove_state
 from autoseg.trainers.interrupts import stop_on_signals
+from autoseg.trainers.learner import Learner, build_learner
 from autoseg.trainers.loader import Cases, PatchSource, batches, fits_in_memory, loader_workers
-from autoseg.trainers.loop import Learner, LoopSettings, Progress, restore_progress, run_loop
+from autoseg.trainers.loop import LoopSettings, Progress, restore_progress, run_loop
 from autoseg.trainers.monitor import Listener, plot_progress, read_metrics
-from autoseg.trainers.optimizers import optimizers
 from autoseg.trainers.pace import Pace
-from autoseg.trainers.schedules import schedules
-from autoseg.trainers.supervised import learning_modes
 from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, patch_dice, validate_cases
 from autoseg.weights import load_weights, save_tensors
 from autoseg.workspace import FoldFolder, Workspace
@@ -86,7 +85,13 @@ class _Setting:
             precision=configuration.precision,
             previous_labels=self.previous_labels,
             activation=self.dataset.activation,
+            swapping=self.swapping,
         )
+
+    @property
+    def swapping(self) -> Swapping | None:
+        """What changes places in patches that are mirrored across the body."""
+        return plan_swapping(self.plan, self.configuration, self.dataset, source=self.request.workspace.plan_file)
 
     @property
     def previous_labels(self) -> int:
@@ -144,6 +149,7 @@ def _prepare(request: FoldRequest) -> _Setting:
     check_plan(plan, dataset, workspace.plan_file)
     configuration = plan.configuration(request.configuration)
     check_loss(configuration.loss, dataset)
+    check_configuration(request.configuration, configuration, dataset, plan.memory)
     split = fold_cases(workspace.splits(), request.fold)
     device = torch.device(choose_device(request.device))
     if configuration.precision == "bfloat16" and not computes_bfloat16(str(device)):
@@ -178,7 +184,7 @@ def _train(
     train_cases = _cases(setting, setting.split.train)
     source = _source(setting, train_cases, "train")
     workers = loader_workers(request.workers, source)
-    learner = _learner(setting, network)
+    learner = build_learner(setting.configuration, network, device=setting.device, trainer=setting.request.trainer)
     validated = _source(setting, validation.cases, "validate")
     budget = plan_budget(
         learner,
@@ -244,20 +250,7 @@ def _augmentation(setting: _Setting, spec: dict[str, object]) -> Augmentation:
         mirror_axes=mirror_axes(setting.plan, configuration),
         channels=output_channels(configuration.normalization),
         previous_labels=setting.previous_labels,
-    )
-
-
-def _learner(setting: _Setting, network: torch.nn.Module) -> Learner:
-    training = setting.configuration.training
-    return Learner(
-        network=network,
-        optimizer=optimizers.build(training.optimizer, parameters=network.parameters()),
-        schedule=schedules.build(training.schedule),
-        average=WeightAverage(network, training.average_decay) if training.average_decay is not None else None,
-        mode=learning_modes.get(setting.request.trainer)(setting.configuration),
-        precision=setting.configuration.precision,
-        gradient_norm=training.gradient_norm,
-        device=setting.device,
+        swapping=setting.swapping,
     )
 
 

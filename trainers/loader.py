@@ -148,11 +148,11 @@ def to_device(samples: Sequence[Sample], augmentation: Augmentation, device: tor
     """Move samples to the device and augment them there."""
     images = [torch.from_numpy(sample.image).to(device, non_blocking=True) for sample in samples]
     labels = [torch.from_numpy(sample.labels).to(device, non_blocking=True) for sample in samples]
-    augmented, targets = augmentation.apply(
-        images, labels, [sample.parameters for sample in samples], _previous(samples, device)
-    )
+    parameters = [sample.parameters for sample in samples]
+    augmented, targets = augmentation.apply(images, labels, parameters, _previous(samples, device))
     known = [sample.annotated for sample in samples if sample.annotated is not None]
-    return Batch(augmented, targets.long(), torch.from_numpy(np.stack(known)).to(device) if known else None)
+    annotated = augmentation.annotated(torch.from_numpy(np.stack(known)).to(device), parameters) if known else None
+    return Batch(augmented, targets.long(), annotated)
 
 
 def _previous(samples: Sequence[Sample], device: torch.device) -> list[torch.Tensor] | None:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
 
 from autoseg.errors import TrainingError
-from autoseg.trainers.averaging import WeightAverage, weights_of
+from autoseg.trainers.averaging import weights_of
 from autoseg.trainers.checkpoint import load_state, optimizer_tensors, restore_optimizer, save_state
+from autoseg.trainers.learner import Learner, learning_step
 from autoseg.trainers.loader import Batch
 from autoseg.trainers.monitor import Listener, MetricsFile, Report
 from autoseg.trainers.pace import Pace
 from autoseg.trainers.sanity import EARLY_STEPS, SanityCheck, check_finite
-from autoseg.trainers.schedules import Schedule
-from autoseg.trainers.supervised import LearningMode
 from autoseg.weights import save_tensors
 from autoseg.workspace import FoldFolder
 
@@ -36,34 +33,6 @@ SMOOTHING = 0.7
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the state is saved
     """Training was asked to stop; its state is saved."""
-
-
-@dataclass(frozen=True)
-class Learner:
-    """What learns: a network, how its weights change and are averaged."""
-
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: Schedule
-    average: WeightAverage | None
-    mode: LearningMode
-    precision: str
-    gradient_norm: float
-    device: torch.device
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context in which the network computes."""
-        if self.precision == "bfloat16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return nullcontext()
-
-    def evaluation_weights(self) -> dict[str, torch.Tensor] | None:
-        """Return the weights that validation and the final model take; None for the network's own."""
-        return self.average.tensors if self.average else None
-
-    def final_weights(self) -> dict[str, torch.Tensor]:
-        """Return the weights of the model as trained so far."""
-        return self.evaluation_weights() or self.network.state_dict()
 
 
 @dataclass
@@ -97,20 +66,6 @@ class LoopSettings:
     listener: Listener | None = None
 
 
-def learning_step(learner: Learner, batch: Batch, factor: float) -> float:
-    """Make one step with the learning rate multiplied by ``factor``; return the loss."""
-    for group in learner.optimizer.param_groups:
-        group.setdefault("base_rate", group["lr"])
-        group["lr"] = group["base_rate"] * factor
-    learner.optimizer.zero_grad(set_to_none=True)
-    with learner.autocast():
-        loss = learner.mode.loss(learner.network, batch)
-    loss.backward()
-    nn.utils.clip_grad_norm_(learner.network.parameters(), learner.gradient_norm)
-    learner.optimizer.step()
-    return float(loss.detach())
-
-
 def run_loop(learner: Learner, progress: Progress, batches: Iterator[Batch], settings: LoopSettings) -> None:
     """Train to the end of the pace; raise :class:`Interrupted`, with the state saved, when asked to stop."""
     pace, metrics = progress.pace, MetricsFile(settings.folder.metrics, step=progress.pace.step)
@@ -123,7 +78,7 @@ def run_loop(learner: Learner, progress: Progress, batches: Iterator[Batch], set
         watched = pace.step < EARLY_STEPS
         if watched:
             sanity.batch(batch)
-        loss = learning_step(learner, batch, learner.schedule(pace.progress))
+        loss = float(learning_step(learner, batch, learner.schedule(pace.progress)))
         pace.advance()
         if learner.average:
             learner.average.update(learner.network, pace.step)

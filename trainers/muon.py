@@ -81,9 +81,9 @@ class Muon(torch.optim.Optimizer):
         state["step"] += 1
         state["first"].lerp_(gradient, 1 - beta1)
         state["second"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        step = float(state["step"])
-        deviation = (state["second"] / (1 - beta2**step)).sqrt_().add_(1e-8)
-        parameter.addcdiv_(state["first"], deviation, value=-group["lr"] / (1 - beta1**step))
+        # The step stays a tensor: planning counts this on tensors that hold no numbers.
+        deviation = (state["second"] / (1 - beta2 ** state["step"])).sqrt_().add_(1e-8)
+        parameter.addcdiv_(state["first"] / (1 - beta1 ** state["step"]), deviation, value=-group["lr"])
 
 
 def is_kernel(parameter: torch.Tensor) -> bool:

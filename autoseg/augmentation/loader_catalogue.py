@@ -26,7 +26,7 @@ _MODULES = (
 )
 _BASES = ("AbstractTransform", "LocalTransform")
 """What transforms are made of; they do nothing by themselves."""
-_PARTS = ("transform", "alternative_transform", "transforms", "list_of_transforms")
+PARTS = ("transform", "alternative_transform", "transforms", "list_of_transforms")
 """Arguments that are themselves transforms, of those that choose between others or apply them in turn."""
 
 TransformClass = Callable[..., Any]
@@ -68,8 +68,8 @@ def build_transform(spec: Mapping[str, Any]) -> Any:
 
 
 def _argument(key: str, value: Any) -> Any:
-    if key in _PARTS and isinstance(value, Mapping):
+    if key in PARTS and isinstance(value, Mapping):
         return build_transform(value)
-    if key in _PARTS and isinstance(value, list | tuple):
+    if key in PARTS and isinstance(value, list | tuple):
         return [build_transform(part) for part in value]
     return from_json(value)

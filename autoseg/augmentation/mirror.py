@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from autoseg.augmentation.draws import Probability
+from autoseg.swapping import Swapping
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,22 @@ def mirror(images: torch.Tensor, labels: torch.Tensor, axes: Sequence[tuple[int,
         if along:
             images[index] = images[index].flip([axis + 1 for axis in along])
             labels[index] = labels[index].flip(list(along))
+
+
+def swap_labels(labels: torch.Tensor, axes: Sequence[tuple[int, ...]], swapping: Swapping) -> None:
+    """Let labels [N,*space] change places, in place, in samples that were mirrored across the body.
+
+    ``axes`` as for :func:`mirror`; labels are those of preprocessed label maps.
+    """
+    table = torch.tensor(swapping.labels, dtype=labels.dtype, device=labels.device)
+    for index, along in enumerate(axes):
+        if swapping.axis in along:
+            # Ignored voxels are -1, which is the place of the last entry.
+            labels[index] = table[labels[index].long()]
+
+
+def swap_outputs(values: torch.Tensor, axes: Sequence[tuple[int, ...]], swapping: Swapping) -> torch.Tensor:
+    """Return ``values`` [N,outputs] with outputs that have changed places in samples mirrored across the body."""
+    order = torch.tensor(swapping.outputs, device=values.device)
+    mirrored = torch.tensor([swapping.axis in along for along in axes], device=values.device)
+    return torch.where(mirrored[:, None], values[:, order], values)

@@ -11,11 +11,12 @@ import torch
 
 from autoseg.augmentation.component_removal import remove_components
 from autoseg.augmentation.draws import Shape
-from autoseg.augmentation.mirror import mirror
+from autoseg.augmentation.mirror import mirror, swap_labels, swap_outputs
 from autoseg.augmentation.morphology import change_borders
 from autoseg.augmentation.settings import AugmentationSettings, settings_from
 from autoseg.augmentation.spatial import Spatial, SpatialParameters, resample, resample_labels
 from autoseg.networks.label_channels import label_channels
+from autoseg.swapping import Swapping
 
 if TYPE_CHECKING:
     from autoseg.augmentation.loader_transforms import LoaderTransforms
@@ -60,6 +61,8 @@ class Augmentation:
     """Of the image."""
     previous_labels: int = 0
     """Labels of a previous stage, whose channels follow those of the image."""
+    swapping: Swapping | None = None
+    """What changes places in samples that are mirrored across the body."""
 
     @property
     def loader_transform(self) -> LoaderTransforms | None:
@@ -70,9 +73,12 @@ class Augmentation:
         """
         if not self.settings.loader:
             return None
+        from autoseg.augmentation.loader_mirroring import check_no_swapping
         from autoseg.augmentation.loader_transforms import build_loader_transform
 
-        return build_loader_transform(self.settings.loader, patch=self.spatial.patch, channels=self.channels)
+        built = build_loader_transform(self.settings.loader, patch=self.spatial.patch, channels=self.channels)
+        check_no_swapping(self.settings.loader, self.swapping)
+        return built
 
     def sample(self, rng: np.random.Generator) -> Parameters:
         """Draw all parameters of one sample."""
@@ -123,13 +129,25 @@ class Augmentation:
             if on:
                 transform: IntensityTransform = getattr(self.settings, name)
                 batch[on] = transform.apply(batch[on], [parameters[index].intensity[name] for index in on])
-        mirrored = [drawn.mirror for drawn in parameters]
-        mirror(batch, targets, mirrored)
+        self._mirror(batch, targets, parameters)
         if previous is None:
             return batch, targets
         before = self._move_labels(previous, parameters)
-        mirror(batch[:, :0], before, mirrored)
+        self._mirror(batch[:, :0], before, parameters)
         return torch.cat([batch, label_channels(before, self.previous_labels)], dim=1), targets
+
+    def annotated(self, annotated: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
+        """Return which outputs were annotated, [B,outputs] bool, in the samples as they are mirrored."""
+        if self.swapping is None:
+            return annotated
+        return swap_outputs(annotated, [drawn.mirror for drawn in parameters], self.swapping)
+
+    def _mirror(self, images: torch.Tensor, labels: torch.Tensor, parameters: Sequence[Parameters]) -> None:
+        """Mirror samples in place; in those that are mirrored across the body, labels change places."""
+        axes = [drawn.mirror for drawn in parameters]
+        mirror(images, labels, axes)
+        if self.swapping is not None:
+            swap_labels(labels, axes, self.swapping)
 
     def _move(
         self, images: Sequence[torch.Tensor], labels: Sequence[torch.Tensor], parameters: Sequence[Parameters]
@@ -171,10 +189,12 @@ def build_augmentation(
     mirror_axes: tuple[int, ...],
     channels: int,
     previous_labels: int = 0,
+    swapping: Swapping | None = None,
 ) -> Augmentation:
     """Build what a plan's ``spec`` says; axes are those of the patch, ``spacing`` in millimetres.
 
-    ``channels`` are those of the image, ``previous_labels`` the labels that a previous stage tells apart.
+    ``channels`` are those of the image, ``previous_labels`` the labels that a previous stage tells apart, ``swapping``
+    what changes places in samples that are mirrored across the body.
 
     Raises :class:`autoseg.errors.PlanError` for unknown presets, transforms and arguments.
     """
@@ -182,4 +202,4 @@ def build_augmentation(
         raise ValueError("patch and spacing have as many axes as the configuration")
     settings = settings_from(spec)
     spatial = Spatial(tuple(patch_size), tuple(spacing), settings.rotation, settings.scaling)
-    return Augmentation(settings, spatial, tuple(mirror_axes), channels, previous_labels)
+    return Augmentation(settings, spatial, tuple(mirror_axes), channels, previous_labels, swapping)

@@ -59,7 +59,7 @@ class Spatial:
         """Draw a transformation; None leaves the sample as it is."""
         turns = rng.random() < self.rotation.probability
         scales = rng.random() < self.scaling.probability
-        angles = np.radians(rng.uniform(-1, 1, 3) * self._most_degrees())
+        angles = np.radians(rng.uniform(-1, 1, 3) * self.most_degrees)
         factor = float(rng.uniform(*self.scaling.range))
         if not turns and not scales:
             return None
@@ -74,7 +74,15 @@ class Spatial:
         more = np.ceil(np.maximum(reach - half, 0)).astype(int)
         return tuple(int(n + 2 * m) for n, m in zip(self.patch, more, strict=True))
 
-    def _most_degrees(self) -> float:
+    @property
+    def turned_axes(self) -> tuple[int, ...]:
+        """Axes of the patch that a rotation moves."""
+        axes = len(self.patch)
+        return (axes - 2, axes - 1) if is_flat(self.patch) else tuple(range(axes))
+
+    @property
+    def most_degrees(self) -> float:
+        """How far patches turn about any axis."""
         if self.rotation.degrees is not None:
             return self.rotation.degrees
         plane = self.patch[-2:]

@@ -18,11 +18,27 @@ WorkspaceOption = Annotated[
     typer.Option("--workspace", "-w", help="Folder for all that is made. By default ./<dataset name>.autoseg."),
 ]
 WorkspaceArgument = Annotated[Path, typer.Argument(help="Workspace that plan-and-preprocess made.")]
+WorkspaceOrBundle = Annotated[
+    Path, typer.Argument(metavar="WORKSPACE_OR_BUNDLE", help="Workspace, or a bundle: the zip or its folder.")
+]
 Configurations = Annotated[
     list[str] | None,
-    typer.Option("--configuration", "-c", help="2d or 3d_fullres; may be given more than once. By default all."),
+    typer.Option(
+        "--configuration",
+        "-c",
+        help="2d, 3d_lowres, 3d_fullres or 3d_cascade_fullres; may be given more than once. By default all that suit.",
+    ),
 ]
-Planner = Annotated[str | None, typer.Option(help="Network family: unet or residual_unet. By default unet.")]
+Planner = Annotated[
+    str | None,
+    typer.Option(
+        help="Network family: unet, residual_unet, or residual_unet_m, _l, _xl for 8, 24, 40 GB. By default unet."
+    ),
+]
+VerifyMemory = Annotated[
+    bool,
+    typer.Option("--verify-memory", help="Make a real training step of each configuration and compare its memory."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Memory = Annotated[
     str | None,

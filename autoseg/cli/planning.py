@@ -19,6 +19,7 @@ from autoseg.cli.options import (
     Planner,
     Splits,
     TimeBudget,
+    VerifyMemory,
     Workers,
     WorkspaceArgument,
     WorkspaceOption,
@@ -27,6 +28,7 @@ from autoseg.cli.options import (
 if TYPE_CHECKING:
     from autoseg.dataset import Dataset
     from autoseg.examination import Finding
+    from autoseg.plan import Plan
 
 
 def plan_and_preprocess(
@@ -43,6 +45,7 @@ def plan_and_preprocess(
     splits: Splits = "kfold",
     folds: Folds = 5,
     replan: Annotated[bool, typer.Option(help="Plan again even where there is a plan.")] = False,
+    verify_memory: VerifyMemory = False,
 ) -> None:
     """Check a dataset, measure its fingerprint, plan, and preprocess it."""
     from autoseg.api import plan_and_preprocess as work
@@ -65,6 +68,8 @@ def plan_and_preprocess(
             replan=replan,
             progress=progress,
         )
+    if verify_memory:
+        _print_verification(place.plan(), place.dataset(), device)
     names = list(place.plan().configurations)
     console.print(f"ready: {place.root}; next: autoseg train-fold {place.root} {names[-1]} 0", soft_wrap=True)
 
@@ -120,6 +125,7 @@ def plan(
         typer.Option("--set", help="Change a field, such as 3d_fullres.batch_size=4; may be given more than once."),
     ] = None,
     explain: Annotated[bool, typer.Option(help="Show the figures that led to each decision.")] = False,
+    verify_memory: VerifyMemory = False,
 ) -> None:
     """Plan from the fingerprint, show or change the plan that is there: the second step of plan-and-preprocess."""
     from autoseg.api import plan_dataset
@@ -142,6 +148,8 @@ def plan(
         console.print(f"{decision.about}: {decision.decision}", markup=False, soft_wrap=True)
         for reason in decision.reasons if explain else ():
             console.print(f"    {reason}", markup=False, soft_wrap=True)
+    if verify_memory:
+        _print_verification(made, place.dataset(), device)
     console.print(f"plan: {place.plan_file}", soft_wrap=True)
 
 
@@ -160,6 +168,22 @@ def preprocess(workspace: WorkspaceArgument, workers: Workers = None) -> None:
             progress=progress("preprocessing", len(place.dataset().cases)),
         )
     console.print(f"{count} cases preprocessed, the others were there already")
+
+
+def _print_verification(made: Plan, dataset: Dataset, device: str) -> None:
+    """Make a real step of each configuration, and print planned against measured memory."""
+    from autoseg.memory import format_bytes
+    from autoseg.planners.resources import choose_device
+    from autoseg.planners.verification import verify_memory
+
+    chosen = choose_device(made.request.get("device", "auto") if device == "auto" else device)
+    for name, configuration in made.configurations.items():
+        found = verify_memory(configuration, dataset, device=chosen)
+        console.print(
+            f"{name}: planned {format_bytes(found.planned_bytes)}, measured {format_bytes(found.measured_bytes)} on "
+            f"{chosen} ({found.excess:+.0%})",
+            soft_wrap=True,
+        )
 
 
 def _size(text: str | None) -> int | None:

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from autoseg.cli.display import case_progress, console, set_up_logging
-from autoseg.cli.options import Configurations, Device, Mirroring, WorkspaceArgument
+from autoseg.cli.options import Configurations, Device, Mirroring, WorkspaceOrBundle
 
 
 def predict_folder(
-    workspace: WorkspaceArgument,
+    workspace: WorkspaceOrBundle,
     images: Annotated[Path, typer.Argument(help="Folder of images, named as in training.")],
     output: Annotated[Path, typer.Argument(help="Folder for the label maps.")],
     configurations: Configurations = None,

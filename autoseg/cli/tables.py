@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
+from rich.markup import escape
 from rich.table import Table
 
 from autoseg.cli.display import console
@@ -14,9 +16,9 @@ if TYPE_CHECKING:
     from autoseg.evaluation.summary import Statistics, Summary
 
 _COLUMNS = {
-    "iou": "IoU",
-    "precision": "precision",
+    "precision": "prec.",
     "recall": "recall",
+    "nsd": "NSD",
     "hd95": "HD95",
     "assd": "ASSD",
     "relative_volume_difference": "volume",
@@ -24,14 +26,40 @@ _COLUMNS = {
 
 
 def print_summary(summary: Summary) -> None:
-    """Show Dice of each class as mean ± SD (median), the other metrics as means, and the mean Dice of all classes."""
-    table = Table(box=SIMPLE, title=f"means over {len(summary.cases)} cases, distances in mm", padding=(0, 1, 0, 0))
-    for column in ("class", "Dice ± SD (median)", *_COLUMNS.values()):
-        table.add_column(column, no_wrap=True)
+    """Show Dice of each class as mean ± SD (median), the other metrics as means, and the mean Dice of all classes.
+
+    Dice over the voxels of all cases has a column of its own; Dice per slice, where it was measured, a table.
+    """
+    title = f"means over {len(summary.cases)} cases, distances in mm, NSD at {summary.settings.tolerance:g} mm"
+    table = _table(title, ("Dice ± SD (median)", "pooled", *_COLUMNS.values()))
     for name, statistics in summary.classes.items():
-        table.add_row(name, _spread(statistics["dice"]), *(_number(statistics[metric].mean) for metric in _COLUMNS))
+        table.add_row(
+            escape(name),
+            _spread(statistics["dice"]),
+            _number(summary.pooled[name].dice),
+            *(_number(statistics[metric].mean) for metric in _COLUMNS),
+        )
     console.print(table)
-    console.print(f"mean Dice {_number(summary.mean_dice, 4)}")
+    if summary.slices:
+        _print_slices(summary.slices)
+    console.print(f"mean Dice {_number(summary.mean_dice, 4)}, over all voxels {_number(summary.pooled_dice, 4)}")
+
+
+def _print_slices(slices: dict[str, Statistics]) -> None:
+    table = _table("Dice per slice", ("Dice ± SD (median)", "quartiles", "slices"))
+    for name, found in slices.items():
+        quartiles = f"{_number(found.lower_quartile)}–{_number(found.upper_quartile)}" if found.count else "–"
+        table.add_row(escape(name), _spread(found), quartiles, str(found.count))
+    console.print(table)
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE, title=title, padding=0)
+    # Too narrow a terminal breaks the names of classes, not the numbers.
+    table.add_column("class", overflow="fold", min_width=8)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
 
 
 def _spread(statistics: Statistics) -> str:

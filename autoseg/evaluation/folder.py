@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from autoseg.dataset import Dataset, split_ending
 from autoseg.dataset_layouts import read_label_meaning
 from autoseg.errors import DatasetError, ImageError
 from autoseg.evaluation.metrics import ClassMetrics, evaluate_case
-from autoseg.evaluation.summary import Summary, summarize
+from autoseg.evaluation.settings import MetricSettings
+from autoseg.evaluation.slices import CaseSlices, measure_slices, write_slices_csv
+from autoseg.evaluation.summary import Statistics, Summary, statistics_of, summarize
 from autoseg.execution import map_cases
 from autoseg.images import read_labels
 
@@ -28,39 +30,72 @@ class _Pair:
     reference: Path
 
 
+_DEFAULT = MetricSettings()
+Progress = Callable[[str, int], Callable[[str], None]]
+
+
 def evaluate_folder(
     predictions: Path,
     reference: Path,
     *,
     dataset: Path | None = None,
+    ignore: Sequence[int] = (),
+    settings: MetricSettings = _DEFAULT,
+    slices_file: Path | None = None,
     workers: int = 0,
-    progress: Callable[[str, int], Callable[[str], None]] | None = None,
+    progress: Progress | None = None,
 ) -> Summary:
     """Measure every prediction that has a reference of the same name.
 
     Classes or regions are those of ``dataset`` (a dataset.json), whose ignored values and classes that were not
-    annotated in a case count nowhere, or else every value above 0 in the references. Predictions without a reference
-    are an error, references without a prediction a warning.
+    annotated in a case count nowhere, or else every value above 0 in the references. ``ignore`` are values of the
+    references that are ignored as well. Predictions without a reference are an error, references without a prediction a
+    warning. With a ``slices_file`` Dice of each slice along the first axis [Z,Y,X] is summarized, and written there.
     """
     pairs = _pairs(predictions, reference)
     names = [pair.name for pair in pairs]
     begin = progress or (lambda description, count: lambda name: None)
-    if dataset is not None:
-        meaning = read_label_meaning(dataset)
-    else:
-        found = map_cases(_values, pairs, names=names, workers=workers, progress=begin("finding classes", len(pairs)))
-        labels = {f"label_{value}": value for value in sorted(set().union(*found))}
-        meaning = Dataset(name="", channels=(), labels=labels, file_ending="", cases=())
+    meaning = _meaning(pairs, dataset, ignore, workers=workers, begin=begin)
     if not meaning.classes:
         raise DatasetError(f"{reference}: found background alone in every reference; there is nothing to measure")
     results = map_cases(
-        partial(_measure, dataset=meaning),
+        partial(_measure, dataset=meaning, settings=settings, per_slice=slices_file is not None),
         pairs,
         names=names,
         workers=workers,
         progress=begin("evaluating", len(pairs)),
     )
-    return summarize(dict(zip(names, results, strict=True)))
+    measured = dict(zip(names, results, strict=True))
+    summary = summarize({name: metrics for name, (metrics, _) in measured.items()}, settings=settings)
+    if slices_file is None:
+        return summary
+    slices = {name: found for name, (_, found) in measured.items()}
+    write_slices_csv(slices_file, slices)
+    return replace(summary, slices=_slice_statistics(slices))
+
+
+def _meaning(
+    pairs: Sequence[_Pair], dataset: Path | None, ignore: Sequence[int], *, workers: int, begin: Progress
+) -> Dataset:
+    """Return what the values mean: what a dataset.json says, or a class for each value in the references."""
+    if dataset is None:
+        names = [pair.name for pair in pairs]
+        found = map_cases(_values, pairs, names=names, workers=workers, progress=begin("finding classes", len(pairs)))
+        labels = {f"label_{value}": value for value in sorted(set().union(*found) - set(ignore))}
+        return Dataset(name="", channels=(), labels=labels, file_ending="", cases=(), ignore=tuple(ignore))
+    meaning = read_label_meaning(dataset)
+    for name, values in meaning.classes.items():
+        if set(values) & set(ignore):
+            raise DatasetError(f"{dataset}: '{name}' has the value {min(set(values) & set(ignore))}, which is ignored")
+    return replace(meaning, ignore=tuple(sorted({*meaning.ignore, *ignore})))
+
+
+def _slice_statistics(slices: dict[str, CaseSlices]) -> dict[str, Statistics]:
+    names = dict.fromkeys(name for classes in slices.values() for name in classes)
+    return {
+        name: statistics_of([row.dice for classes in slices.values() for row in classes.get(name, ())])
+        for name in names
+    }
 
 
 def _pairs(predictions: Path, reference: Path) -> list[_Pair]:
@@ -94,7 +129,9 @@ def _values(pair: _Pair) -> set[int]:
     return {int(value) for value in np.unique(read_labels(pair.reference)[0])} - {0}
 
 
-def _measure(pair: _Pair, dataset: Dataset) -> dict[str, ClassMetrics]:
+def _measure(
+    pair: _Pair, dataset: Dataset, settings: MetricSettings, per_slice: bool
+) -> tuple[dict[str, ClassMetrics], CaseSlices]:
     prediction, geometry = read_labels(pair.prediction)
     reference, other = read_labels(pair.reference)
     differences = other.differences(geometry)
@@ -102,5 +139,10 @@ def _measure(pair: _Pair, dataset: Dataset) -> dict[str, ClassMetrics]:
         raise ImageError(
             f"{pair.prediction}: does not lie on the grid of {pair.reference}: {'; '.join(differences)}; resample one"
         )
-    classes = dataset.annotated_classes(pair.name)
-    return evaluate_case(prediction, reference, spacing=geometry.spacing, classes=classes, ignore=dataset.ignore)
+    classes, ignore = dataset.annotated_classes(pair.name), dataset.ignore
+    metrics = evaluate_case(
+        prediction, reference, spacing=geometry.spacing, classes=classes, ignore=ignore, settings=settings
+    )
+    if not per_slice:
+        return metrics, {}
+    return metrics, measure_slices(prediction, reference, classes=classes, ignore=ignore, empty=settings.empty)

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import find_objects
 
 from autoseg.errors import ImageError
+from autoseg.evaluation.counting import (
+    Counts,
+    LabelMap,
+    Numbered,
+    count_voxels,
+    disjoint_groups,
+    foreground_box,
+    numbered_pair,
+)
+from autoseg.evaluation.overlap import NAN, overlap_scores, ratio
+from autoseg.evaluation.settings import EMPTY_SCORES, MetricSettings
 from autoseg.evaluation.surface import surface_distances, surfaces
+from autoseg.evaluation.surface_elements import normalized_surface_distance
 
-LabelMap = npt.NDArray[np.integer]
-Counts = npt.NDArray[np.int64]
-
-NAN = float("nan")
 MM3_PER_ML = 1000.0
+_DEFAULT = MetricSettings()
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
     """The agreement on one class in one case; what is not defined is NaN.
 
-    Dice and IoU are NaN where neither map has the class, precision where it is not predicted, recall and the relative
-    volume difference where the reference lacks it, surface distances where either does. Distances are in mm, volume
-    differences are predicted minus reference, in mm³ and as a share of the reference.
+    :class:`autoseg.evaluation.overlap.OverlapScores` says when the scores of overlap are defined. Distances, in mm, are
+    NaN where either map lacks the class. The normalized surface distance ``nsd`` is NaN where both lack it and 0 where
+    one does. Volume differences are predicted minus reference, in mm³ and as a share of the reference, which is NaN
+    where the reference lacks the class. Another rule for empty references than ``nan`` changes what these are worth.
     """
 
     dice: float
@@ -41,8 +52,25 @@ class ClassMetrics:
     false_negatives: int
     reference_ml: float
     predicted_ml: float
+    # What follows is not in the files of earlier versions.
+    hd: float = NAN
+    nsd: float = NAN
+    specificity: float = NAN
+    accuracy: float = NAN
+    mcc: float = NAN
+    true_negatives: int | float = NAN
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class _SurfaceScores:
+    """HD95, HD and ASSD in mm, and the normalized surface distance."""
+
+    hd95: float = NAN
+    hd: float = NAN
+    assd: float = NAN
+    nsd: float = NAN
 
 
 def evaluate_case(
@@ -52,6 +80,7 @@ def evaluate_case(
     spacing: Sequence[float],
     classes: Mapping[str, Sequence[int]],
     ignore: Sequence[int] = (),
+    settings: MetricSettings = _DEFAULT,
 ) -> dict[str, ClassMetrics]:
     """Measure a predicted label map [Z,Y,X] against its reference, for each of ``classes`` (name to label values).
 
@@ -60,51 +89,16 @@ def evaluate_case(
     there, so that a structure that reaches them is cut off in both and its cut faces lie in the same place. Raises
     :class:`ImageError` if the maps differ in shape or are not of an integer type.
     """
-    _check(prediction, reference)
+    check_pair(prediction, reference)
     ignored = np.isin(reference, ignore) if ignore else None
     measured: dict[str, ClassMetrics] = {}
-    for group in _disjoint(classes):
-        measured |= _measure(prediction, reference, spacing, group, ignored)
+    for group in disjoint_groups(classes):
+        measured |= _measure(prediction, reference, group, spacing=spacing, ignored=ignored, settings=settings)
     return {name: measured[name] for name in classes}
 
 
-def _disjoint(classes: Mapping[str, Sequence[int]]) -> list[dict[str, Sequence[int]]]:
-    """Put classes into groups in which no label value is in two of them: each group is measured in one pass."""
-    groups: list[dict[str, Sequence[int]]] = []
-    taken: list[set[int]] = []
-    for name, values in classes.items():
-        place = next((number for number, held in enumerate(taken) if held.isdisjoint(values)), len(groups))
-        if place == len(groups):
-            groups.append({})
-            taken.append(set())
-        groups[place][name] = values
-        taken[place].update(values)
-    return groups
-
-
-def _measure(
-    prediction: LabelMap,
-    reference: LabelMap,
-    spacing: Sequence[float],
-    classes: Mapping[str, Sequence[int]],
-    ignored: npt.NDArray[np.bool_] | None,
-) -> dict[str, ClassMetrics]:
-    """Measure classes that have no label value in common."""
-    numbers = {value: number for number, values in enumerate(classes.values(), start=1) for value in values}
-    predicted, expected = _numbered(prediction, numbers), _numbered(reference, numbers)
-    if ignored is not None:
-        predicted[ignored] = 0
-        expected[ignored] = 0
-    counts = _count_voxels(predicted, expected, classes=len(classes))
-    distances = _surface_metrics(predicted, expected, spacing)
-    voxel_mm3 = float(np.prod(spacing))
-    return {
-        name: _class_metrics(counts[:, number], voxel_mm3=voxel_mm3, distances=distances.get(number, (NAN, NAN)))
-        for number, name in enumerate(classes, start=1)
-    }
-
-
-def _check(prediction: LabelMap, reference: LabelMap) -> None:
+def check_pair(prediction: LabelMap, reference: LabelMap) -> None:
+    """Raise :class:`ImageError` unless two label maps are [Z,Y,X] of one shape and of integers."""
     if prediction.shape != reference.shape or prediction.ndim != 3:
         raise ImageError(
             f"prediction: found shape {prediction.shape}, expected that of the reference, {reference.shape}, "
@@ -115,61 +109,83 @@ def _check(prediction: LabelMap, reference: LabelMap) -> None:
             raise ImageError(f"{name}: found values of type {array.dtype}, expected integer labels; round them first")
 
 
-def _numbered(array: LabelMap, numbers: Mapping[int, int]) -> npt.NDArray[np.uint16]:
-    """Exchange label values by the consecutive ``numbers`` from 1 on, all others by 0."""
-    low, high = min(numbers, default=0) - 1, max(numbers, default=0) + 1
-    table = np.zeros(high - low + 1, dtype=np.uint16)
-    for value, number in numbers.items():
-        table[value - low] = number
-    numbered = np.empty(array.shape, dtype=np.uint16)
-    for plane, target in zip(array, numbered, strict=True):
-        np.take(table, np.clip(plane.astype(np.int64), low, high) - low, out=target)
-    return numbered
+def _measure(
+    prediction: LabelMap,
+    reference: LabelMap,
+    classes: Mapping[str, Sequence[int]],
+    *,
+    spacing: Sequence[float],
+    ignored: npt.NDArray[np.bool_] | None,
+    settings: MetricSettings,
+) -> dict[str, ClassMetrics]:
+    """Measure classes that have no label value in common."""
+    predicted, expected = numbered_pair(prediction, reference, classes, ignored=ignored)
+    known = predicted.size - (0 if ignored is None else int(ignored.sum()))
+    # An axis of one voxel has no faces across it; a single voxel is all surface.
+    axes = [axis for axis in range(3) if predicted.shape[axis] > 1] or [0, 1, 2]
+    box = foreground_box(predicted, expected)
+    predicted, expected = np.ascontiguousarray(predicted[box]), np.ascontiguousarray(expected[box])
+    counts = count_voxels(predicted, expected, classes=len(classes)).sum(axis=0)
+    surface = _surface_scores(predicted, expected, spacing=spacing, axes=axes, tolerance=settings.tolerance)
+    voxel_mm3 = float(np.prod(spacing))
+    measured = {}
+    for number, name in enumerate(classes, start=1):
+        scores = surface.get(number, _one_sided(counts[:, number]))
+        metrics = _class_metrics(counts[:, number], known=known, voxel_mm3=voxel_mm3, surface=scores)
+        measured[name] = _with_empty_rule(metrics, settings.empty)
+    return measured
 
 
-def _count_voxels(predicted: LabelMap, expected: LabelMap, *, classes: int) -> Counts:
-    """Count, for all classes at once, the voxels [3, classes + 1] in both maps, in the prediction, in the reference."""
-    counts = np.zeros((3, classes + 1), dtype=np.int64)
-    for one, other in zip(predicted, expected, strict=True):
-        for row, voxels in enumerate((one[one == other], one.ravel(), other.ravel())):
-            counts[row] += np.bincount(voxels, minlength=classes + 1)
-    return counts
-
-
-def _class_metrics(counts: Counts, *, voxel_mm3: float, distances: tuple[float, float]) -> ClassMetrics:
+def _class_metrics(counts: Counts, *, known: int, voxel_mm3: float, surface: _SurfaceScores) -> ClassMetrics:
     both, predicted, expected = (int(count) for count in counts)
-    difference = (predicted - expected) * voxel_mm3
+    neither = known - predicted - expected + both
     return ClassMetrics(
-        dice=_ratio(2 * both, predicted + expected),
-        iou=_ratio(both, predicted + expected - both),
-        precision=_ratio(both, predicted),
-        recall=_ratio(both, expected),
-        hd95=distances[0],
-        assd=distances[1],
-        volume_difference=difference,
-        relative_volume_difference=_ratio(predicted - expected, expected),
+        **asdict(overlap_scores(both, predicted - both, expected - both, neither)),
+        **asdict(surface),
+        volume_difference=(predicted - expected) * voxel_mm3,
+        relative_volume_difference=ratio(predicted - expected, expected),
         true_positives=both,
         false_positives=predicted - both,
         false_negatives=expected - both,
+        true_negatives=neither,
         reference_ml=expected * voxel_mm3 / MM3_PER_ML,
         predicted_ml=predicted * voxel_mm3 / MM3_PER_ML,
     )
 
 
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else NAN
+def _with_empty_rule(metrics: ClassMetrics, rule: str) -> ClassMetrics:
+    """Give scores the value that a rule has for an empty reference, and distances 0 mm where that says perfect."""
+    if metrics.true_positives + metrics.false_negatives:
+        return metrics
+    score = EMPTY_SCORES[rule][1 if metrics.false_positives else 0]
+    if score is None:
+        return metrics
+    distance = 0.0 if score == 1 else NAN
+    scored: dict[str, Any] = dict.fromkeys(("dice", "iou", "precision", "recall", "nsd", "mcc"), score)
+    return replace(metrics, **scored, hd=distance, hd95=distance, assd=distance)
 
 
-def _surface_metrics(
-    predicted: LabelMap, expected: LabelMap, spacing: Sequence[float]
-) -> dict[int, tuple[float, float]]:
-    """HD95 and ASSD of each class that both maps have."""
-    shape = predicted.shape
-    # An axis of one voxel has no faces across it; a single voxel is all surface.
-    axes = [axis for axis in range(3) if shape[axis] > 1] or [0, 1, 2]
+def _one_sided(counts: Counts) -> _SurfaceScores:
+    """Surface scores of a class that not both maps have: where one has, none of its surface is near the other's."""
+    return _SurfaceScores(nsd=0.0 if counts.any() else NAN)
+
+
+def _surface_scores(
+    predicted: Numbered, expected: Numbered, *, spacing: Sequence[float], axes: Sequence[int], tolerance: float
+) -> dict[int, _SurfaceScores]:
+    """Measure the surfaces of each class that both maps have."""
     first, second = surfaces(predicted, axes=axes), surfaces(expected, axes=axes)
-    metrics = {}
+    boxes, others = find_objects(predicted), find_objects(expected)
+    scores = {}
     for number in first.keys() & second.keys():
-        distances = surface_distances(first[number], second[number], shape=shape, spacing=spacing)
-        metrics[number] = (distances.hausdorff(95), distances.average())
-    return metrics
+        distances = surface_distances(first[number], second[number], shape=predicted.shape, spacing=spacing)
+        box = _hull(boxes[number - 1], others[number - 1])
+        masks = (predicted[box] == number, expected[box] == number)
+        nsd = normalized_surface_distance(*masks, spacing=spacing, tolerance=tolerance, axes=axes)
+        scores[number] = _SurfaceScores(distances.hausdorff(95), distances.hausdorff(100), distances.average(), nsd)
+    return scores
+
+
+def _hull(one: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[slice, ...]:
+    """Return the smallest box that holds two."""
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))

@@ -5,19 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from autoseg.errors import WorkspaceError
-from autoseg.evaluation.metrics import NAN, ClassMetrics
+from autoseg.evaluation.metrics import ClassMetrics
+from autoseg.evaluation.overlap import NAN, OverlapScores, overlap_scores
+from autoseg.evaluation.settings import MetricSettings
 from autoseg.records import from_plain
 from autoseg.storage import read_json, write_json, write_text
 
 Cases = dict[str, dict[str, ClassMetrics]]
+
+R = TypeVar("R")
+
+_DEFAULT = MetricSettings()
 
 METRICS = tuple(field.name for field in fields(ClassMetrics))
 
@@ -28,7 +34,9 @@ class Statistics:
 
     mean: float
     sd: float
+    lower_quartile: float
     median: float
+    upper_quartile: float
     count: int
 
 
@@ -37,12 +45,22 @@ class Summary:
     """Metrics by case and class, their statistics by class and metric, and one number for all.
 
     ``mean_dice`` is the mean over the classes of the mean Dice over the cases, as nnU-Net gives it; cases where a class
-    is in neither map, and classes that are in no case, are left out.
+    is in neither map, and classes that are in no case, are left out. ``pooled`` scores each class over the voxels of
+    all cases together, as if they were one; ``slices`` holds the statistics of Dice over slices, where these were
+    asked for.
     """
 
     mean_dice: float
     classes: dict[str, dict[str, Statistics]]
     cases: Cases
+    pooled: dict[str, OverlapScores] = field(default_factory=dict)
+    slices: dict[str, Statistics] = field(default_factory=dict)
+    settings: MetricSettings = field(default_factory=MetricSettings)
+
+    @property
+    def pooled_dice(self) -> float:
+        """The mean over the classes of Dice over all voxels."""
+        return statistics_of([scores.dice for scores in self.pooled.values()]).mean
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that strict JSON can hold: NaN becomes None."""
@@ -51,13 +69,20 @@ class Summary:
 
     @classmethod
     def from_json(cls, plain: Any, *, source: str = "summary") -> Summary:
-        """Return the summary of the cases in what :meth:`to_json` gave; statistics are computed afresh.
+        """Return the summary of the cases in what :meth:`to_json` gave; statistics over cases are computed afresh.
 
         Raises :class:`WorkspaceError` that names ``source`` and the first field that does not fit.
         """
-        if not isinstance(plain, dict) or "cases" not in plain:
-            raise WorkspaceError(f"{source}: found no 'cases', expected a summary of metrics; evaluate again")
-        return summarize(from_plain(Cases, _with_nan(plain["cases"]), source=source, error=WorkspaceError))
+        if not isinstance(plain, dict) or not isinstance(plain.get("cases"), dict):
+            raise WorkspaceError(
+                f"{source}: found no 'cases' with their metrics, expected a summary of metrics; evaluate again"
+            )
+
+        def read(kind: type[R], name: str) -> R:
+            return from_plain(kind, _with_nan(plain.get(name, {})), source=source, error=WorkspaceError)
+
+        summary = summarize(read(Cases, "cases"), settings=read(MetricSettings, "settings"))
+        return replace(summary, slices=read(dict[str, Statistics], "slices"))
 
     def write_json(self, path: Path) -> None:
         """Write the summary as strict JSON."""
@@ -80,27 +105,45 @@ def read_summary(path: Path) -> Summary:
     return Summary.from_json(read_json(path), source=str(path))
 
 
-def summarize(cases: Mapping[str, Mapping[str, ClassMetrics]]) -> Summary:
-    """Summarize the metrics of cases by name, as :func:`autoseg.evaluation.metrics.evaluate_case` gives each."""
+def summarize(cases: Mapping[str, Mapping[str, ClassMetrics]], *, settings: MetricSettings = _DEFAULT) -> Summary:
+    """Summarize the metrics of cases by name, as :func:`autoseg.evaluation.metrics.evaluate_case` gives each.
+
+    ``settings`` are those that they were measured with.
+    """
     kept = {case: dict(classes) for case, classes in cases.items()}
     names = dict.fromkeys(name for classes in kept.values() for name in classes)
-    classes = {name: _class_statistics([found[name] for found in kept.values() if name in found]) for name in names}
-    mean_dice = _statistics([statistics["dice"].mean for statistics in classes.values()]).mean
-    return Summary(mean_dice=mean_dice, classes=classes, cases=kept)
+    found = {name: [classes[name] for classes in kept.values() if name in classes] for name in names}
+    classes = {name: _class_statistics(metrics) for name, metrics in found.items()}
+    mean_dice = statistics_of([statistics["dice"].mean for statistics in classes.values()]).mean
+    pooled = {name: _pooled(metrics) for name, metrics in found.items()}
+    return Summary(mean_dice=mean_dice, classes=classes, cases=kept, pooled=pooled, settings=settings)
 
 
 def _class_statistics(found: list[ClassMetrics]) -> dict[str, Statistics]:
-    return {metric: _statistics([getattr(metrics, metric) for metrics in found]) for metric in METRICS}
+    return {metric: statistics_of([getattr(metrics, metric) for metrics in found]) for metric in METRICS}
 
 
-def _statistics(values: list[float]) -> Statistics:
+def _pooled(found: list[ClassMetrics]) -> OverlapScores:
+    return overlap_scores(
+        sum(metrics.true_positives for metrics in found),
+        sum(metrics.false_positives for metrics in found),
+        sum(metrics.false_negatives for metrics in found),
+        sum(metrics.true_negatives for metrics in found),
+    )
+
+
+def statistics_of(values: Sequence[float]) -> Statistics:
+    """Describe the values that are defined."""
     defined = np.array([value for value in values if not math.isnan(value)], dtype=np.float64)
     if not len(defined):
-        return Statistics(mean=NAN, sd=NAN, median=NAN, count=0)
+        return Statistics(mean=NAN, sd=NAN, lower_quartile=NAN, median=NAN, upper_quartile=NAN, count=0)
+    lower, upper = np.percentile(defined, (25, 75))
     return Statistics(
         mean=float(defined.mean()),
         sd=float(defined.std(ddof=1)) if len(defined) > 1 else NAN,
+        lower_quartile=float(lower),
         median=float(np.median(defined)),
+        upper_quartile=float(upper),
         count=len(defined),
     )
 

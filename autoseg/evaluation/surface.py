@@ -20,7 +20,7 @@ TREE_SEARCH_COST = 20
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """The distance in mm from each surface voxel in one map to the nearest in the other; in no particular order."""
+    """The distance in mm from each surface voxel in one map to the nearest in the other, in the order they came in."""
 
     from_prediction: Distances
     from_reference: Distances
@@ -40,16 +40,22 @@ class SurfaceDistances:
 
 
 def surface_distances(
-    prediction: Indices, reference: Indices, *, shape: Sequence[int], spacing: Sequence[float]
+    prediction: Indices,
+    reference: Indices,
+    *,
+    shape: Sequence[int],
+    spacing: Sequence[float],
+    limit: float = np.inf,
 ) -> SurfaceDistances:
     """Measure the distances between two surfaces, neither of them empty, given as :func:`surfaces` gives them.
 
-    ``shape`` is that of the array which the flat indices are of, ``spacing`` (z,y,x) in mm.
+    ``shape`` is that of the array which the flat indices are of, ``spacing`` (z,y,x) in mm. Distances of ``limit`` mm
+    and more need not be told apart and may be infinite, which is faster.
     """
     step = np.asarray(spacing, dtype=np.float64)
     return SurfaceDistances(
-        from_prediction=_directed(prediction, reference, shape, step),
-        from_reference=_directed(reference, prediction, shape, step),
+        from_prediction=_directed(prediction, reference, shape, step, limit),
+        from_reference=_directed(reference, prediction, shape, step, limit),
     )
 
 
@@ -81,19 +87,19 @@ def surface_voxels(labels: npt.NDArray[np.integer | np.bool_], *, axes: Sequence
     return surface
 
 
-def _directed(start: Indices, goal: Indices, shape: Sequence[int], spacing: Distances) -> Distances:
+def _directed(start: Indices, goal: Indices, shape: Sequence[int], spacing: Distances, limit: float) -> Distances:
     """Distances from each voxel of ``start`` to the nearest of ``goal``, by the way that is faster for these two."""
     distances = np.zeros(len(start))
-    apart = np.setdiff1d(start, goal, assume_unique=True)
-    if not len(apart):
+    alone = ~np.isin(start, goal, assume_unique=True)
+    if not alone.any():
         return distances
-    from_points, to_points = _points(apart, shape), _points(goal, shape)
+    from_points, to_points = _points(start[alone], shape), _points(goal, shape)
     low = np.minimum(from_points.min(axis=0), to_points.min(axis=0))
     box = np.maximum(from_points.max(axis=0), to_points.max(axis=0)) - low + 1
-    if len(apart) * TREE_SEARCH_COST > box.prod():
-        distances[: len(apart)] = _by_transform(from_points - low, to_points - low, box, spacing)
+    if len(from_points) * TREE_SEARCH_COST > box.prod():
+        distances[alone] = _by_transform(from_points - low, to_points - low, box, spacing)
     else:
-        distances[: len(apart)] = _by_tree(from_points, to_points, spacing)
+        distances[alone] = _by_tree(from_points, to_points, spacing, limit)
     return distances
 
 
@@ -101,10 +107,10 @@ def _points(voxels: Indices, shape: Sequence[int]) -> Indices:
     return np.stack(np.unravel_index(voxels, tuple(shape)), axis=1)
 
 
-def _by_tree(start: Indices, goal: Indices, spacing: Distances) -> Distances:
+def _by_tree(start: Indices, goal: Indices, spacing: Distances, limit: float) -> Distances:
     # Voxels lie on a grid, where balancing the tree costs much and gains nothing.
     tree = cKDTree(goal * spacing, balanced_tree=False, compact_nodes=False)
-    distances: Distances = tree.query(start * spacing)[0]
+    distances: Distances = tree.query(start * spacing, distance_upper_bound=limit)[0]
     return distances
 
 

@@ -18,6 +18,7 @@ from autoseg.networks.build import build_network
 from autoseg.plan import Configuration, Plan, mirror_axes
 from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.records import read_record
+from autoseg.swapping import plan_swapping
 from autoseg.weights import load_weights
 from autoseg.workspace import Workspace
 
@@ -140,6 +141,7 @@ class _Loading:
             precision=configuration.precision,
             activation=self.dataset.activation,
             previous_labels=len(self.dataset.values) if configuration.previous_stage else 0,
+            swapping=plan_swapping(self.plan, configuration, self.dataset, source=self.workspace.plan_file),
         )
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from autoseg.bundle.opening import opened
 from autoseg.dataset import Dataset
 from autoseg.errors import ImageError, PlanError
 from autoseg.images import Geometry, Volume
@@ -21,14 +22,13 @@ from autoseg.orientation import direction_of
 from autoseg.plan import Plan
 from autoseg.preprocessing.case import Prepared, prepare
 from autoseg.preprocessing.previous_stage import labels_on_grid
-from autoseg.workspace import Workspace
 
 Mirroring = Literal["auto", "mirror", "none"]
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """The networks of a workspace, loaded once, for any number of images.
+    """The networks of a workspace or bundle, loaded once, for any number of images.
 
     >>> predictor = Predictor.load("brain.autoseg")  # doctest: +SKIP
     >>> labels = predictor.predict_array(image, spacing=(1.0, 1.0, 1.0))  # doctest: +SKIP
@@ -51,7 +51,7 @@ class Predictor:
         tta: Mirroring = "auto",
         best: bool = False,
     ) -> Predictor:
-        """Load what cross-validation chose, or all that is trained, or what is named.
+        """Load what cross-validation chose, or all that is trained, or what is named, of a workspace or a bundle.
 
         ``tta``: average over mirrored copies or not; ``auto`` mirrors. ``best``: the weights with the best validation
         Dice instead of the last ones. The stages that a cascade builds on are loaded with it, all their folds.
@@ -60,18 +60,18 @@ class Predictor:
 
         if tta not in ("auto", "mirror", "none"):
             raise PlanError(f"tta '{tta}': expected auto, mirror or none")
-        place = Workspace(Path(workspace))
         chosen = torch.device(choose_device(device))
-        members = load_members(
-            place,
-            device=chosen,
-            configurations=configurations,
-            folds=[str(fold) for fold in folds] if folds else None,
-            trainer=trainer,
-            mirror=tta != "none",
-            best=best,
-        )
-        return cls(place.dataset(), place.plan(), tuple(members), chosen)
+        with opened(Path(workspace)) as place:
+            members = load_members(
+                place,
+                device=chosen,
+                configurations=configurations,
+                folds=[str(fold) for fold in folds] if folds else None,
+                trainer=trainer,
+                mirror=tta != "none",
+                best=best,
+            )
+            return cls(place.dataset(), place.plan(), tuple(members), chosen)
 
     @cached_property
     def stages(self) -> tuple[Member, ...]:
@@ -140,5 +140,5 @@ def plain_geometry(size: Sequence[int], spacing: Sequence[float], orientation: s
     """Return the geometry of an array that comes without one: at the origin, in ``orientation`` or along the axes."""
     z, y, x = (int(n) for n in size)
     dz, dy, dx = (float(s) for s in spacing)
-    direction = direction_of(orientation or "LPS")
+    direction = direction_of(orientation or "SPL")
     return Geometry(size=(z, y, x), spacing=(dz, dy, dx), origin=(0.0, 0.0, 0.0), direction=direction, dimension=3)

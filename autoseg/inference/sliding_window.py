@@ -13,6 +13,7 @@ from torch import nn
 
 from autoseg.inference.tiles import fitting_patch, gaussian_weights, mirrorings, padding, tile_starts
 from autoseg.networks.label_channels import split_label_map
+from autoseg.swapping import Swapping
 
 FORWARD_VOXELS = 4_000_000
 """Voxels of one forward on a GPU, about a batch of two patches of 128³: enough to keep it busy."""
@@ -31,6 +32,8 @@ class Window:
     previous_labels: int = 0
     """Labels of a previous stage; where there are some, the last channel of an image is its label map."""
     activation: Literal["softmax", "sigmoid"] = "softmax"
+    swapping: Swapping | None = None
+    """What changes places in copies that are mirrored across the body."""
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """Return the context in which networks compute."""
@@ -116,17 +119,37 @@ def _forward(network: nn.Module, tiles: torch.Tensor, window: Window) -> torch.T
     total = torch.zeros(tiles.shape[0], window.outputs, *tiles.shape[2:], device=tiles.device)
     for first in range(0, len(flips), most):
         some = flips[first : first + most]
-        copies = torch.cat([_mirrored_input(tiles, axes) for axes in some])
+        copies = torch.cat([_mirrored_input(tiles, axes, window) for axes in some])
         with window.autocast(tiles.device):
             logits = network(copies)[0]
         for axes, part in zip(some, logits.float().chunk(len(some)), strict=True):
-            total += part.flip(axes) if axes else part
+            total += _mirrored_back(part, axes, window) if axes else part
     return total.div_(len(flips))
 
 
-def _mirrored_input(tiles: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
-    """Mirror all channels of tiles along some axes, those of a previous stage's labels, which come last, included."""
-    return tiles.flip(axes) if axes else tiles
+def _mirrored_input(tiles: torch.Tensor, axes: tuple[int, ...], window: Window) -> torch.Tensor:
+    """Mirror all channels of tiles along some axes, those of a previous stage's labels, which come last, included.
+
+    Across the body, these change places: the mirrored channel of a left organ is the right one's.
+    """
+    if not axes:
+        return tiles
+    swapping = _swapping(window, axes)
+    if swapping is not None and window.previous_labels:
+        images = tiles.shape[1] - window.previous_labels
+        tiles = tiles[:, [*range(images), *(images + label - 1 for label in swapping.labels[1:-1])]]
+    return tiles.flip(axes)
+
+
+def _mirrored_back(logits: torch.Tensor, axes: tuple[int, ...], window: Window) -> torch.Tensor:
+    """Mirror the logits of mirrored tiles back, and let outputs that have changed places return to them."""
+    swapping = _swapping(window, axes)
+    return (logits if swapping is None else logits[:, list(swapping.outputs)]).flip(axes)
+
+
+def _swapping(window: Window, axes: tuple[int, ...]) -> Swapping | None:
+    """Return what changes places in tiles [N,C,*patch] that are mirrored along ``axes`` of the tensor."""
+    return window.swapping if window.swapping is not None and window.swapping.axis + 2 in axes else None
 
 
 def _per_forward(window: Window, device: torch.device) -> int:

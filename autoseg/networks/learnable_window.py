@@ -33,8 +33,9 @@ class LearnableWindow(nn.Module):
         windows: Sequence[Sequence[float]],
         channel: int = 0,
         output: Sequence[float] | None = (-1.0, 1.0),
+        hu_offset: float = 0.0,
     ) -> None:
-        """``windows``, ``output``: as the normalization ``window`` has them; ``channel``: of those stored."""
+        """``windows``, ``output``, ``hu_offset``: as the normalization ``window`` has; ``channel``: of those stored."""
         super().__init__()
         check_windows(_NAME, windows, family=_FAMILY)
         if output is not None:
@@ -46,7 +47,7 @@ class LearnableWindow(nn.Module):
             expected = "one whose normalization is the same for all cases, such as 'ct' or 'none'"
             refuse(_NAME, "channel", channel, expected, family=_FAMILY)
         else:
-            self.offset, self.scale = stored
+            self.offset, self.scale = stored[0] - hu_offset, stored[1]
         self.channel = channel
         self.output = None if output is None else (float(output[0]), float(output[1]))
         self.out_channels = in_channels - 1 + len(windows)

@@ -10,7 +10,7 @@ import numpy as np
 from autoseg.dataset import IGNORED, Dataset
 from autoseg.errors import ImageError
 from autoseg.images import Geometry, Volume
-from autoseg.orientation import NO_FLIPS, Flips, Turn, orientation_of, turn_between
+from autoseg.orientation import NO_FLIPS, Flips, Turn, turn_between
 from autoseg.plan import Configuration, Plan
 from autoseg.preprocessing.crop import Box, nonzero_box
 from autoseg.preprocessing.normalization import normalize
@@ -98,7 +98,7 @@ def turn_to_plan(geometry: Geometry, plan: Plan) -> Turn:
     Where the plan names an orientation, the image comes to it first, so that a network sees the body as in training
     whatever way a file stores it.
     """
-    turn = turn_between(orientation_of(geometry), plan.orientation) if plan.orientation else Turn()
+    turn = turn_between(geometry.orientation, plan.orientation) if plan.orientation else Turn()
     return turn.then(plan.transpose)
 
 

@@ -2,59 +2,227 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from autoseg.images import Volume
+from autoseg.report.colours import colour
+from autoseg.report.orientation import View, radiological
+from autoseg.report.planes import Focus, find_focus, widened
 from autoseg.storage import atomic_path
 
-_COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c")
+Classes = Mapping[str, Sequence[int]]
+
 _PERCENTILES = (1, 99)
 """Intensities shown as black and white: a few extreme voxels must not decide."""
-_PLANES = (("axial", 0), ("coronal", 1), ("sagittal", 2))
+_AROUND = 0.5
+"""Share of the structure's box around it whose intensities count: its surroundings must be seen as well."""
+_DPI = 100
+_HEIGHT, _WIDEST, _NARROWEST = 3.3, 11.0, 4.2
+"""Inches, of the planes and of the whole picture."""
+_TITLE, _LEGEND, _GAP = 0.34, 0.3, 0.08
+"""Inches above, below and between the planes."""
+_NARROW, _WIDE = 0.3, 3.0
+"""Widths of a plane by its height; what is narrower or wider gets black beside it."""
+_MOST_NAMED = 8
+"""Classes in the legend."""
+_AREA = 0.4
+"""Opacity of the reference."""
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """A plane of an image whose axes run to superior, posterior and left."""
+
+    name: str
+    axis: int
+    rows: int
+    columns: int
+    first_row: Literal["upper", "lower"]
+    sides: tuple[str, str]
+    """Of the patient, at the left and the right of the picture."""
+
+
+_PLANES = (
+    _Plane("axial", 0, 1, 2, "upper", ("R", "L")),
+    _Plane("coronal", 1, 0, 2, "lower", ("R", "L")),
+    _Plane("sagittal", 2, 0, 1, "lower", ("A", "P")),
+)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What is drawn, turned as radiologists look at it."""
+
+    image: np.ndarray
+    prediction: np.ndarray
+    reference: np.ndarray | None
+    classes: Classes
+    view: View
+    focus: Focus
+    limits: tuple[float, float]
+    sided: bool
+    """Whether the file says how it lies in the patient."""
 
 
 def write_overlay(
-    path: Path, volume: Volume, prediction: np.ndarray, reference: np.ndarray | None, *, title: str
+    path: Path,
+    volume: Volume,
+    prediction: np.ndarray,
+    reference: np.ndarray | None,
+    *,
+    title: str,
+    classes: Classes | None = None,
 ) -> None:
-    """Draw prediction (lines) and reference (dashed) over the first channel in the three planes through the prediction.
+    """Write what :func:`draw_overlay` draws to a PNG file."""
+    picture = draw_overlay(volume, prediction, reference, title=title, classes=classes)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(picture)
 
-    Label maps are [Z,Y,X]; the planes pass through the centre of what is predicted, or of the image where nothing is.
+
+def draw_overlay(
+    volume: Volume,
+    prediction: np.ndarray,
+    reference: np.ndarray | None,
+    *,
+    title: str,
+    classes: Classes | None = None,
+) -> bytes:
+    """Draw a prediction (lines) and a reference (areas) over the first channel, and return the picture as a PNG.
+
+    Label maps are [Z,Y,X]. The three planes pass through the largest component of the two together; the patient's left
+    is at the picture's right, the head at the top. A 2D image, or a single slice, is one plane. ``classes`` are names
+    with label values, by default each value that is there.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    scene = _scene(volume, prediction, reference, classes)
+    planes = [p for p in _PLANES if scene.image.shape[p.rows] > 1 and scene.image.shape[p.columns] > 1] or _PLANES[:1]
+    ratios = [_ratio(scene, plane) for plane in planes]
+    gaps = _GAP * (len(planes) + 1)
+    height = min(_HEIGHT, (_WIDEST - gaps) / sum(ratios))
+    width = max(_NARROWEST, height * sum(ratios) + gaps)
+    whole = height + _TITLE + _LEGEND
+    figure = Figure(figsize=(width, whole), facecolor="black", dpi=_DPI)
     FigureCanvasAgg(figure)
-    centre = _centre(prediction if prediction.any() or reference is None else reference)
-    low, high = np.percentile(volume.array[0], _PERCENTILES)
-    for axes, (name, axis) in zip(figure.subplots(1, 3), _PLANES, strict=True):
-        spacing = [s for other, s in enumerate(volume.geometry.spacing) if other != axis]
-        shown = np.take(volume.array[0], centre[axis], axis=axis)
-        axes.imshow(shown, cmap="gray", vmin=low, vmax=high, aspect=spacing[0] / spacing[1], origin="lower")
-        _contours(axes, np.take(prediction, centre[axis], axis=axis), "solid")
-        if reference is not None:
-            _contours(axes, np.take(reference, centre[axis], axis=axis), "dashed")
-        axes.set_title(f"{name} {centre[axis]}")
-        axes.set_axis_off()
-    lines = "solid: prediction" + (", dashed: reference" if reference is not None else "")
-    figure.suptitle(f"{title} ({lines})")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+    left = (width - height * sum(ratios) - _GAP * (len(planes) - 1)) / 2
+    for plane, ratio in zip(planes, ratios, strict=True):
+        axes = figure.add_axes((left / width, _LEGEND / whole, height * ratio / width, height / whole))
+        _draw_plane(axes, scene, plane)
+        left += height * ratio + _GAP
+    figure.text(_GAP / width, 1 - 0.5 * _TITLE / whole, title, color="white", va="center", parse_math=False)
+    _draw_legend(figure, scene)
+    return _png(figure)
 
 
-def _centre(labels: np.ndarray) -> tuple[int, ...]:
-    """Return the median voxel of the foreground, which lies within most shapes."""
-    where = np.nonzero(labels)
-    if not where[0].size:
-        return tuple(n // 2 for n in labels.shape)
-    return tuple(int(np.median(indices)) for indices in where)
+def _scene(volume: Volume, prediction: np.ndarray, reference: np.ndarray | None, classes: Classes | None) -> _Scene:
+    view = radiological(volume.geometry)
+    image, predicted = view.turned(volume.array[0]), view.turned(prediction)
+    expected = None if reference is None else view.turned(reference)
+    focus = find_focus(predicted if expected is None else np.where(predicted > 0, predicted, expected))
+    low, high = np.percentile(image[widened(focus.box, image.shape, _AROUND)], _PERCENTILES)
+    return _Scene(
+        image=image,
+        prediction=predicted,
+        reference=expected,
+        classes=classes or _values(predicted, expected),
+        view=view,
+        focus=focus,
+        limits=(float(low), float(max(high, low + 1e-6))),
+        sided=len(volume.geometry.direction) == 9,
+    )
 
 
-def _contours(axes: Any, labels: np.ndarray, style: str) -> None:
-    for value in np.unique(labels[labels > 0]):
-        colour = _COLOURS[(int(value) - 1) % len(_COLOURS)]
-        if min(labels.shape) > 1:
-            axes.contour(labels == value, levels=[0.5], colors=colour, linestyles=style, linewidths=1.3)
+def _values(prediction: np.ndarray, reference: np.ndarray | None) -> Classes:
+    """Name each label value that is there by itself."""
+    found = set(np.unique(prediction).tolist()) | (set() if reference is None else set(np.unique(reference).tolist()))
+    return {str(value): (int(value),) for value in sorted(found) if value > 0}
+
+
+def _ratio(scene: _Scene, plane: _Plane) -> float:
+    """Return the width of a plane in mm by its height, within bounds."""
+    shape, spacing = scene.image.shape, scene.view.spacing
+    ratio = shape[plane.columns] * spacing[plane.columns] / (shape[plane.rows] * spacing[plane.rows])
+    return float(min(max(ratio, _NARROW), _WIDE))
+
+
+def _draw_plane(axes: Any, scene: _Scene, plane: _Plane) -> None:
+    index, spacing = scene.focus.centre[plane.axis], scene.view.spacing
+    shown = np.take(scene.image, index, axis=plane.axis)
+    low, high = scene.limits
+    aspect = spacing[plane.rows] / spacing[plane.columns]
+    axes.imshow(shown, cmap="gray", vmin=low, vmax=high, aspect=aspect, origin=plane.first_row, interpolation="nearest")
+    limits = axes.get_xlim(), axes.get_ylim()
+    for number, values in enumerate(scene.classes.values()):
+        if scene.reference is not None:
+            _area(axes, np.isin(np.take(scene.reference, index, axis=plane.axis), values), colour(number))
+        _outline(axes, np.isin(np.take(scene.prediction, index, axis=plane.axis), values), colour(number))
+    axes.set(xlim=limits[0], ylim=limits[1])
+    axes.set_axis_off()
+    style = {"color": "white", "transform": axes.transAxes, "fontsize": 8, "path_effects": _edged()}
+    axes.text(0.5, 0.01, plane.name, ha="center", va="bottom", **style)
+    for place, side in zip((0.01, 0.99), plane.sides if scene.sided else (), strict=False):
+        axes.text(place, 0.5, side, ha="left" if place < 0.5 else "right", va="center", **style)
+
+
+def _edged() -> list[Any]:
+    """Return what gives white letters a black edge, so that they are read on bright tissue too."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2, foreground="black")]
+
+
+def _area(axes: Any, mask: np.ndarray, shade: str) -> None:
+    if mask.any():
+        axes.contourf(*_framed(mask), levels=[0.5, 1.5], colors=[shade], alpha=_AREA)
+
+
+def _outline(axes: Any, mask: np.ndarray, shade: str) -> None:
+    """Draw a line in a darker one, so that it is seen on bright tissue too."""
+    if mask.any():
+        for line, width in (("black", 2.6), (shade, 1.3)):
+            axes.contour(*_framed(mask), levels=[0.5], colors=[line], linewidths=width)
+
+
+def _framed(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return columns, rows and a mask with a margin of nothing, so that what touches the edge is closed as well."""
+    framed = np.pad(mask.astype(np.uint8), 1)
+    return np.arange(framed.shape[1]) - 1, np.arange(framed.shape[0]) - 1, framed
+
+
+def _draw_legend(figure: Any, scene: _Scene) -> None:
+    """Name the classes that are there, and say what lines and areas are."""
+    from matplotlib.patches import Patch
+
+    maps = [scene.prediction] + ([] if scene.reference is None else [scene.reference])
+    present = {int(value) for labels in maps for value in np.unique(labels)}
+    found = [(n, name) for n, (name, values) in enumerate(scene.classes.items()) if present & set(values)]
+    handles = [Patch(facecolor=colour(number)) for number, _ in found[:_MOST_NAMED]]
+    # A leading space, because matplotlib leaves out labels that begin with an underscore.
+    names = [f" {name}" for _, name in found[:_MOST_NAMED]]
+    names += [f" and {len(found) - _MOST_NAMED} more"] * (len(found) > _MOST_NAMED)
+    handles += [Patch(alpha=0)] * (len(names) - len(handles))
+    names.append(" line: prediction" + (", area: reference" if scene.reference is not None else ""))
+    handles.append(Patch(alpha=0))
+    style = {"frameon": False, "labelcolor": "white", "fontsize": 8, "handlelength": 1, "columnspacing": 1.2}
+    legend = figure.legend(
+        handles, names, loc="lower center", ncols=len(names), borderaxespad=0.2, handletextpad=0.2, **style
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _png(figure: Any) -> bytes:
+    file = BytesIO()
+    with warnings.catch_warnings():
+        # Names may have letters that matplotlib's own font lacks; they are drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(file, format="png", facecolor=figure.get_facecolor())
+    return file.getvalue()

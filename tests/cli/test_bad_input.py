@@ -153,7 +153,7 @@ DATASET_FAULTS = {
         lambda d: edit(d / "dataset.json", lambda j: j["labels"].update(core=-2)),
         "field 'labels.core', found -2",
     ),
-    "regions": (lambda d: edit(d / "dataset.json", lambda j: j["labels"].update(core=[1, 2])), "regions and ignore"),
+    "regions": (lambda d: edit(d / "dataset.json", lambda j: j["labels"].update(core=[1, 2])), "regions_class_order"),
     "no images": (lambda d: [p.unlink() for p in (d / "imagesTr").iterdir()], "found no training images"),
     "a truncated image": (
         lambda d: (d / IMAGE).write_bytes((d / IMAGE).read_bytes()[:3000]),

@@ -81,6 +81,20 @@ def test_json_is_strict_and_gives_the_same_summary_back(summary, tmp_path):
     assert math.isnan(again.cases["ben"]["tumour"].dice)
 
 
+def test_a_summary_of_an_earlier_version_is_read(summary):
+    plain = summary.to_json()
+    for name in ("pooled", "slices", "settings"):
+        del plain[name]
+    for classes in plain["cases"].values():
+        for metrics in classes.values():
+            for name in ("hd", "nsd", "specificity", "accuracy", "mcc", "true_negatives"):
+                del metrics[name]
+    again = Summary.from_json(plain)
+    assert again.mean_dice == summary.mean_dice
+    assert again.pooled["liver"].dice == 0.5
+    assert math.isnan(again.pooled["liver"].specificity) and math.isnan(again.classes["liver"]["nsd"].mean)
+
+
 def test_csv_has_a_row_for_each_case_and_class(summary, tmp_path):
     summary.write_csv(tmp_path / "summary.csv")
     with (tmp_path / "summary.csv").open(newline="") as file:

@@ -15,7 +15,6 @@ from autoseg.planners.recipe import (
     training,
 )
 from autoseg.planners.resources import GIGABYTE, Resources, choose_device, detect, devices, free_memory
-from autoseg.planners.throughput import training_flops_per_second
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "meta", "gpu"])
@@ -74,7 +73,10 @@ def test_batches_shrink_until_there_are_enough_steps():
     assert middle.iterations(4) >= ENOUGH_ITERATIONS > middle.iterations(5)
 
 
-def test_this_machine_is_timed_once():
-    measured = training_flops_per_second("cpu", "float32")
-    assert 1e7 < measured < 1e14
-    assert training_flops_per_second("cpu", "float32") == measured
+def test_a_gpu_that_is_elsewhere_can_be_planned_for():
+    here = detect("cuda", memory=24 * GIGABYTE)
+    assert (here.device, here.memory, here.bfloat16) == ("cuda", 24 * GIGABYTE, True)
+    if not torch.cuda.is_available():
+        assert not here.is_here
+        with pytest.raises(PlanError, match="device 'cuda': not on this machine, which has cpu"):
+            detect("cuda")

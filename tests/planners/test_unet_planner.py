@@ -27,10 +27,10 @@ HEART = ((115, 320, 232), (1.37, 1.25, 1.25))
 def no_timing(monkeypatch):
     """Without a time budget the machine's speed must not matter, or plans would differ from run to run."""
 
-    def refuse(device, precision):
+    def refuse(configuration, dataset, device):
         raise AssertionError("timed without a time budget")
 
-    monkeypatch.setattr(throughput, "training_flops_per_second", refuse)
+    monkeypatch.setattr(throughput, "throughput", refuse)
 
 
 def request(*cases, gigabytes=8.0, channels=("MR",), count=20, names=None, bfloat16=False, **resources):
@@ -138,10 +138,10 @@ def test_a_batch_holds_no_more_than_a_twentieth_of_the_voxels():
 
 
 def test_too_little_memory_is_said_with_what_is_needed():
-    with pytest.raises(PlanError, match=r"memory: found 105 KB, expected at least (\d+) KB") as refused:
+    with pytest.raises(PlanError, match=r"memory: found 105 KB, expected at least (\d+) MB") as refused:
         make_plan(request(HEART, gigabytes=0.0001))
-    enough = int(re.search(r"at least (\d+) KB", str(refused.value))[1])
-    check(make_plan(request(HEART, gigabytes=enough / 1024**2)), request(HEART, gigabytes=enough / 1024**2))
+    enough = int(re.search(r"at least (\d+) MB", str(refused.value))[1])
+    check(make_plan(request(HEART, gigabytes=enough / 1024)), request(HEART, gigabytes=enough / 1024))
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 0.5, 0.5), (1.0, 1.0, 1.0), (1.0, 3.0, 3.0)])
@@ -181,7 +181,7 @@ def test_the_precision_is_what_the_device_has():
 
 
 def test_short_budgets_give_narrow_networks_and_small_batches(monkeypatch):
-    monkeypatch.setattr(throughput, "training_flops_per_second", lambda device, precision: 1e11)
+    monkeypatch.setattr(throughput, "throughput", lambda *about: throughput.Throughput(1e11, 1e13))
 
     def planned(seconds):
         asked = request(PROSTATE, gigabytes=60, time_budget=seconds, names=("3d_fullres",))
@@ -191,6 +191,7 @@ def test_short_budgets_give_narrow_networks_and_small_batches(monkeypatch):
     assert hasty.network["features"][0] == 8 and patient.network["features"][0] == 32
     assert hasty.batch_size == 2
     assert (hasty.training.time_budget, hasty.training.iterations) == (60, None)
+    assert 0.5 * math.prod(hasty.patch_size) <= 32**3 and math.prod(patient.patch_size) > 32**3
 
 
 def test_an_unknown_configuration_or_planner():

@@ -75,11 +75,12 @@ def test_any_landmarks_map_monotonically(own, values):
     assert (np.diff(result) >= -1e-3 * np.abs(result[..., 1:])).all()
 
 
-def test_after_the_bias_field_if_asked_for(images):
-    field = np.exp(np.linspace(-1, 1, 30)).astype(np.float32)
-    skewed = images[0] * field
-    landmarks = fit_landmarks([landmark_percentiles(image, masked=True) for image in images])
+def test_after_the_bias_field_if_asked_for():
+    z, y, x = np.meshgrid(np.linspace(-1, 1, 8), *[np.linspace(-1, 1, 40)] * 2, indexing="ij")
+    tissue = np.where(np.sin(9 * x) * np.cos(8 * y) > 0, 200, 100) + np.random.default_rng(0).normal(0, 3, z.shape)
+    image, skewed = tissue.astype(np.float32), (tissue * np.exp(0.3 * x + 0.2 * z)).astype(np.float32)
+    landmarks = fit_landmarks([landmark_percentiles(image, masked=True)])
     plain = NyulZScore(landmarks=landmarks, masked=True)
     corrected = NyulZScore(landmarks=landmarks, masked=True, bias_field={"shrink": 2, "iterations": [20, 20]})
-    even = plain(images[0])
-    assert np.abs(corrected(skewed) - even).mean() < 0.5 * np.abs(plain(skewed) - even).mean()
+    even = plain(image)
+    assert np.abs(corrected(skewed) - even).mean() < 0.2 * np.abs(plain(skewed) - even).mean()

@@ -15,6 +15,10 @@ _OTHER_NAMES = {"nonorm": "none", "rescale_to_0_1": "rescale", "rgb_to_0_1": "rg
 """Channel names of nnU-Net that choose a normalization."""
 
 
+_LEARNABLE = "learnable"
+"""Field of declared windows: the planner makes them the first layer of the network."""
+
+
 def by_channel_name(channel: str) -> Component:
     """Choose a normalization by a channel's name: CT, one of nnU-Net's, or that of any normalization; else a z-score.
 
@@ -29,7 +33,8 @@ def read_declared(declared: Any, channels: Sequence[str], path: Path) -> dict[st
     """Read the field ``normalization`` of a dataset.json: an object of channels, by number or name, and components.
 
     Raises :class:`DatasetError` for a channel that there is not, an unknown normalization, arguments that it does not
-    take, and for channel names that choose a normalization which needs arguments.
+    take, learnable windows for several channels, and for channel names that choose a normalization which needs
+    arguments.
     """
     if not isinstance(declared, dict):
         expected = 'an object like {"0": {"name": "window", "windows": [[40, 400]]}}'
@@ -45,7 +50,25 @@ def read_declared(declared: Any, channels: Sequence[str], path: Path) -> dict[st
         found[channel] = spec
     for channel in channels:
         _check_declared(found.get(channel, by_channel_name(channel)), f"{path}: field 'normalization', '{channel}'")
+    learned = [channel for channel in channels if is_learnable(found.get(channel, {}))]
+    if len(learned) > 1:
+        raise DatasetError(
+            f"{path}: field 'normalization', found learnable windows for {', '.join(learned)}, expected them for one "
+            "channel at most; leave the others fixed"
+        )
     return found
+
+
+def is_learnable(spec: Component) -> bool:
+    """Tell whether a declared normalization asks for windows that are learned with the network."""
+    return bool(spec.get(_LEARNABLE, False))
+
+
+def fixed_part(spec: Component) -> Component:
+    """Return what a normalization itself takes of what is declared: all but whether windows are learned."""
+    if spec["name"] != "window" or not isinstance(spec.get(_LEARNABLE, False), bool):
+        return spec
+    return {key: value for key, value in spec.items() if key != _LEARNABLE}
 
 
 def _channel(key: str, channels: Sequence[str], path: Path) -> str:
@@ -63,7 +86,7 @@ def _check_declared(spec: Any, place: str) -> None:
         raise DatasetError(f"{place}: found {spec!r}, expected an object with a 'name'")
     try:
         fitted = getattr(normalizations.get(spec["name"]), "fitted", {})
-        normalizations.build({**fitted, **spec})
+        normalizations.build({**fitted, **fixed_part(spec)})
     except PlanError as error:
         raise DatasetError(f"{place}: {error}") from None
 

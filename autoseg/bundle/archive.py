@@ -1,0 +1,162 @@
+"""Unpacking a bundle from a zip file, whoever wrote it: everything is checked before anything is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from autoseg.bundle.contents import (
+    MANIFEST,
+    MOST_BYTES,
+    MOST_FILES,
+    Manifest,
+    check_files,
+    check_names,
+    copy_and_digest,
+    most_bytes,
+    read_manifest,
+)
+from autoseg.errors import AutosegError, BundleError
+from autoseg.storage import storage_error
+
+MOST_COMPRESSION = 200
+"""Unpacked bytes for each packed one: metrics compress about tenfold, and deflate cannot do more than 1032-fold."""
+_UNSUSPICIOUS_BYTES = 2**20
+"""Smaller files may compress as they like, such as an almost empty list."""
+_MOST_TABLE_BYTES = 2**20
+"""A zip's table of contents, which zipfile reads into memory whole, for as many files as are allowed."""
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 1
+_DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, OverflowError)
+"""What reading a damaged zip raises, in one version of Python or another."""
+
+
+def unpack(archive: Path, folder: Path) -> Manifest:
+    """Unpack a bundle as the new ``folder``, which is there only when all of it is well.
+
+    Raises :class:`BundleError` where the zip is damaged, or holds anything that a bundle does not: other names, links,
+    encryption, more or larger files than a bundle has, or content that its manifest does not vouch for.
+    """
+    with _staged(folder) as stage, _opened(archive) as bundle:
+        members = _checked(bundle, archive)
+        _check_space(stage, members, archive)
+        for member in members:
+            path = stage / member.filename
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _damage_named(archive), bundle.open(member) as packed, path.open("xb") as file:
+                copy_and_digest(packed, file)  # type: ignore[arg-type]
+        manifest = read_manifest(stage / MANIFEST, archive)
+        check_files(stage, manifest, archive, [member.filename for member in members])
+    return manifest
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """Yield a folder beside ``folder`` that takes its name when the block ends well, and is removed if it does not."""
+    stage = folder.with_name(f".partial-{os.getpid()}-{folder.name}")
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+        stage.rename(folder)
+    except AutosegError:
+        raise
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with archive.open("rb") as file:
+            with _damage_named(archive):
+                _check_table(file, archive)
+                bundle = zipfile.ZipFile(file)
+            yield bundle
+    except OSError as error:
+        if error.filename != str(archive):
+            raise
+        raise BundleError(f"{archive}: cannot be read ({error.strerror})") from None
+
+
+@contextmanager
+def _damage_named(archive: Path) -> Iterator[None]:
+    """Turn whatever reading a damaged zip raises into one line."""
+    try:
+        yield
+    except BundleError:
+        raise
+    except _DAMAGES as error:
+        raise BundleError(f"{archive}: damaged or no zip file ({error}); get the bundle again") from None
+
+
+def _check_table(file: BinaryIO, archive: Path) -> None:
+    """Refuse a table of contents that would fill the memory, which must be known before it is read.
+
+    The sizes stand at a zip's end (APPNOTE.TXT 6.3, 4.3.14 to 4.3.16): for large files first in 64 bits, in a record of
+    56 bytes, then 20 bytes that tell where this is, then 22 bytes with the sizes in 32 bits.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 98))
+    tail = file.read().rjust(98, b"\0")
+    large, pointer, end = tail[:56], tail[56:76], tail[76:]
+    length = struct.unpack_from("<L", end, 12)[0]
+    well = end.startswith(b"PK\x05\x06")
+    if pointer.startswith(b"PK\x06\x07"):
+        length = struct.unpack_from("<Q", large, 40)[0]
+        well = well and large.startswith(b"PK\x06\x06") and struct.unpack_from("<Q", pointer, 8)[0] == size - 98
+    if not well:
+        raise BundleError(f"{archive}: no zip file, cut off, or with something after its end; get the bundle again")
+    if length > _MOST_TABLE_BYTES:
+        raise BundleError(f"{archive}: found {length} bytes of table of contents, expected at most {MOST_FILES} files")
+
+
+def _checked(bundle: zipfile.ZipFile, archive: Path) -> list[zipfile.ZipInfo]:
+    """Return the members of a zip if they are those of a bundle by their names, kinds and sizes."""
+    members = bundle.infolist()
+    if len(members) > MOST_FILES:
+        raise BundleError(f"{archive}: found {len(members)} files, expected at most {MOST_FILES}; it is no bundle")
+    # The original name is not cut at a zero byte, as the other one is.
+    check_names([member.orig_filename for member in members], archive)
+    for member in members:
+        _check_member(member, archive)
+    total = sum(member.file_size for member in members)
+    if total > MOST_BYTES:
+        raise BundleError(f"{archive}: found {total} bytes when unpacked, expected at most {MOST_BYTES}")
+    return members
+
+
+def _check_member(member: zipfile.ZipInfo, archive: Path) -> None:
+    """Raise :class:`BundleError` unless a member is a plain file of a size that its name and packed size explain."""
+    place = f"{archive}: {member.filename}"
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        raise BundleError(f"{place}: found a link, folder or device, expected a plain file; it is no bundle")
+    if member.flag_bits & _ENCRYPTED or member.compress_type not in _METHODS:
+        raise BundleError(f"{place}: encrypted or packed by another method, expected stored or deflated; zip it again")
+    largest = most_bytes(member.filename) or 0
+    if member.file_size > largest:
+        raise BundleError(f"{place}: found {member.file_size} bytes when unpacked, expected at most {largest}")
+    if member.file_size > max(_UNSUSPICIOUS_BYTES, MOST_COMPRESSION * member.compress_size):
+        raise BundleError(
+            f"{place}: found {member.file_size} bytes packed in {member.compress_size}, expected at most "
+            f"{MOST_COMPRESSION} times as many; it is no bundle"
+        )
+
+
+def _check_space(folder: Path, members: list[zipfile.ZipInfo], archive: Path) -> None:
+    needed, free = sum(member.file_size for member in members), shutil.disk_usage(folder).free
+    if needed > free:
+        raise BundleError(
+            f"{archive}: takes {needed} bytes when unpacked, found {free} free in {folder.parent}; free some space, "
+            "or set TMPDIR to a folder with more"
+        )

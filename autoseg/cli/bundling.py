@@ -1,0 +1,34 @@
+"""The command that makes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autoseg.cli.display import console, set_up_logging
+from autoseg.cli.options import WorkspaceArgument
+
+
+def export(
+    workspace: WorkspaceArgument,
+    bundle: Annotated[Path, typer.Argument(help="File to write, ending in .zip.")],
+    license_text: Annotated[
+        str | None, typer.Option("--license", help="Terms of use, for the model card, such as CC-BY-4.0.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a file that is there.")] = False,
+) -> None:
+    """Write what predicts to one zip, which predict-folder takes in place of the workspace."""
+    from autoseg.bundle.writing import export_bundle
+
+    set_up_logging()
+    done = export_bundle(workspace, bundle, license_text=license_text, overwrite=overwrite)
+    console.print(
+        ", ".join(f"{name} ({count} {'fold' if count == 1 else 'folds'})" for name, count in done.folds.items()),
+        soft_wrap=True,
+        markup=False,
+    )
+    if license_text is None:
+        console.print("no licence is stated; add one with --license")
+    console.print(f"next: autoseg predict-folder {bundle} IMAGES OUTPUT", soft_wrap=True, markup=False)
