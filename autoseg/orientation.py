@@ -1,8 +1,8 @@
 """Which way the axes of an image run through the body, and turning arrays from one such orientation to another.
 
-An orientation is three letters: for the axes z, y and x of an array, in this order, the side of the patient towards which
-its index grows. L and R are the patient's left and right, P and A back and front, S and I up and down; ``SPL`` is an
-image along ITK's own axes. An oblique image has the orientation of the nearest axes.
+An orientation is three letters: for the axes z, y and x of an array, in this order, the side of the patient towards
+which its index grows. L and R are the patient's left and right, P and A back and front, S and I up and down; ``SPL`` is
+an image along ITK's own axes. An oblique image has the orientation of the nearest axes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _AXIS_OF = {letter: (axis, ends.index(letter)) for axis, ends in enumerate(_ENDS
 
 @dataclass(frozen=True)
 class Turn:
-    """How a [Z,Y,X] array is brought to another orientation: axis i becomes what ``axes[i]`` was, then it is flipped."""
+    """How a [Z,Y,X] array is brought to another orientation: axis i becomes the former ``axes[i]``, then is flipped."""
 
     axes: Triple = (0, 1, 2)
     flips: Flips = NO_FLIPS
@@ -85,8 +85,9 @@ def turn_between(orientation: str, wanted: str) -> Turn:
 def common_orientation(orientations: Sequence[str], tilts: Sequence[float]) -> str | None:
     """Return the orientation to which all cases of a dataset are brought: the one that most of them have.
 
-    None where it is better to leave them as they are stored: where one is not known (empty), or where they differ and some are
-    so oblique that chance decided which axes are nearest. Heart images along the heart's own axes are like that.
+    None where it is better to leave them as they are stored: where one is not known (empty), or where they differ and
+    some are so oblique that chance decided which axes are nearest. Heart images along the heart's own axes are like
+    that.
     """
     counts = Counter(orientations)
     if not counts or "" in counts:
