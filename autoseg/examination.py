@@ -82,7 +82,7 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
     """
     findings: list[Finding] = []
     try:
-        volume = read_volume(case.images)
+        volume = read_volume(case.images, channels=len(dataset.channels))
     except ImageError as error:
         return Examination((Finding("error", case.name, str(error)),))
     findings += _image_findings(case, volume, dataset)

@@ -101,7 +101,7 @@ def test_a_threshold_gives_the_mask_of_the_input_in_its_header(tmp_path, seed):
 def placed(path):
     """What a file's header says of where it lies, as it stands there."""
     if path.name.endswith((".nii", ".nii.gz")):
-        content = gzip.open(path).read(348) if path.suffix == ".gz" else path.read_bytes()[:348]
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         return bytes(content[i] for i in PLACE_BYTES)
     header = path.read_bytes()[:2000].split(b"\n")
     keys = (b"space", b"TransformMatrix", b"Offset", b"ElementSpacing", b"CenterOfRotation", b"AnatomicalOrientation")
