@@ -12,8 +12,12 @@ from autoseg.errors import DatasetError
 from autoseg.records import read_record, to_plain
 from autoseg.storage import write_json
 
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl.gz", ".gipl")
+VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl.gz", ".gipl")
+PICTURE_ENDINGS = (".png", ".tiff", ".tif", ".jpeg", ".jpg", ".bmp")
+IMAGE_ENDINGS = VOLUME_ENDINGS + PICTURE_ENDINGS
 """Endings that are tried where a dataset does not say its own, longest match first."""
+_UNFIT_FOR_LABELS = (".jpeg", ".jpg", ".bmp")
+"""JPEG changes what it stores; BMP has no 16 bits."""
 
 IGNORED = -1
 """Index of ignored voxels in preprocessed label maps and in the targets of losses."""
@@ -42,6 +46,7 @@ class Dataset:
     labels: dict[str, int]
     """Value of each class in the label maps, background included; empty where ``regions`` are segmented."""
     file_ending: str
+    """Of the label maps."""
     cases: tuple[Case, ...]
     groups: dict[str, str] = field(default_factory=dict)
     """Group, such as the patient, of each case; folds never split a group."""
@@ -117,6 +122,11 @@ def split_ending(path: Path, endings: tuple[str, ...] = IMAGE_ENDINGS) -> tuple[
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)], ending
     return None
+
+
+def label_ending(ending: str) -> str:
+    """Return the ending of label maps that belong to images with ``ending``: the same, or ``.png``."""
+    return ".png" if ending in _UNFIT_FOR_LABELS else ending
 
 
 def source_state(case: Case) -> str:

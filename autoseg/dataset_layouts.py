@@ -9,7 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autoseg.dataset import IMAGE_ENDINGS, Case, Dataset, check_case_name, split_ending
+from autoseg.dataset import (
+    IMAGE_ENDINGS,
+    PICTURE_ENDINGS,
+    VOLUME_ENDINGS,
+    Case,
+    Dataset,
+    check_case_name,
+    label_ending,
+    split_ending,
+)
 from autoseg.dataset_labels import parse_annotated, parse_labels
 from autoseg.errors import DatasetError
 from autoseg.preprocessing.normalization.declared import read_declared
@@ -39,7 +48,7 @@ def load_dataset(folder: Path) -> Dataset:
         _label_meaning(description, path, cases=[case.name for case in cases]),
         name=_name(description, path) or folder.resolve().name,
         channels=channels,
-        file_ending=_file_ending(description, path) or _ending_of(cases),
+        file_ending=label_ending(_file_ending(description, path) or _ending_of(cases)),
         cases=cases,
         groups=_groups(description, path),
         normalization=read_declared(description.get("normalization", {}), channels, path),
@@ -101,7 +110,7 @@ def load_folders(images: Path, labels: Path, *, name: str | None = None) -> Data
         name=name or images.resolve().parent.name or "dataset",
         channels=_count_channels(cases[0]),
         labels=_labels_in_use(cases),
-        file_ending=_ending_of(cases),
+        file_ending=label_ending(_ending_of(cases)),
         cases=cases,
     )
 
@@ -109,11 +118,14 @@ def load_folders(images: Path, labels: Path, *, name: str | None = None) -> Data
 def group_channels(folder: Path, ending: str | None = None) -> dict[str, tuple[Path, ...]]:
     """Group the images of a folder by case, channels in order.
 
-    Raises :class:`DatasetError` for a case that comes twice: with two endings, or with and without channel suffix.
+    Pictures count where the folder holds no volumes, beside which they are previews. Raises :class:`DatasetError` for
+    a case that comes twice: with two endings, or with and without channel suffix.
     """
-    endings = (ending,) if ending else IMAGE_ENDINGS
+    paths = sorted(folder.iterdir())
+    has_volumes = any(split_ending(path, VOLUME_ENDINGS) and path.is_file() for path in paths)
+    endings = (ending,) if ending else VOLUME_ENDINGS if has_volumes else PICTURE_ENDINGS
     channels: dict[str, dict[int, Path]] = defaultdict(dict)
-    for path in sorted(folder.iterdir()):
+    for path in paths:
         split = split_ending(path, endings)
         if split is None or path.name.startswith(".") or not path.is_file():
             continue
@@ -221,7 +233,7 @@ def _listed_v1(folder: Path, entry: Any, channels: tuple[str, ...], path: Path) 
 
 def _label_of(folder: Path, name: str, ending: str | None = None) -> Path:
     """Where a case's label map is, or should be."""
-    candidates = [folder / f"{name}{e}" for e in ((ending,) if ending else IMAGE_ENDINGS)]
+    candidates = [folder / f"{name}{e}" for e in ((label_ending(ending),) if ending else IMAGE_ENDINGS)]
     return next((path for path in candidates if path.exists()), candidates[0])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from autoseg.dataset import Case, Dataset, source_state
 from autoseg.errors import ImageError
 from autoseg.images import Geometry, Volume, non_finite_count, read_labels, read_volume
+from autoseg.orientation import tilt_of
 from autoseg.preprocessing.crop import nonzero_box
 from autoseg.preprocessing.normalization.nyul import MEASURED_VOXELS, landmark_percentiles
 from autoseg.preprocessing.normalization.statistics import sampled
@@ -59,6 +60,8 @@ class CaseMeasure:
     """One for each channel, of what cropping leaves."""
     orientation: str = ""
     """Where the axes run to in the patient, as :attr:`autoseg.geometry.Geometry.orientation`; empty: not measured."""
+    tilt: float = 0.0
+    """Degrees between the axes and those of the body nearest to them."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
     """
     findings: list[Finding] = []
     try:
-        volume = read_volume(case.images)
+        volume = read_volume(case.images, channels=len(dataset.channels))
     except ImageError as error:
         return Examination((Finding("error", case.name, str(error)),))
     findings += _image_findings(case, volume, dataset)
@@ -99,6 +102,7 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
         class_voxels=class_voxels,
         percentiles=tuple(_percentiles(channel[box.slices]) for channel in volume.array),
         orientation=volume.geometry.orientation,
+        tilt=round(tilt_of(volume.geometry.direction), 2),
     )
     foreground = np.where(np.isin(labels, dataset.ignore), 0, labels) if dataset.ignore else labels
     return Examination(tuple(findings), measure, _foreground_intensities(volume.array, foreground, samples, rng))

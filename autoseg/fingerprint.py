@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from autoseg.errors import DatasetError
 from autoseg.examination import CaseMeasure, Examination, Finding, examine
 from autoseg.execution import map_cases
 from autoseg.images import read_geometry
+from autoseg.orientation import common_orientation, turn_between
 from autoseg.records import read_record, to_plain
 from autoseg.sides import lateral
 from autoseg.storage import write_json
@@ -50,15 +51,37 @@ class Fingerprint:
     """One for each channel."""
     warnings: tuple[str, ...] = ()
 
+    @cached_property
+    def orientation(self) -> str | None:
+        """What the cases are turned to, see :func:`autoseg.orientation.common_orientation`; None leaves them."""
+        return common_orientation([case.orientation for case in self.cases], [case.tilt for case in self.cases])
+
+    @property
+    def orientations(self) -> tuple[str, ...]:
+        """Orientation of every case, turned to the common one; empty where it was not measured."""
+        return tuple(self.orientation or case.orientation for case in self.cases)
+
     @property
     def spacings(self) -> np.ndarray:
-        """Spacing of every case, [cases, 3]."""
-        return np.array([case.spacing for case in self.cases])
+        """Spacing of every case, turned to the common orientation, [cases, 3]."""
+        return self._turned([case.spacing for case in self.cases])
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """Shape of every case, turned to the common orientation, [cases, 3]."""
+        return self._turned([case.shape for case in self.cases])
 
     @property
     def cropped_shapes(self) -> np.ndarray:
-        """Shape of every case after cropping, [cases, 3]."""
-        return np.array([case.cropped_shape for case in self.cases])
+        """Shape of every case after cropping, turned to the common orientation, [cases, 3]."""
+        return self._turned([case.cropped_shape for case in self.cases])
+
+    def _turned(self, values: Sequence[Sequence[float]]) -> np.ndarray:
+        wanted = self.orientation
+        if wanted is None:
+            return np.array(values)
+        turns = [turn_between(case.orientation, wanted) for case in self.cases]
+        return np.array([[row[axis] for axis in turn.axes] for row, turn in zip(values, turns, strict=True)])
 
     @property
     def median_cropped_share(self) -> float:
@@ -115,14 +138,15 @@ def dataset_findings(dataset: Dataset, examinations: Sequence[Examination]) -> l
 
 
 def _side_findings(dataset: Dataset, measures: Sequence[CaseMeasure]) -> list[Finding]:
-    """Warn where classes have sides, and the images do not agree on where left and right are."""
+    """Warn where classes have sides, and images that are left as they are do not agree on where left and right are."""
     seen = {lateral(measure.orientation): measure for measure in measures}
-    if len(seen) < 2 or not (dataset.sides or dataset.one_sided):
+    turned = common_orientation([measure.orientation for measure in measures], [measure.tilt for measure in measures])
+    if turned or len(seen) < 2 or not (dataset.sides or dataset.one_sided):
         return []
     examples = ", ".join(f"{measure.orientation} in {measure.name}" for measure in seen.values())
     message = (
-        f"classes have sides, but left and right of the images differ ({examples}, where axes z, y, x run to); "
-        "reorient them alike, or training cannot mirror across the body"
+        f"classes have sides, but left and right of the images differ ({examples}, where axes z, y, x run to), and "
+        "some are too oblique to be turned alike; reorient them, or training cannot mirror across the body"
     )
     return [Finding("warning", "all cases", message)]
 

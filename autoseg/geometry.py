@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from autoseg.orientation import orientation_of
+
 SPACING_TOLERANCE = 1e-3
 """Relative difference of spacings that rounding in headers explains."""
 ORIGIN_TOLERANCE = 0.1
 """Difference of origins, in voxels."""
 DIRECTION_TOLERANCE = 1e-2
 """Difference of direction cosines, about half a degree."""
-DIRECTIONS = ("LR", "PA", "SI")
-"""Where ITK's x, y and z run to, and where from."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,8 @@ class Geometry:
 
     @property
     def orientation(self) -> str:
-        """Where the axes z, y and x run to, each as the patient's nearest direction: SPL for an upright axial image.
-
-        L and R are the patient's left and right, P and A back and front, S and I up and down. A 2D image is taken to
-        lie in the plane of left and right and of back and front.
-        """
-        cosines = np.eye(3)
-        cosines[: self.dimension, : self.dimension] = np.reshape(self.direction, (self.dimension, self.dimension))
-        letters = ["", "", ""]
-        remaining = np.abs(cosines)
-        for _ in letters:
-            # The axis that is nearest to any direction first, so that no two axes share one.
-            towards, axis = np.unravel_index(remaining.argmax(), (3, 3))
-            letters[2 - axis] = DIRECTIONS[towards][int(cosines[towards, axis] < 0)]
-            remaining[towards, :] = remaining[:, axis] = -1
-        return "".join(letters)
+        """Where the axes z, y and x run to in the patient, SPL for an upright axial image: autoseg.orientation."""
+        return orientation_of(self.direction)
 
     def differences(self, other: Geometry) -> list[str]:
         """Say in words what differs from another geometry by more than rounding does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +16,7 @@ from autoseg.geometry import Geometry, Volume
 from autoseg.image_files import check_file, silenced
 from autoseg.nifti import is_nifti, non_finite_voxels, write_nifti
 from autoseg.nrrd import is_nrrd, write_nrrd_like
+from autoseg.pictures import check_picture, is_picture, read_picture, read_picture_labels, read_picture_size
 from autoseg.storage import atomic_path, storage_error
 
 __all__ = [
@@ -34,12 +36,14 @@ HARMLESS_TOLERANCE = 1e-3
 """Label values this close to a whole number are whole: resampling tools write 0.99999."""
 
 
-def read_volume(paths: Sequence[Path]) -> Volume:
+def read_volume(paths: Sequence[Path], *, channels: int | None = None) -> Volume:
     """Read one file for each channel, or one file with all channels, as float32 [C,Z,Y,X].
 
+    ``channels``: how many are wanted, by which opacity and grey stored as colours are told from channels of pictures.
     Raises :class:`ImageError` where a file cannot be read or the channels do not share one grid.
     """
-    arrays, geometries = zip(*(_read_channels(Path(path)) for path in paths), strict=True)
+    wanted = 1 if len(paths) > 1 else channels
+    arrays, geometries = zip(*(_read_channels(Path(path), wanted) for path in paths), strict=True)
     for path, geometry in zip(paths[1:], geometries[1:], strict=True):
         differences = geometries[0].differences(geometry)
         if differences:
@@ -56,10 +60,7 @@ def read_labels(path: Path) -> tuple[np.ndarray, Geometry]:
     Numbers with a decimal point are accepted where they are whole; others, and values below 0, are an
     :class:`ImageError` that names the first.
     """
-    image = _read(Path(path))
-    if image.GetNumberOfComponentsPerPixel() != 1 or image.GetDimension() > 3:
-        raise ImageError(f"{path}: found several channels, expected a label map with one")
-    array = _three_axes(sitk.GetArrayFromImage(image))
+    array, geometry = read_picture_labels(Path(path)) if is_picture(Path(path)) else _read_one_channel(Path(path))
     if array.dtype.kind == "f":
         _refuse_non_finite(Path(path), array)
         array = _whole_numbers(array, Path(path))
@@ -71,11 +72,13 @@ def read_labels(path: Path) -> tuple[np.ndarray, Geometry]:
             f"{path}: found label {highest}, expected at most {np.iinfo(np.int32).max}; mend the label map"
         )
     dtype = np.uint8 if highest <= 255 else np.uint16 if highest <= 65535 else np.int32
-    return array.astype(dtype, copy=False), _geometry(image)
+    return array.astype(dtype, copy=False), geometry
 
 
 def read_geometry(path: Path) -> Geometry:
     """Read where an image lies, from its header alone."""
+    if is_picture(Path(path)):
+        return read_picture_size(Path(path))
     reader = check_file(Path(path))
     dimension = min(reader.GetDimension(), 3)
     size = reader.GetSize()[:dimension]
@@ -95,7 +98,8 @@ def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, *, like: Pa
     """Write a label map [Z,Y,X], compressed and atomically, in the format of the file's ending.
 
     ``like``: the image it belongs to; where both are NIfTI or both NRRD, the header's geometry is copied as it stands,
-    since reading and writing it would lose the last bits. Elsewhere ``geometry`` is written as it is.
+    since reading and writing it would lose the last bits. Elsewhere ``geometry`` is written as it is; pictures keep its
+    size alone.
     """
     highest = int(labels.max(initial=0))
     dtype = np.uint8 if highest <= 255 else np.uint16 if highest <= 65535 else np.int32
@@ -113,7 +117,16 @@ def _refuse_non_finite(path: Path, array: np.ndarray) -> None:
         raise ImageError(f"{path}: {bad} voxels are NaN or infinite, expected whole numbers; mend the label map")
 
 
-def _read_channels(path: Path) -> tuple[np.ndarray, Geometry]:
+def _read_one_channel(path: Path) -> tuple[np.ndarray, Geometry]:
+    image = _read(path)
+    if image.GetNumberOfComponentsPerPixel() != 1 or image.GetDimension() > 3:
+        raise ImageError(f"{path}: found several channels, expected a label map with one")
+    return _three_axes(sitk.GetArrayFromImage(image)), _geometry(image)
+
+
+def _read_channels(path: Path, wanted: int | None) -> tuple[np.ndarray, Geometry]:
+    if is_picture(path):
+        return read_picture(path, wanted)
     image = _read(path)
     array = sitk.GetArrayFromImage(image)
     if array.dtype.kind == "c":
@@ -172,6 +185,9 @@ def _write(path: Path, array: np.ndarray, geometry: Geometry, like: Path | None)
         raise ImageError(f"{path}: unknown ending, expected one such as .nii.gz, .nrrd or .mha")
     if array.shape[-3:] != geometry.size:
         raise ImageError(f"{path}: found an array of {array.shape}, expected the size {geometry.size} of its geometry")
+    if is_picture(path):
+        check_picture(path, array)
+        geometry = replace(geometry, origin=(0.0, 0.0), direction=(1.0, 0.0, 0.0, 1.0), dimension=2)
     image = _itk_image(array, geometry)
     if path.name.lower().endswith(TWO_FILE_ENDINGS):
         _write_two_files(image, path)

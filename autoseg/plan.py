@@ -114,7 +114,7 @@ class Plan:
     dataset: str
     planner: str
     transpose: tuple[int, int, int]
-    """Axis i after preprocessing is axis transpose[i] of the file's (z, y, x)."""
+    """Axis i after preprocessing is axis transpose[i] of the (z, y, x) of an image in the plan's orientation."""
     mirror_axes: tuple[int, ...]
     """Axes (0 is z) along which training and prediction may mirror, after transposition."""
     configurations: dict[str, Configuration]
@@ -123,6 +123,8 @@ class Plan:
     memory: int | None = None
     """Bytes of a training step that the plan was made for."""
     explanation: tuple[Decision, ...] = ()
+    orientation: str | None = None
+    """What images are turned to before all else, such as SPL (z up, y back, x to the left); null leaves them."""
     swap: Swap | None = None
     """What mirroring along one of the mirror axes does to classes; null: all stay as they are."""
 
@@ -183,6 +185,8 @@ def data_id(plan: Plan, configuration: Configuration) -> str:
         "spacing": configuration.spacing,
         "normalization": configuration.normalization,
         "storage": configuration.storage,
+        # Plans of before it was told keep the names of their data.
+        **({"orientation": plan.orientation} if plan.orientation else {}),
     }
     digest = hashlib.sha256(json.dumps(to_plain(decides), sort_keys=True).encode()).hexdigest()[:8]
     spacing = "x".join("own" if s is None else f"{s:.3g}" for s in configuration.spacing)

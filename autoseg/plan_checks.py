@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from autoseg.errors import PlanError
+from autoseg.orientation import is_orientation
 from autoseg.sides import first_doubled
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ def check_plan_values(plan: Plan, source: str) -> None:
         _check(configuration, f"{source}: field 'configurations.{name}")
     if sorted(plan.transpose) != [0, 1, 2]:
         raise PlanError(f"{source}: field 'transpose', found {list(plan.transpose)}, expected an order of 0, 1, 2")
+    if plan.orientation is not None and not is_orientation(plan.orientation):
+        raise PlanError(
+            f"{source}: field 'orientation', found '{plan.orientation}', expected one letter of each of LR, AP and IS, "
+            "such as SPL, or null"
+        )
     if not set(plan.mirror_axes) <= {0, 1, 2} or len(set(plan.mirror_axes)) < len(plan.mirror_axes):
         raise PlanError(f"{source}: field 'mirror_axes', found {list(plan.mirror_axes)}, expected some of 0, 1, 2")
     if plan.swap is not None:

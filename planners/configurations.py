@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from autoseg.errors import PlanError
+from autoseg.fingerprint import Fingerprint
 from autoseg.memory import format_bytes
 from autoseg.plan import PLAN_VERSION, Configuration, Decision, Plan, voxels
 from autoseg.planners.base import PlanRequest
@@ -65,11 +67,13 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
         memory=request.resources.memory,
         explanation=(
             _spacing_decision(frame),
+            *_orientation_decision(request.fingerprint),
             *frame.normalized.decisions,
             mirrored.decision,
             frame.sampled.decision,
             *(_decision(name, found, request) for name, found in fitted.items()),
         ),
+        orientation=request.fingerprint.orientation,
         swap=mirrored.swap,
     )
 
@@ -189,6 +193,17 @@ def _spacing_decision(frame: _Frame) -> Decision:
             f"axes z, y, x from here on are axes {numbers(frame.order)} of the files' (z, y, x)",
         ),
     )
+
+
+def _orientation_decision(fingerprint: Fingerprint) -> list[Decision]:
+    """Say what becomes of images that are stored in different orientations; nothing where there is but one."""
+    counts = Counter(case.orientation or "unknown" for case in fingerprint.cases)
+    if len(counts) == 1:
+        return []
+    found = ", ".join(f"{count} × {name}" for name, count in sorted(counts.items()))
+    tilt = max(case.tilt for case in fingerprint.cases)
+    what = f"turned to {fingerprint.orientation}" if fingerprint.orientation else "left as they are stored"
+    return [Decision("data", f"images are {what}", (f"orientations: {found}; oblique by up to {tilt:.0f}°",))]
 
 
 def _decision(name: str, fitted: Fitted, request: PlanRequest) -> Decision:

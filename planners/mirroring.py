@@ -38,13 +38,14 @@ class Mirroring:
 def mirroring(dataset: Dataset, fingerprint: Fingerprint, transpose: tuple[int, int, int]) -> Mirroring:
     """Mirror along all axes, with left and right classes changing places across the body, or not across the body.
 
-    The body's left and right are those of the images' directions. Where cases differ in them, and where a class has no
+    The body's left and right are those of the images' directions, after all are turned to the common orientation.
+    Where there is none and cases differ, and where a class has no
     counterpart, no mirrored image has labels that are right: that axis is left out.
     """
     if not dataset.sides and not dataset.one_sided:
         return Mirroring(_ALL, _decision(_ALL, "no class has a side, by its name or as declared in 'sides'"))
     sides = f"classes with a side: {_list(_names(dataset))}"
-    seen = Counter(lateral(case.orientation) for case in fingerprint.cases)
+    seen = Counter(lateral(orientation) for orientation in fingerprint.orientations)
     if None in seen:
         unknown = "fingerprint.json does not tell the images' left from right; remove the file and plan again"
         return Mirroring((), _decision((), sides, unknown), lateral=_ALL)

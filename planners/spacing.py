@@ -50,7 +50,7 @@ def axis_order(fingerprint: Fingerprint, spacing: tuple[float, float, float]) ->
 
     An axis that is one voxel long in every case is that of the slices, whatever spacing the file gives it.
     """
-    flat = (np.array([case.shape for case in fingerprint.cases]) == 1).all(axis=0)
+    flat = (fingerprint.shapes == 1).all(axis=0)
     first = int(np.argmax(flat)) if flat.any() else int(np.argmax(spacing))
     z, y, x = (first, *(axis for axis in range(3) if axis != first))
     return z, y, x

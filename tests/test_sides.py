@@ -165,11 +165,20 @@ def test_the_fingerprint_knows_where_left_is_and_says_where_cases_differ(sided, 
     reflected(dataset.cases[1])
     mixed = build_fingerprint(dataset, examine_all(dataset, workers=0))
     assert mixed.cases[1].orientation == "SPR"
+    assert mixed.orientations == ("SPL",) * 6 and not mixed.warnings, "all are turned alike"
+
+
+def test_oblique_cases_that_differ_in_left_and_right_are_named(sided):
+    dataset = load_dataset(sided)
+    reflected(dataset.cases[1])
+    oblique = [replace(found, measure=replace(found.measure, tilt=40.0)) for found in examine_all(dataset, workers=0)]
+    mixed = build_fingerprint(dataset, oblique)
+    assert mixed.orientation is None and len(set(mixed.orientations)) == 2
     assert mixed.warnings[0].startswith(
         "all cases: classes have sides, but left and right of the images differ (SPL in"
     )
     symmetric = replace(dataset, sides=())
-    assert not build_fingerprint(symmetric, examine_all(symmetric, workers=0)).warnings
+    assert not build_fingerprint(symmetric, oblique).warnings
 
 
 def test_older_fingerprints_can_be_read(sided, tmp_path):
@@ -178,6 +187,6 @@ def test_older_fingerprints_can_be_read(sided, tmp_path):
     write_fingerprint(path, build_fingerprint(dataset, examine_all(dataset, workers=0)))
     plain = json.loads(path.read_text())
     for case in plain["cases"]:
-        del case["orientation"]
+        del case["orientation"], case["tilt"]
     path.write_text(json.dumps(plain))
     assert [case.orientation for case in read_fingerprint(path).cases] == [""] * 6

@@ -37,7 +37,7 @@ def label_map(scores: Sequence[Scores], dataset: Dataset) -> np.ndarray:
         labels = _painted(scores, np.array(dataset.region_order, dtype=values.dtype))
     else:
         labels = values[_winner(scores[0]) if len(scores) == 1 else _winner_of_many(scores, dataset.outputs)]
-    return uncrop(labels.transpose(_inverse(steps.transpose)), steps.box, steps.geometry.size)
+    return uncrop(steps.turn.undo(labels), steps.box, steps.geometry.size)
 
 
 def _painted(scores: Sequence[Scores], values: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def probabilities_on_grid(scores: Sequence[Scores], dataset: Dataset) -> np.ndar
     if not dataset.regions:
         whole[0] = 1
     for index in range(dataset.outputs):
-        on_grid = class_on_grid(scores, index).transpose(_inverse(steps.transpose))
+        on_grid = steps.turn.undo(class_on_grid(scores, index))
         whole[(index, *steps.box.slices)] = on_grid
     return whole
 
@@ -101,8 +101,3 @@ def _resampled(share: Scores, index: int) -> np.ndarray:
     if steps.shape == steps.cropped_shape:
         return volume
     return resample_image(volume[None], steps.cropped_shape, order=1, separate_axis=steps.separate_axis)[0]
-
-
-def _inverse(order: tuple[int, int, int]) -> tuple[int, int, int]:
-    z, y, x = (order.index(axis) for axis in range(3))
-    return z, y, x

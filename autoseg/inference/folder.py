@@ -188,7 +188,7 @@ def _finish(case: Case, writing: Future[None]) -> tuple[Case, AutosegError | Non
 
 
 def _read(predictor: Predictor, case: Case) -> list[Prepared]:
-    volume = read_volume(case.images)
+    volume = read_volume(case.images, channels=len(predictor.dataset.channels))
     for path, array in zip(case.images, volume.array if len(case.images) > 1 else [volume.array], strict=True):
         bad = non_finite_count(path, array)
         if bad:

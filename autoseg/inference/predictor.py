@@ -19,6 +19,7 @@ from autoseg.inference.export import Scores, label_map, probabilities_on_grid
 from autoseg.inference.finish import Finish, find_finish
 from autoseg.inference.members import Member, load_members, selected
 from autoseg.inference.sliding_window import predict_probabilities, with_label_map
+from autoseg.orientation import direction_of
 from autoseg.plan import Plan
 from autoseg.preprocessing.case import Prepared, prepare
 from autoseg.preprocessing.previous_stage import labels_on_grid
@@ -129,7 +130,7 @@ class Predictor:
     def predict_array(
         self, image: np.ndarray, *, spacing: Sequence[float], probabilities: bool = False
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Predict an array [C,Z,Y,X] with ``spacing`` (z, y, x) in millimetres.
+        """Predict an array [C,Z,Y,X] with ``spacing`` (z, y, x) in millimetres, stored as the training images were.
 
         Returns label values [Z,Y,X] and, if asked for, the probabilities [classes,Z,Y,X] float16 as well.
         """
@@ -140,15 +141,15 @@ class Predictor:
         array = np.asarray(image, dtype=np.float32)
         if not np.isfinite(array).all():
             raise ImageError("image: found NaN or infinite values, expected finite ones; replace them first")
-        volume = Volume(array, plain_geometry(image.shape[1:], spacing))
+        volume = Volume(array, plain_geometry(image.shape[1:], spacing, self.plan.orientation))
         scores = self.scores(self.prepare(volume))
         labels = self.finish.label_map(scores, self.dataset)
         return (labels, probabilities_on_grid(scores, self.dataset)) if probabilities else labels
 
 
-def plain_geometry(size: Sequence[int], spacing: Sequence[float]) -> Geometry:
-    """Return the geometry of an array that comes without one: at the origin, along the axes."""
+def plain_geometry(size: Sequence[int], spacing: Sequence[float], orientation: str | None = None) -> Geometry:
+    """Return the geometry of an array that comes without one: at the origin, in ``orientation`` or along the axes."""
     z, y, x = (int(n) for n in size)
     dz, dy, dx = (float(s) for s in spacing)
-    identity = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-    return Geometry(size=(z, y, x), spacing=(dz, dy, dx), origin=(0.0, 0.0, 0.0), direction=identity, dimension=3)
+    direction = direction_of(orientation or "SPL")
+    return Geometry(size=(z, y, x), spacing=(dz, dy, dx), origin=(0.0, 0.0, 0.0), direction=direction, dimension=3)

@@ -10,6 +10,7 @@ import numpy as np
 from autoseg.dataset import IGNORED, Dataset
 from autoseg.errors import ImageError
 from autoseg.images import Geometry, Volume
+from autoseg.orientation import NO_FLIPS, Flips, Turn, turn_between
 from autoseg.plan import Configuration, Plan
 from autoseg.preprocessing.crop import Box, nonzero_box
 from autoseg.preprocessing.normalization import normalize
@@ -20,7 +21,7 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Steps:
-    """What was done to a case, in order: crop, transpose, resample. Undone backwards by the export."""
+    """What was done to a case, in order: crop, transpose, flip, resample. Undone backwards by the export."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
@@ -28,12 +29,20 @@ class Steps:
     box: Box
     """In the axes of the file."""
     transpose: Triple
+    """Brings the axes of the file to those of the plan, by way of the plan's orientation."""
     cropped_shape: Triple
     """After transposition, before resampling."""
     shape: Triple
     """As the network sees it."""
     separate_axis: int | None
     """Axis that was resampled apart, being much coarser than the others."""
+    flips: Flips = NO_FLIPS
+    """Axes, after transposition, that run the other way than in the plan's orientation."""
+
+    @property
+    def turn(self) -> Turn:
+        """What brings a cropped array of the file to the plan's axes, and back."""
+        return Turn(self.transpose, self.flips)
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Prepared:
 def prepare(
     volume: Volume, labels: np.ndarray | None, *, dataset: Dataset, plan: Plan, configuration: Configuration
 ) -> Prepared:
-    """Crop to the non-zero box, transpose, normalize and resample one case.
+    """Crop to the non-zero box, turn to the plan's axes, normalize and resample one case.
 
     ``labels`` hold the values of the file; they become places in the dataset's values, see :func:`label_indices`.
     Raises :class:`ImageError` where the number of channels is not the plan's.
@@ -59,14 +68,12 @@ def prepare(
             f"({', '.join(dataset.channels)})"
         )
     steps = plan_steps(volume, plan, configuration)
-    image = np.ascontiguousarray(
-        volume.array[(slice(None), *steps.box.slices)].transpose(0, *(a + 1 for a in plan.transpose))
-    )
+    image = np.ascontiguousarray(steps.turn.apply(volume.array[(slice(None), *steps.box.slices)]))
     image = resample_image(
         normalize(image, configuration.normalization), steps.shape, separate_axis=steps.separate_axis
     )
     if labels is not None:
-        indices = label_indices(labels[steps.box.slices], dataset).transpose(plan.transpose)
+        indices = steps.turn.apply(label_indices(labels[steps.box.slices], dataset))
         labels = resample_labels(np.ascontiguousarray(indices), steps.shape, separate_axis=steps.separate_axis)
     return Prepared(image, labels, steps)
 
@@ -74,14 +81,25 @@ def prepare(
 def plan_steps(volume: Volume, plan: Plan, configuration: Configuration) -> Steps:
     """Decide the crop and the new shape of a case."""
     box = nonzero_box(volume.array)
-    cropped = _reorder(box.shape, plan.transpose)
-    spacing = _reorder(volume.geometry.spacing, plan.transpose)
+    turn = turn_to_plan(volume.geometry, plan)
+    cropped = _reorder(box.shape, turn.axes)
+    spacing = _reorder(volume.geometry.spacing, turn.axes)
     target = tuple(
         own if wanted is None else wanted for own, wanted in zip(spacing, configuration.spacing, strict=True)
     )
     shape = resampled_shape(cropped, spacing, target)
     axis = separate_axis(spacing, target) if shape != cropped else None
-    return Steps(volume.geometry, box, plan.transpose, cropped, shape, axis)
+    return Steps(volume.geometry, box, turn.axes, cropped, shape, axis, turn.flips)
+
+
+def turn_to_plan(geometry: Geometry, plan: Plan) -> Turn:
+    """Return what brings an array from the axes of its file to those of a plan.
+
+    Where the plan names an orientation, the image comes to it first, so that a network sees the body as in training
+    whatever way a file stores it.
+    """
+    turn = turn_between(geometry.orientation, plan.orientation) if plan.orientation else Turn()
+    return turn.then(plan.transpose)
 
 
 def resampled_shape(shape: Triple, spacing: tuple[float, ...], target: tuple[float, ...]) -> Triple:

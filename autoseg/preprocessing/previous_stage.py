@@ -77,7 +77,7 @@ def labels_on_grid(labels: np.ndarray, steps: Steps, dataset: Dataset) -> np.nda
     Returns the places of the values in ``dataset.values``, from 1 on: classes of their own even where regions are
     segmented.
     """
-    indices = label_indices(labels[steps.box.slices], dataset).transpose(steps.transpose)
+    indices = steps.turn.apply(label_indices(labels[steps.box.slices], dataset))
     return resample_labels(np.ascontiguousarray(indices), steps.shape, separate_axis=steps.separate_axis)
 
 

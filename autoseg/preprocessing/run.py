@@ -80,7 +80,8 @@ def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
     if case.label is None:
         raise DatasetError(f"case {case.name}: found no label map, expected one for training")
     labels, _ = read_labels(case.label)
-    prepared = prepare(read_volume(case.images), labels, dataset=dataset, plan=plan, configuration=item.configuration)
+    volume = read_volume(case.images, channels=len(dataset.channels))
+    prepared = prepare(volume, labels, dataset=dataset, plan=plan, configuration=item.configuration)
     write_case(
         item.folder,
         case.name,

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from autoseg.images import Volume
+from autoseg.orientation import Turn, turn_between
 from autoseg.report.colours import colour
-from autoseg.report.orientation import View, radiological
 from autoseg.report.planes import Focus, find_focus, widened
 from autoseg.storage import atomic_path
 
@@ -23,6 +23,8 @@ _PERCENTILES = (1, 99)
 """Intensities shown as black and white: a few extreme voxels must not decide."""
 _AROUND = 0.5
 """Share of the structure's box around it whose intensities count: its surroundings must be seen as well."""
+_RADIOLOGICAL = "SPL"
+"""Orientation in which the planes are drawn: axes to superior, posterior and left."""
 _DPI = 100
 _HEIGHT, _WIDEST, _NARROWEST = 3.3, 11.0, 4.2
 """Inches, of the planes and of the whole picture."""
@@ -64,7 +66,7 @@ class _Scene:
     prediction: np.ndarray
     reference: np.ndarray | None
     classes: Classes
-    view: View
+    spacing: tuple[float, ...]
     focus: Focus
     limits: tuple[float, float]
     sided: bool
@@ -123,9 +125,11 @@ def draw_overlay(
 
 
 def _scene(volume: Volume, prediction: np.ndarray, reference: np.ndarray | None, classes: Classes | None) -> _Scene:
-    view = radiological(volume.geometry)
-    image, predicted = view.turned(volume.array[0]), view.turned(prediction)
-    expected = None if reference is None else view.turned(reference)
+    geometry = volume.geometry
+    # A 2D file does not say how it lies in the patient.
+    turn = turn_between(geometry.orientation, _RADIOLOGICAL) if geometry.dimension == 3 else Turn()
+    image, predicted = turn.apply(volume.array[0]), turn.apply(prediction)
+    expected = None if reference is None else turn.apply(reference)
     focus = find_focus(predicted if expected is None else np.where(predicted > 0, predicted, expected))
     low, high = np.percentile(image[widened(focus.box, image.shape, _AROUND)], _PERCENTILES)
     return _Scene(
@@ -133,10 +137,10 @@ def _scene(volume: Volume, prediction: np.ndarray, reference: np.ndarray | None,
         prediction=predicted,
         reference=expected,
         classes=classes or _values(predicted, expected),
-        view=view,
+        spacing=tuple(geometry.spacing[axis] for axis in turn.axes),
         focus=focus,
         limits=(float(low), float(max(high, low + 1e-6))),
-        sided=len(volume.geometry.direction) == 9,
+        sided=geometry.dimension == 3,
     )
 
 
@@ -148,13 +152,13 @@ def _values(prediction: np.ndarray, reference: np.ndarray | None) -> Classes:
 
 def _ratio(scene: _Scene, plane: _Plane) -> float:
     """Return the width of a plane in mm by its height, within bounds."""
-    shape, spacing = scene.image.shape, scene.view.spacing
+    shape, spacing = scene.image.shape, scene.spacing
     ratio = shape[plane.columns] * spacing[plane.columns] / (shape[plane.rows] * spacing[plane.rows])
     return float(min(max(ratio, _NARROW), _WIDE))
 
 
 def _draw_plane(axes: Any, scene: _Scene, plane: _Plane) -> None:
-    index, spacing = scene.focus.centre[plane.axis], scene.view.spacing
+    index, spacing = scene.focus.centre[plane.axis], scene.spacing
     shown = np.take(scene.image, index, axis=plane.axis)
     low, high = scene.limits
     aspect = spacing[plane.rows] / spacing[plane.columns]

@@ -21,20 +21,22 @@ PAIRED = replace(PLAIN, sides=KIDNEYS)
 SEEN = Intensities(50.0, 20.0, 48.0, -9.0, 300.0, 1.0, 99.0)
 CUBE = ((40, 40, 40), (1.0, 1.0, 1.0))
 AXIAL = ((10, 40, 40), (5.0, 1.0, 1.0))
+OBLIQUE = 40.0
+"""Degrees at which cases of different orientations are left as they are."""
 SAGITTAL = ((40, 40, 10), (1.0, 1.0, 5.0))
 
 
-def fingerprint(*orientations, shape=CUBE[0], spacing=CUBE[1]):
+def fingerprint(*orientations, shape=CUBE[0], spacing=CUBE[1], tilt=0.0):
     voxels = {"kidney_left": 9, "kidney_right": 9}
     cases = (
-        CaseMeasure(f"case_{i}", "", shape, shape, spacing, voxels, orientation=code)
+        CaseMeasure(f"case_{i}", "", shape, shape, spacing, voxels, orientation=code, tilt=tilt)
         for i, code in enumerate(orientations)
     )
     return Fingerprint(tuple(cases), (SEEN,))
 
 
-def decide(dataset, *orientations, transpose=(0, 1, 2)):
-    return mirroring(dataset, fingerprint(*orientations), transpose)
+def decide(dataset, *orientations, transpose=(0, 1, 2), tilt=0.0):
+    return mirroring(dataset, fingerprint(*orientations, tilt=tilt), transpose)
 
 
 def test_without_sides_all_axes_are_mirrored():
@@ -55,19 +57,24 @@ def test_pairs_change_places_along_the_axis_that_left_and_right_have_in_the_plan
 
 
 def test_axes_that_do_not_matter_may_differ():
-    assert decide(PAIRED, "SPL", "IAL").swap == Swap(2, KIDNEYS)
+    assert decide(PAIRED, "SPL", "IAL", tilt=OBLIQUE).swap == Swap(2, KIDNEYS)
 
 
-def test_cases_of_different_axes_are_mirrored_along_none_of_them():
-    found = decide(PAIRED, "SPL", "SPL", "LSP")
+def test_cases_that_are_turned_alike_are_counted_as_they_are_turned():
+    found = decide(PAIRED, "SPL", "LSP", "RAI", "LSP", transpose=(1, 2, 0))
+    assert found.axes == (0, 1, 2) and found.swap == Swap(2, KIDNEYS), "LSP, the commonest, with z last"
+
+
+def test_oblique_cases_of_different_axes_are_mirrored_along_none_of_them():
+    found = decide(PAIRED, "SPL", "SPL", "LSP", tilt=OBLIQUE)
     assert found.axes == (1,) and found.swap is None
     assert (
         "left and right differ between cases: along z towards L in 1, along x towards L in 2" in found.decision.reasons
     )
 
 
-def test_cases_that_run_opposite_ways_are_not_mirrored_along_that_axis():
-    found = decide(PAIRED, "SPL", "SPR")
+def test_oblique_cases_that_run_opposite_ways_are_not_mirrored_along_that_axis():
+    found = decide(PAIRED, "SPL", "SPR", tilt=OBLIQUE)
     assert found.axes == (0, 1) and found.swap is None
     assert "along x towards L in 1, along x towards R in 1" in found.decision.reasons[-1]
 

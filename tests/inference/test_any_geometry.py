@@ -1,0 +1,132 @@
+"""However an image lies in space, it is predicted as the training images lay, and its label map lies where it does."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from scipy.spatial.transform import Rotation
+from torch import nn
+
+from autoseg.dataset import Dataset
+from autoseg.images import read_geometry, read_labels, read_volume, write_labels
+from autoseg.inference.members import Member
+from autoseg.inference.predictor import Predictor
+from autoseg.inference.sliding_window import Window
+from autoseg.orientation import direction_of
+from autoseg.plan import Configuration, Plan, Training
+from autoseg.preprocessing.case import turn_to_plan
+
+DATASET = Dataset("made", ("MR",), {"background": 0, "bright": 7}, ".nii.gz", ())
+CONFIGURATION = Configuration(
+    dimension=3,
+    spacing=(1.0, 1.0, 1.0),
+    median_shape=(8, 8, 8),
+    patch_size=(6, 6, 6),
+    batch_size=2,
+    normalization=({"name": "none"},),
+    network={},
+    loss={},
+    sampling={},
+    augmentation={},
+    training=Training({}, {}, iterations=1),
+)
+PLAN = Plan(1, "made", "unet", (0, 1, 2), (), {"3d_fullres": CONFIGURATION}, orientation="SPL")
+PLACE_BYTES = [*range(76, 108), 123, *range(252, 328)]
+"""Of a NIfTI header: spacing, units, codes, quaternion, offset and sform."""
+
+
+class Threshold(nn.Module):
+    """Calls the first class where the image is above 0."""
+
+    divisor = (1, 1, 1)
+
+    def forward(self, image):
+        return [torch.cat([-image, image], dim=1)]
+
+
+class FirstHalf(nn.Module):
+    """Calls the first class in the first half of the patch along x, whatever the image."""
+
+    divisor = (1, 1, 1)
+
+    def forward(self, image):
+        ramp = torch.linspace(1, -1, image.shape[-1]).expand_as(image)
+        return [torch.cat([-ramp, ramp], dim=1)]
+
+
+def predictor(network, *, spacing=(1.0, 1.0, 1.0), patch=(6, 6, 6), transpose=(0, 1, 2), orientation="SPL"):
+    configuration = replace(CONFIGURATION, spacing=spacing, patch_size=patch)
+    plan = replace(PLAN, transpose=transpose, orientation=orientation, configurations={"3d_fullres": configuration})
+    member = Member("3d_fullres", configuration, (network,), Window(patch, 2))
+    return Predictor(DATASET, plan, (member,), torch.device("cpu"))
+
+
+def random_image(rng, path):
+    """Write an image of random place, direction (turned, flipped, its axes in any order) and size."""
+    array = rng.normal(size=rng.integers(2, 12, 3)).astype(np.float32)
+    array[array == 0] = 1
+    made = sitk.GetImageFromArray(array)
+    made.SetSpacing(rng.uniform(0.3, 6, 3))
+    made.SetOrigin(rng.uniform(-500, 500, 3))
+    turned = Rotation.random(random_state=int(rng.integers(2**31))).as_matrix() if rng.random() < 0.7 else np.eye(3)
+    # Adding 0 makes -0, which MetaImage reads as 0, plain.
+    made.SetDirection((turned[:, rng.permutation(3)] * rng.choice([-1, 1], 3) + 0.0).ravel())
+    sitk.WriteImage(made, str(path))
+    return array
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_threshold_gives_the_mask_of_the_input_in_its_header(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    ending = (".nii.gz", ".nii", ".nrrd", ".mha")[seed % 4]
+    source, written = tmp_path / f"image{ending}", tmp_path / f"labels{ending}"
+    array = random_image(rng, source)
+    volume = read_volume([source])
+    orientation = ("SPL", "SAR", "LIP", None)[rng.integers(4)]
+    plan = replace(PLAN, transpose=tuple(int(n) for n in rng.permutation(3)), orientation=orientation)
+    spacing = tuple(volume.geometry.spacing[axis] for axis in turn_to_plan(volume.geometry, plan).axes)
+    labels = predictor(Threshold(), spacing=spacing, transpose=plan.transpose, orientation=orientation).predict(volume)
+    write_labels(written, labels, volume.geometry, like=source)
+    again, geometry = read_labels(written)
+    assert np.array_equal(again, np.where(array > 0, 7, 0))
+    assert geometry == volume.geometry
+    assert placed(written) == placed(source)
+
+
+def placed(path):
+    """What a file's header says of where it lies, as it stands there."""
+    if path.name.endswith((".nii", ".nii.gz")):
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return bytes(content[i] for i in PLACE_BYTES)
+    header = path.read_bytes()[:2000].split(b"\n")
+    keys = (b"space", b"TransformMatrix", b"Offset", b"ElementSpacing", b"CenterOfRotation", b"AnatomicalOrientation")
+    lines = [line for line in header if line.startswith(keys)]
+    assert len(lines) >= 3
+    return lines
+
+
+@pytest.mark.parametrize("code", ["SPL", "SAR", "IPR", "LSP", "PRS", "RAI"])
+def test_a_network_sees_the_body_as_in_training_however_the_file_stores_it(tmp_path, code):
+    """A network that marks what is towards the patient's right marks it in a file of any orientation."""
+    array = np.ones((5, 6, 8), dtype=np.float32)
+    upright = sitk.GetImageFromArray(array)
+    stored = sitk.DICOMOrient(upright, code[::-1])
+    sitk.WriteImage(stored, str(tmp_path / "image.nii.gz"))
+    volume = read_volume([tmp_path / "image.nii.gz"])
+    labels = predictor(FirstHalf(), patch=(5, 6, 8)).predict(volume)
+    write_labels(tmp_path / "labels.nii.gz", labels, volume.geometry, like=tmp_path / "image.nii.gz")
+    back = sitk.GetArrayFromImage(sitk.DICOMOrient(sitk.ReadImage(str(tmp_path / "labels.nii.gz")), "LPS"))
+    assert (back[..., :4] == 7).all() and not back[..., 4:].any()
+    assert read_geometry(tmp_path / "labels.nii.gz") == volume.geometry
+
+
+def test_arrays_without_a_file_are_taken_as_the_training_images_were(tmp_path):
+    found = predictor(FirstHalf(), patch=(5, 6, 8), orientation="SAR").predict_array(
+        np.ones((1, 5, 6, 8)), spacing=(1, 1, 1)
+    )
+    assert (found[..., :4] == 7).all() and direction_of("SAR") == (-1, 0, 0, 0, -1, 0, 0, 0, 1)
