@@ -135,7 +135,7 @@ def test_classes_that_were_not_annotated_do_not_count(made):
 
     from autoseg.dataset import write_dataset
 
-    write_dataset(made.dataset_file, replace(made.dataset(), annotated={name: ("body",) for name in made.names[1:]}))
+    write_dataset(made.dataset_file, replace(made.dataset(), annotated=dict.fromkeys(made.names[1:], ("body",))))
     made.predict_all(lambda labels: labels)
     classes = chosen(made).best.classes
     assert (classes["body"].count, classes["core"].count) == (6, 1)
