@@ -59,24 +59,24 @@ def _table(title: str, first: str, columns: list[str] | tuple[str, ...]) -> Tabl
 
 def _mirroring(found: MirroringResult | None) -> str:
     if found is None:
-        return "averaged over; whether that is worth its time was not measured (--tta does)"
+        return "averaged over; 'autoseg choose --tta' measures if that is worth its time"
     time = f"{found.seconds:.2g} s a case instead of {found.seconds_without:.2g} s"
     return f"{_interval(found.gain)}, {time}: {'averaged over' if found.kept else 'left out'}"
 
 
 def _print_postprocessing(found: PostProcessing) -> None:
     if not found.steps or found.gain is None or found.expected_gain is None:
-        console.print("post-processing: none helps cases that had no say in choosing it", markup=False)
+        console.print("post-processing: none, as none helps cases that had no say in choosing it", markup=False)
         return
     expected = f"{found.expected_gain:+.4f} expected of new cases"
     console.print(f"post-processing: {found.gain:+.4f} mean Dice on these cases, {expected}", markup=False)
     for step in found.steps:
-        of = step.get("of")
-        gain = f", {found.gains[of]:+.4f}" if of in found.gains else ""
-        console.print(f"  {describe(step)}{gain}", markup=False)
+        console.print(f"  {_describe(step)}", markup=False)
+    gains = ", ".join(f"{name} {gain:+.4f}" for name, gain in found.gains.items())
+    console.print(f"  gains: {gains}", markup=False)
 
 
-def describe(step: Component) -> str:
+def _describe(step: Component) -> str:
     """Say what a step of post-processing does."""
     of = step.get("of", "all foreground")
     known = {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 import autoseg
+from autoseg.bundle.writing import export_bundle
 from autoseg.choice import choose
 from autoseg.cli.main import main
 from autoseg.images import read_labels, read_volume
@@ -125,8 +127,6 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_edited_files_are_read_strictly(fault, trained, phantoms, tmp_path, capfd):
-    import re
-
     name, change, message = FAULTS[fault]
     choose(trained, predict=False, workers=0)
     path = trained / name
@@ -137,8 +137,6 @@ def test_edited_files_are_read_strictly(fault, trained, phantoms, tmp_path, capf
 
 
 def test_a_bundle_predicts_as_its_workspace_does(trained, phantoms, tmp_path):
-    from autoseg.bundle.writing import export_bundle
-
     choose(trained, predict=False, workers=0)
     export_bundle(trained, tmp_path / "bundle.zip")
     volume = read_volume(sorted((phantoms / "imagesTs").glob("phantom_006_*")))

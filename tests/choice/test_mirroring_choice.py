@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import numpy as np
+import json
+
 import pytest
 
 from autoseg.choice import choose, mirroring
@@ -59,19 +60,7 @@ def test_not_asked_for_it_is_not_measured_but_not_forgotten_either(made):
 
 
 def test_without_an_axis_to_mirror_there_is_nothing_to_measure(made):
-    import json
-
     plan = json.loads(made.plan_file.read_text())
     made.plan_file.write_text(json.dumps(plan | {"mirror_axes": []}))
     made.predict_all(lambda labels: labels)
     assert choose(made, tta=True, predict=False, workers=0).mirroring is None
-
-
-def test_a_probability_of_nothing_but_a_byte_is_exact_enough(made):
-    from autoseg.inference.stored_scores import LEVELS
-
-    case = made.names[0]
-    probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], made.reference(case).shape).transpose(3, 0, 1, 2)
-    made.store("2d", case, probabilities)
-    stored = made.held_out().scores("2d", case).probabilities
-    assert np.abs(stored - probabilities).max() <= 0.5 / LEVELS + 1e-6
