@@ -92,7 +92,7 @@ def test_pieces_are_told_from_speckles_by_their_volume(made):
     found = chosen(made)
     steps = {(step["name"], step["of"]): step["mm3"] for step in found.postprocessing.steps}
     assert steps.keys() == {("remove_small", "body"), ("remove_small", "core")} and found.dice == 1
-    mm3 = np.prod(made.held_out().spacing(made.names[0], "2d"))
+    mm3 = np.prod(made.held_out().steps(made.names[0], "2d").geometry.spacing)
     assert 1 < steps["remove_small", "body"] / mm3 < 4 * 4 * 10 and 2 < steps["remove_small", "core"] / mm3 < 3
 
 

@@ -12,6 +12,7 @@ from autoseg.dataset import Dataset
 from autoseg.errors import PlanError, WeightsError
 from autoseg.postprocessing import apply_steps, build_steps
 from autoseg.postprocessing.record import PostProcessing, read_postprocessing, write_postprocessing
+from autoseg.postprocessing.target import bounding_box
 
 PLAIN = Dataset("made", ("CT",), {"background": 0, "a": 1, "b": 2}, ".nii.gz", ())
 REGIONS = Dataset(
@@ -109,6 +110,12 @@ def test_removing_pieces_of_a_region_never_adds_to_it(labels, name):
     values = REGIONS.regions[name]
     result = applied(labels, {"name": "remove_small", "of": name, "mm3": 3.0}, dataset=REGIONS)
     assert not (np.isin(result, values) & ~np.isin(labels, values)).any()
+
+
+@given(arrays(np.bool_, (3, 4, 5)))
+def test_the_bounding_box_is_that_of_scipy(mask):
+    (expected,) = ndimage.find_objects(mask.astype(np.uint8)) or [None]
+    assert bounding_box(mask) == expected
 
 
 def test_nothing_to_do_copies_nothing():
