@@ -114,7 +114,8 @@ def complete_scores(
     if device is None and missing:
         raise WeightsError(_say_missing(held_out, missing))
     count = sum(len(cases) for cases in missing.values())
-    finished = progress("predicting held-out cases", count) if progress and count else None
+    what = f"predicting held-out cases{'' if mirror else ' without mirroring'}"
+    finished = progress(what, count) if progress and count else None
     for (name, fold), cases in missing.items():
         network = open_network(held_out, name, fold, device or torch.device("cpu"))
         for case in cases:
