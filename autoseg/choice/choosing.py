@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 
 from autoseg.choice.dice import difference, mean_dice
-from autoseg.choice.held_out import Progress, complete_scores, find_held_out
+from autoseg.choice.held_out import HeldOut, Progress, complete_scores, find_held_out
 from autoseg.choice.improving import find_postprocessing
 from autoseg.choice.mirroring import is_measured, measure_mirroring, mirrors
 from autoseg.choice.record import (
@@ -26,6 +27,8 @@ from autoseg.inference.members import Ensemble, write_ensemble
 from autoseg.plan import Component
 from autoseg.postprocessing.record import write_postprocessing
 from autoseg.workspace import Workspace
+
+logger = logging.getLogger("autoseg")
 
 DICE_OPTIMAL: Component = {"name": "dice_optimal"}
 
@@ -57,16 +60,15 @@ def choose(
     recipes = [Recipe(names) for names in ensembles(held_out.configurations)]
     tables = dice_of(held_out, recipes, what="comparing ensembles", workers=workers, progress=progress)
     results = compare_results(recipes, tables, held_out.dataset)
-    names = best(results).configurations
-    table = tables[results.index(best(results))]
+    names, table = best(results).configurations, tables[results.index(best(results))]
     mirroring: MirroringResult | None = None
-    if (tta and mirrors(held_out, names)) or is_measured(held_out, names):
+    if _wants_mirroring(held_out, names, tta=tta):
         mirroring, table = measure_mirroring(held_out, names, device=on, workers=workers, progress=progress)
     recipe = Recipe(names, mirroring is None or mirroring.kept)
     optimal = replace(recipe, decoder=DICE_OPTIMAL)
     (decoded,) = dice_of(held_out, [optimal], what="trying another decoder", workers=workers, progress=progress)
-    decoder = DecoderResult(DICE_OPTIMAL, difference(decoded, table), kept=difference(decoded, table).shown)
-    if decoder.kept:
+    gain = difference(decoded, table)
+    if gain.shown:
         recipe, table = optimal, decoded
     postprocessing, table = find_postprocessing(held_out, recipe, table, workers=workers, progress=progress)
     found = CrossValidation(
@@ -76,7 +78,7 @@ def choose(
         results=results,
         chosen=names,
         mirroring=mirroring,
-        decoder=decoder,
+        decoder=DecoderResult(DICE_OPTIMAL, gain, kept=gain.shown),
         postprocessing=postprocessing,
         dice=defined(mean_dice(table)),
     )
@@ -88,6 +90,15 @@ def ensembles(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     """List every configuration, every pair of them and, of more than two, all of them."""
     whole = [names] if len(names) > 2 else []
     return [*((name,) for name in names), *combinations(names, 2), *whole]
+
+
+def _wants_mirroring(held_out: HeldOut, names: tuple[str, ...], *, tta: bool) -> bool:
+    """Tell whether to measure mirroring: where that is asked for, or costs nothing as its predictions are there."""
+    if not mirrors(held_out, names):
+        if tta:
+            logger.warning("%s: the plan mirrors along no axis; there is nothing to measure", " and ".join(names))
+        return False
+    return tta or is_measured(held_out, names)
 
 
 def _write(place: Workspace, found: CrossValidation, recipe: Recipe) -> None:

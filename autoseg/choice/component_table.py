@@ -90,7 +90,8 @@ def find_cleaning(cases: Sequence[tuple[Components, Components]]) -> Found:
 
 def _ways(cases: Sequence[tuple[Components, Components]]) -> list[Cleaning]:
     """List what is tried, the mildest first."""
-    ways = [Cleaning(fill, remove) for remove in ("nothing", "others") for fill in (False, True)]  # type: ignore[arg-type]
+    ways = [Cleaning(fill, "nothing") for fill in (False, True)]
+    ways += [Cleaning(fill, "others") for fill in (False, True)]
     for fill in (False, True):
         found = np.unique(np.concatenate([case[fill].mm3 for case in cases] or [np.zeros(0)]))
         # Between two volumes, so that no rounding decides whether a component stays.

@@ -25,6 +25,7 @@ from autoseg.inference.stored_scores import (
     write_scores,
 )
 from autoseg.plan import Plan
+from autoseg.preprocessing.case import Steps
 from autoseg.preprocessing.previous_stage import find_previous_stage, prepare_previous_stage
 from autoseg.preprocessing.store import open_case, read_case_record
 from autoseg.workspace import FoldFolder, Workspace
@@ -64,10 +65,10 @@ class HeldOut:
             raise WeightsError(f"case '{case}': found no label map, expected one; add it and plan again")
         return read_labels(label)[0]
 
-    def spacing(self, case: str, configuration: str) -> tuple[float, float, float]:
-        """Return the spacing (z, y, x) in mm of a case's files."""
+    def steps(self, case: str, configuration: str) -> Steps:
+        """Return what led from a case's files to a configuration's grid."""
         data = self.workspace.data(self.plan, self.plan.configuration(configuration))
-        return read_case_record(data, case).steps.geometry.spacing
+        return read_case_record(data, case).steps
 
 
 def find_held_out(workspace: Workspace, trainer: str = "supervised") -> HeldOut:
@@ -113,7 +114,8 @@ def complete_scores(
     if device is None and missing:
         raise WeightsError(_say_missing(held_out, missing))
     count = sum(len(cases) for cases in missing.values())
-    finished = progress("predicting held-out cases", count) if progress and count else None
+    what = f"predicting held-out cases{'' if mirror else ' without mirroring'}"
+    finished = progress(what, count) if progress and count else None
     for (name, fold), cases in missing.items():
         network = open_network(held_out, name, fold, device or torch.device("cpu"))
         for case in cases:

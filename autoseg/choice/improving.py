@@ -11,7 +11,7 @@ import numpy as np
 from autoseg.choice.component_table import Components, Found, find_cleaning, measure_components
 from autoseg.choice.dice import Table, class_means, mean_dice
 from autoseg.choice.held_out import HeldOut, Progress
-from autoseg.choice.trial import Job, Recipe, dice_of, over_cases, predicted
+from autoseg.choice.trial import Recipe, dice_of, over_cases, predicted
 from autoseg.dataset import Dataset
 from autoseg.evaluation.counting import disjoint_groups
 from autoseg.plan import Component
@@ -113,14 +113,16 @@ def _steps(cleanings: Mapping[str, Found]) -> list[Component]:
     return [step for name, found in cleanings.items() for step in found.cleaning.steps(name)]
 
 
-def _components_of_case(job: Job, *, recipe: Recipe, group: Sequence[str]) -> dict[str, tuple[Components, Components]]:
+def _components_of_case(
+    held_out: HeldOut, case: str, *, recipe: Recipe, group: Sequence[str]
+) -> dict[str, tuple[Components, Components]]:
     """Measure the components of each class that was annotated in a case, as they are and with holes filled."""
-    dataset = job.held_out.dataset
-    labels, reference = predicted(job, recipe), job.held_out.reference(job.case)
-    spacing = job.held_out.spacing(job.case, recipe.configurations[0])
+    dataset = held_out.dataset
+    labels, reference = predicted(held_out, case, recipe), held_out.reference(case)
+    spacing = held_out.steps(case, recipe.configurations[0]).geometry.spacing
     known = ~np.isin(reference, dataset.ignore) if dataset.ignore else None
     voxel_mm3 = float(np.prod(spacing))
-    annotated = dataset.annotated_classes(job.case)
+    annotated = dataset.annotated_classes(case)
     found = {}
     for name in group:
         if name not in annotated:

@@ -15,7 +15,6 @@ from autoseg.choice.held_out import HeldOut, Progress
 from autoseg.execution import default_workers, map_cases
 from autoseg.inference.finish import Finish
 from autoseg.plan import Component
-from autoseg.preprocessing.store import read_case_record
 
 R = TypeVar("R")
 
@@ -33,14 +32,6 @@ class Recipe:
     mirror: bool = True
     decoder: Component = field(default_factory=lambda: {"name": "argmax"})
     steps: tuple[Component, ...] = ()
-
-
-@dataclass(frozen=True)
-class Job:
-    """A held-out case and what is done with it, in this process or another one."""
-
-    held_out: HeldOut
-    case: str
 
 
 def dice_of(
@@ -61,7 +52,7 @@ def dice_of(
 
 
 def over_cases(
-    work: Callable[[Job], R],
+    work: Callable[[HeldOut, str], R],
     held_out: HeldOut,
     recipes: Sequence[Recipe],
     *,
@@ -70,42 +61,45 @@ def over_cases(
     progress: Progress | None = None,
 ) -> list[R]:
     """Call ``work`` for each held-out case; as many at once as the probabilities that ``recipes`` need leave memory."""
-    names = sorted({name for recipe in recipes for name in recipe.configurations})
-    jobs = [Job(held_out, case) for case in held_out.cases]
-    memory = partial(_memory_needed, configurations=tuple(names))
+    cases, needed = list(held_out.cases), sorted(_needed(recipes))
+    memory = partial(_memory_needed, held_out, needed)
     if workers is None:
-        numbers = sum(map(memory, jobs)) // np.dtype(np.float32).itemsize
+        numbers = sum(map(memory, cases)) // np.dtype(np.float32).itemsize
         workers = default_workers() if numbers > WORTH_PROCESSES else 0
-    finished = progress(what, len(jobs)) if progress else None
-    return map_cases(work, jobs, names=list(held_out.cases), workers=workers, memory_needed=memory, progress=finished)
+    finished = progress(what, len(cases)) if progress else None
+    return map_cases(
+        partial(work, held_out), cases, names=cases, workers=workers, memory_needed=memory, progress=finished
+    )
 
 
-def predicted(job: Job, recipe: Recipe) -> np.ndarray:
+def predicted(held_out: HeldOut, case: str, recipe: Recipe) -> np.ndarray:
     """Make the label map [Z,Y,X] of a held-out case."""
-    return next(_decoded(job, [recipe]))
+    return next(_decoded(held_out, case, [recipe]))
 
 
-def _dice_of_case(job: Job, *, recipes: Sequence[Recipe]) -> list[Table]:
-    reference = job.held_out.reference(job.case)
-    return [case_dice(labels, reference, job.held_out.dataset, job.case) for labels in _decoded(job, recipes)]
+def _dice_of_case(held_out: HeldOut, case: str, *, recipes: Sequence[Recipe]) -> list[Table]:
+    reference = held_out.reference(case)
+    return [case_dice(labels, reference, held_out.dataset, case) for labels in _decoded(held_out, case, recipes)]
 
 
-def _decoded(job: Job, recipes: Sequence[Recipe]) -> Iterator[np.ndarray]:
+def _decoded(held_out: HeldOut, case: str, recipes: Sequence[Recipe]) -> Iterator[np.ndarray]:
     """Yield one label map after the other; the probabilities that they are made from are read once."""
-    needed = {(name, recipe.mirror) for recipe in recipes for name in recipe.configurations}
-    scores = {key: job.held_out.scores(key[0], job.case, mirror=key[1]) for key in sorted(needed)}
+    scores = {(name, mirror): held_out.scores(name, case, mirror=mirror) for name, mirror in _needed(recipes)}
     for recipe in recipes:
         shares = [scores[name, recipe.mirror] for name in recipe.configurations]
-        yield Finish(recipe.decoder, recipe.steps).label_map(shares, job.held_out.dataset)
+        yield Finish(recipe.decoder, recipe.steps).label_map(shares, held_out.dataset)
 
 
-def _memory_needed(job: Job, *, configurations: Sequence[str]) -> int:
+def _needed(recipes: Sequence[Recipe]) -> set[tuple[str, bool]]:
+    """Return the configurations whose probabilities recipes need, with mirroring or without."""
+    return {(name, recipe.mirror) for recipe in recipes for name in recipe.configurations}
+
+
+def _memory_needed(held_out: HeldOut, needed: Sequence[tuple[str, bool]], case: str) -> int:
     """Estimate the bytes that a case takes."""
-    held_out, numbers = job.held_out, 0
-    size = 0
-    for name in configurations:
-        data = held_out.workspace.data(held_out.plan, held_out.plan.configuration(name))
-        steps = read_case_record(data, job.case).steps
+    numbers, size = 0, 0
+    for name, _ in needed:
+        steps = held_out.steps(case, name)
         numbers += held_out.dataset.outputs * math.prod(steps.shape)
         size = math.prod(steps.geometry.size)
     return (numbers + VOLUMES_BESIDE * size) * np.dtype(np.float32).itemsize

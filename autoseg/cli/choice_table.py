@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
 from autoseg.choice.dice import Difference
-from autoseg.choice.record import ClassDice, CrossValidation, MirroringResult
+from autoseg.choice.record import ClassDice, CrossValidation, MirroringResult, Result
 from autoseg.cli.display import console
 from autoseg.plan import Component
 from autoseg.postprocessing.record import PostProcessing
@@ -29,14 +31,20 @@ def print_choice(found: CrossValidation) -> None:
 
 
 def _comparison(found: CrossValidation) -> Table:
-    table = _table("mean Dice", "configuration", ("Dice", "− best single \\[95 % interval]"))
     single = found.best_single.configurations
+    alone = len(found.results) == 1
+    columns = ("Dice",) if alone else ("Dice", f"− {escape(single[0])} \\[95 % interval]")
+    table = _table("mean Dice", "configuration", columns)
     for result in found.results:
+        difference = () if alone else (_difference(result, single),)
         name = escape(" + ".join(result.configurations))
-        difference = "" if result.configurations == single else escape(_interval(result.difference))
         style = "bold" if result.configurations == found.chosen else ""
-        table.add_row(name, _number(result.dice, 4), difference, style=style)
+        table.add_row(name, _number(result.dice, 4), *difference, style=style)
     return table
+
+
+def _difference(result: Result, single: tuple[str, ...]) -> str:
+    return "" if result.configurations == single else escape(_interval(result.difference))
 
 
 def _classes(found: CrossValidation) -> Table:
@@ -48,7 +56,7 @@ def _classes(found: CrossValidation) -> Table:
     return table
 
 
-def _table(title: str, first: str, columns: list[str] | tuple[str, ...]) -> Table:
+def _table(title: str, first: str, columns: Sequence[str]) -> Table:
     table = Table(box=SIMPLE, title=title, padding=(0, 1))
     # Too narrow a terminal breaks names, not numbers.
     table.add_column(first, overflow="fold", min_width=8)
@@ -59,24 +67,24 @@ def _table(title: str, first: str, columns: list[str] | tuple[str, ...]) -> Tabl
 
 def _mirroring(found: MirroringResult | None) -> str:
     if found is None:
-        return "averaged over; whether that is worth its time was not measured (--tta does)"
+        return "averaged over; 'autoseg choose --tta' measures if that is worth its time"
     time = f"{found.seconds:.2g} s a case instead of {found.seconds_without:.2g} s"
     return f"{_interval(found.gain)}, {time}: {'averaged over' if found.kept else 'left out'}"
 
 
 def _print_postprocessing(found: PostProcessing) -> None:
     if not found.steps or found.gain is None or found.expected_gain is None:
-        console.print("post-processing: none helps cases that had no say in choosing it", markup=False)
+        console.print("post-processing: none, as none helps cases that had no say in choosing it", markup=False)
         return
     expected = f"{found.expected_gain:+.4f} expected of new cases"
     console.print(f"post-processing: {found.gain:+.4f} mean Dice on these cases, {expected}", markup=False)
     for step in found.steps:
-        of = step.get("of")
-        gain = f", {found.gains[of]:+.4f}" if of in found.gains else ""
-        console.print(f"  {describe(step)}{gain}", markup=False)
+        console.print(f"  {_describe(step)}", markup=False)
+    gains = ", ".join(f"{name} {gain:+.4f}" for name, gain in found.gains.items())
+    console.print(f"  gains: {gains}", markup=False)
 
 
-def describe(step: Component) -> str:
+def _describe(step: Component) -> str:
     """Say what a step of post-processing does."""
     of = step.get("of", "all foreground")
     known = {

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from autoseg.errors import WorkspaceError
+from autoseg.errors import WeightsError, WorkspaceError
 from autoseg.inference.export import Scores
 from autoseg.inference.sliding_window import Window, predict_probabilities, with_label_map
 from autoseg.preprocessing.case import Steps
@@ -51,8 +51,13 @@ def scores_source(folder: FoldFolder, record: CaseRecord) -> str:
 def write_scores(folder: FoldFolder, case: str, scores: Scores, *, source: str, mirror: bool = True) -> None:
     """Write the probabilities of a case on the configuration's grid; the record comes last."""
     path = _path(folder, case, mirror=mirror)
+    stored = np.empty(scores.probabilities.shape, dtype=np.uint8)
+    for target, volume in zip(stored, scores.probabilities, strict=True):
+        if not np.isfinite(volume.sum()):
+            raise WeightsError(f"{folder.model}: predicts NaN or infinity for case '{case}'; train this fold again")
+        np.rint(volume * np.float32(LEVELS), out=target, casting="unsafe")
     path.with_suffix(".json").unlink(missing_ok=True)
-    write_array(path, np.rint(scores.probabilities * np.float32(LEVELS)).astype(np.uint8))
+    write_array(path, stored)
     write_json(path.with_suffix(".json"), to_plain(ScoresRecord(source, scores.steps)))
 
 

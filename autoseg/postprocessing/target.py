@@ -52,9 +52,11 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
     slices = []
     for axis in range(3):
         across = tuple(other for other in range(3) if other != axis)
-        set_ = np.flatnonzero(mask.any(axis=across))
-        if not set_.size:
+        planes = np.flatnonzero(mask.any(axis=across))
+        if not planes.size:
             return None
-        slices.append(slice(int(set_[0]), int(set_[-1]) + 1))
+        slices.append(slice(int(planes[0]), int(planes[-1]) + 1))
+        # What is left to look at is smaller each time.
+        mask = mask[(slice(None),) * axis + (slices[-1],)]
     z, y, x = slices
     return z, y, x

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
-from autoseg.choice import choose, cross_validation
-from autoseg.errors import WeightsError
+from autoseg.choice import cross_validation
 from autoseg.evaluation.metrics import evaluate_case
 from autoseg.evaluation.summary import summarize
-from autoseg.inference.members import chosen
 from autoseg.plan import Configuration, Plan, Training, write_plan
 from autoseg.workspace import Workspace
 
@@ -54,3 +50,23 @@ def train(workspace, name, fold, trainer="supervised", **cases):
     folder.model.touch()
     if cases:
         summarize({case: metrics(right) for case, right in cases.items()}).write_json(folder.summary)
+
+
+def test_the_cases_of_all_folds_count_alike(workspace):
+    train(workspace, "2d", 0, a=10, b=10, c=10)
+    train(workspace, "2d", 1, d=0)
+    candidate = cross_validation(workspace, "2d")
+    assert sorted(candidate.summary.cases) == ["a", "b", "c", "d"]
+    assert candidate.folds == ("0", "1") and candidate.summary.mean_dice == 0.75
+
+
+def test_fold_all_and_folds_not_validated_do_not_count(workspace):
+    train(workspace, "2d", "all", a=10)
+    train(workspace, "2d", 0)
+    assert cross_validation(workspace, "2d") is None
+
+
+def test_each_trainer_has_its_own(workspace):
+    train(workspace, "2d", 0, a=5)
+    train(workspace, "2d", 0, "other", a=10)
+    assert cross_validation(workspace, "2d", "other").summary.mean_dice == 1
