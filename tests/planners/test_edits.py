@@ -79,6 +79,6 @@ def test_an_edited_file_is_checked_in_the_same_way_before_training(workspace, sh
     place = Workspace(workspace)
     shrink_plan(place.plan_file, sampling={"name": "foregound"})
     assert read_plan(place.plan_file), "types alone do not know the samplers' names"
-    with pytest.raises(PlanError, match=r"configurations\.2d': samplers: found 'foregound'"):
+    with pytest.raises(PlanError, match=r"configurations\.2d\.sampling': samplers: found 'foregound'"):
         train_fold(FoldRequest(place, "2d", 0, iterations=1))
     assert not (workspace / "models").exists()
