@@ -1,7 +1,7 @@
 """Soft Dice and cross-entropy of a softmax in blocks of voxels, with the gradient in closed form.
 
-Nothing as large as the logits is made but their gradient: a hundred classes take what three do, for each of their own
-bytes, and in blocks that stay in the cache it is faster as well.
+Nothing as large as the logits is made but their gradient, where softmax, one-hot target and products of the two are
+several times as large; and what stays in the cache is faster as well.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-BLOCK_ELEMENTS = {"cpu": 1 << 18}
-"""Logits of a sample that are worked on at once, by kind of device: about what a core's cache holds in float32."""
-MOST_BLOCK_ELEMENTS = 1 << 22
-"""Those on other devices, where each block costs the start of a dozen kernels."""
+BLOCK_ELEMENTS = 1 << 20
+"""Logits of a sample that are worked on at once: in float32 some megabytes, as caches have, and few enough blocks for a
+GPU, where each costs the start of two dozen kernels. The same on all devices, so that a plan counts what is used."""
 FIXED_POINT = 2.0**36
 """Units in 1 of a sum in fixed point. Integers add up to the same in any order, in which a GPU adds as it comes; and
 the voxels of a patch, each 1 at most, do not overflow it below 2**27 of them."""
@@ -47,9 +46,9 @@ def dice_cross_entropy(
 class _DiceCrossEntropy(torch.autograd.Function):
     """Of logits [B,classes,voxels].
 
-    With p the softmax, y the one-hot target and a and b what :func:`_dice_slopes` returns, the derivative by p is
-    b − a·y, and that by the logits p·(b − Σ p·b + a·y·p − …): all but the voxel's own class share one formula, to which
-    the own class adds one number.
+    With p the softmax, y the one-hot target, n the voxels that count, w the weight of the cross-entropy and a and b as
+    :func:`_dice_slopes` returns them, the loss changes by b − a·y with p, so that its derivative by the logits is
+    p·(b − Σ p·b + a_y·p_y + w/n) − y·(a_y·p_y + w/n): one formula for all classes, and one number for a voxel's own.
     """
 
     @staticmethod
@@ -131,9 +130,8 @@ def _dice_slopes(
         overlap, total = (sums.sum(0, keepdim=True).expand_as(sums) for sums in (overlap, total))
     size = total + terms.smooth
     scores = (2 * overlap + terms.smooth) / size
-    weight = scores.new_full(
-        (scores.shape[1],), terms.dice / ((1 if terms.batch_dice else len(scores)) * (scores.shape[1] - 1))
-    )
+    means = (scores.shape[1] - 1) * (1 if terms.batch_dice else len(scores))
+    weight = scores.new_full((scores.shape[1],), terms.dice / means)
     weight[0] = 0
     return scores[:, 1:].mean(), 2 * weight / size, weight * scores / size
 
@@ -144,7 +142,6 @@ def _like(number: int | torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 def _blocks(logits: torch.Tensor) -> Iterator[slice]:
     """Cut the voxels of logits [B,classes,voxels] into blocks, as many whatever the batch."""
-    elements = BLOCK_ELEMENTS.get(logits.device.type, MOST_BLOCK_ELEMENTS)
-    size = max(1, elements // logits.shape[1])
+    size = max(1, BLOCK_ELEMENTS // logits.shape[1])
     for start in range(0, logits.shape[2], size):
         yield slice(start, start + size)
