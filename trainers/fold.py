@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 
 from autoseg.augmentation import Augmentation, build_augmentation
-from autoseg.balanced_sampling import class_holders
 from autoseg.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.evaluation.summary import Summary
@@ -25,11 +24,10 @@ from autoseg.planners.resources import choose_device, computes_bfloat16
 from autoseg.preprocessing.normalization import output_channels
 from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.preprocessing.previous_stage import PreviousStage, digest, find_previous_stage, prepare_previous_stage
-from autoseg.preprocessing.store import read_case_record
-from autoseg.sampling import ALL_FOLDS, CaseSampler, Holders, Stream, build_sampler
+from autoseg.sampling import ALL_FOLDS, CaseSampler, Stream, build_sampler
 from autoseg.splits import Fold, fold_cases
 from autoseg.swapping import Swapping, plan_swapping
-from autoseg.trainers.annotation import annotation_table
+from autoseg.trainers.annotation import annotation_table, stored_holders
 from autoseg.trainers.budget import Budget, plan_budget
 from autoseg.trainers.checkpoint import remove_state
 from autoseg.trainers.interrupts import stop_on_signals
@@ -245,13 +243,8 @@ def _source(setting: _Setting, cases: Cases, purpose: str) -> PatchSource:
         batch_size=configuration.batch_size,
         transform=augmentation.loader_transform,
         annotated=annotation_table(setting.dataset, cases.names),
-        holders=_holders(setting, cases) if isinstance(sampler, CaseSampler) else {},
+        holders=stored_holders(setting.dataset, cases) if isinstance(sampler, CaseSampler) else {},
     )
-
-
-def _holders(setting: _Setting, cases: Cases) -> Holders:
-    voxels = [read_case_record(cases.folder, name).class_voxels for name in cases.names]
-    return class_holders(setting.dataset, cases.names, voxels)
 
 
 def _augmentation(setting: _Setting, spec: dict[str, object]) -> Augmentation:
