@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -115,7 +115,6 @@ def test_faults_of_declared_sides(tmp_path, sides, message):
     assert "\n" not in str(caught.value)
 
 
-@settings(deadline=None)
 @given(st.tuples(*[st.floats(-40, 40)] * 3), st.permutations(range(3)), st.tuples(*[st.sampled_from([-1, 1])] * 3))
 def test_orientation_is_that_of_simpleitk(angles, order, signs):
     turned = Rotation.from_euler("xyz", np.array(angles) / 2, degrees=True).as_matrix()

@@ -171,7 +171,7 @@ def _foreground(
     if known is not None:
         rows.append(_rows(ANNOTATED, known, labels.shape, rng))
     classes: Mapping[int, Sequence[int]] = dict(enumerate(regions, start=1))
-    for c, members in (classes or {int(c): (c,) for c in np.flatnonzero(np.bincount(indices))}).items():
+    for c, members in (classes or {c: (c,) for c in np.flatnonzero(np.bincount(indices)).tolist()}).items():
         voxels = where[indices == members[0] if len(members) == 1 else np.isin(indices, members)]
         counts[c] = voxels.size
         if voxels.size:

@@ -51,7 +51,7 @@ def by_one_hot(logits, target, valid, terms):
     batch_dice=st.booleans(),
     ignores=st.booleans(),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_it_is_the_textbook_formula_and_so_is_its_gradient(classes, seed, weights, batch_dice, ignores):
     logits, target, valid = made(classes, seed=seed)
     terms = Terms(*weights, batch_dice, smooth=1e-5)
