@@ -90,6 +90,11 @@ class Workspace:
         """Which configurations predict."""
         return self.root / "ensemble.json"
 
+    @property
+    def report_file(self) -> Path:
+        """All of it for people, as a page."""
+        return self.root / "report.html"
+
     def data(self, plan: Plan, configuration: Configuration) -> Path:
         """Preprocessed cases of a configuration; configurations that need the same data share them."""
         return self.root / "preprocessed" / data_id(plan, configuration)

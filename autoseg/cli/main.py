@@ -17,6 +17,7 @@ from autoseg.cli import (
     pipeline,
     planning,
     prediction,
+    reporting,
     training,
 )
 from autoseg.cli.guard import DEBUG, guarded
@@ -39,6 +40,7 @@ app.command("plan")(guarded(planning.plan))
 app.command("preprocess")(guarded(planning.preprocess))
 app.command("evaluate")(guarded(evaluation.evaluate))
 app.command("compare")(guarded(comparison.compare))
+app.command("report")(guarded(reporting.report))
 app.command("export")(guarded(bundling.export))
 app.command("demo")(guarded(demonstration.demo))
 app.command("doctor")(guarded(diagnosis.doctor))
