@@ -34,9 +34,10 @@ from autoseg.trainers.interrupts import stop_on_signals
 from autoseg.trainers.learner import Learner, build_learner
 from autoseg.trainers.loader import Cases, PatchSource, batches, fits_in_memory, loader_workers
 from autoseg.trainers.loop import LoopSettings, Progress, restore_progress, run_loop
-from autoseg.trainers.monitor import Listener, plot_progress, read_metrics
+from autoseg.trainers.monitor import Listener, plot_progress
 from autoseg.trainers.pace import Pace
 from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, PatchScore, patch_scores, validate_cases
+from autoseg.training_log import read_metrics
 from autoseg.weights import load_weights, save_tensors
 from autoseg.workspace import FoldFolder, Workspace
 

@@ -16,10 +16,11 @@ from autoseg.trainers.checkpoint import load_state, optimizer_tensors, restore_o
 from autoseg.trainers.learner import Learner, learning_step
 from autoseg.trainers.loader import Batch
 from autoseg.trainers.missed_classes import warn_of_missed_classes
-from autoseg.trainers.monitor import Listener, MetricsFile, Report, read_metrics
+from autoseg.trainers.monitor import Listener, MetricsFile, Report
 from autoseg.trainers.pace import Pace
 from autoseg.trainers.sanity import EARLY_STEPS, SanityCheck, check_finite
 from autoseg.trainers.validation import PatchScore
+from autoseg.training_log import read_metrics
 from autoseg.weights import save_tensors
 from autoseg.workspace import FoldFolder
 

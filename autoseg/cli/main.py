@@ -18,6 +18,7 @@ from autoseg.cli import (
     pipeline,
     planning,
     prediction,
+    reporting,
     training,
 )
 from autoseg.cli.guard import DEBUG, guarded
@@ -41,6 +42,7 @@ app.command("preprocess")(guarded(planning.preprocess))
 app.command("evaluate")(guarded(evaluation.evaluate))
 app.command("choose")(guarded(choosing.choose))
 app.command("compare")(guarded(comparison.compare))
+app.command("report")(guarded(reporting.report))
 app.command("export")(guarded(bundling.export))
 app.command("demo")(guarded(demonstration.demo))
 app.command("doctor")(guarded(diagnosis.doctor))
