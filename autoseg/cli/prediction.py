@@ -13,7 +13,9 @@ from autoseg.cli.options import Configurations, Device, Mirroring, WorkspaceOrBu
 
 def predict_folder(
     workspace: WorkspaceOrBundle,
-    images: Annotated[Path, typer.Argument(help="Folder of images, named as in training.")],
+    images: Annotated[
+        Path, typer.Argument(help="Folder of images, named as in training, or of DICOM series, a sub-folder a patient.")
+    ],
     output: Annotated[Path, typer.Argument(help="Folder for the label maps.")],
     configurations: Configurations = None,
     folds: Annotated[
@@ -28,6 +30,19 @@ def predict_folder(
     tta: Mirroring = "auto",
     best: Annotated[bool, typer.Option(help="Weights with the best validation Dice instead of the last.")] = False,
     save_probabilities: Annotated[bool, typer.Option(help="Write class probabilities as well.")] = False,
+    label_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="Of the label maps: nii.gz, nii, nrrd, mha, png, tif or dicom-seg. By default the images'."
+        ),
+    ] = None,
+    series: Annotated[
+        Path | None,
+        typer.Option(
+            help='For DICOM: JSON file of channels and patterns of series descriptions, such as {"CT": "*thorax*"}. By '
+            "default channels are sub-folders of their names."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Predict again what is there already.")] = False,
 ) -> int:
     """Predict all cases of a folder; goes on where it was stopped."""
@@ -46,6 +61,8 @@ def predict_folder(
             tta=tta,  # type: ignore[arg-type]
             best=best,
             save_probabilities=save_probabilities,
+            label_format=label_format,
+            series=series,
             overwrite=overwrite,
             progress=progress,
         )
