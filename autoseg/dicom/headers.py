@@ -77,7 +77,8 @@ def read_slice(path: Path) -> Slice | None:
     header = read_header(path, tags=_TAGS)
     kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     is_whole = header.get("Rows") and header.get("Columns") and header.get("SeriesInstanceUID")
-    if not kind or (not is_whole and "Image Storage" in kind.name):
+    is_listing = bool(kind) and "Directory" in kind.name
+    if not is_whole and not is_listing and (not header.get("Modality") or "Image Storage" in kind.name):
         raise ImageError(f"{path}: truncated or damaged: the DICOM header ends too early; copy it again")
     if header.get("Modality") in _NOT_IMAGES or not is_whole:
         return None
