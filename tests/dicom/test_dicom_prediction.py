@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
+import autoseg
 from autoseg.dataset import Dataset
 from autoseg.dicom.cases import find_dicom_cases, read_series_file
 from autoseg.dicom.segmentation import write_segmentation
 from autoseg.errors import DatasetError, ImageError
 from autoseg.images import read_labels
+from autoseg.inference.predictor import Predictor
 from autoseg.inference.sources import find_sources
 
 CT = Dataset("lungs", ("CT",), {"background": 0, "lung": 3, "nodule": 300}, ".nii.gz", ())
@@ -100,7 +101,10 @@ def test_channels_on_other_grids(two_channels, series, voxels):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([1], r"found \[1\], expected patterns of series descriptions such as {\"T1\": \"\*T1\*\", \"T2\": \"\*T2\*\"}"),
+        (
+            [1],
+            r"found \[1\], expected patterns of series descriptions such as {\"T1\": \"\*T1\*\", \"T2\": \"\*T2\*\"}",
+        ),
         ({"T1": 3, "T2": "b"}, "expected patterns"),
         ({"T1": "a"}, "found T1, expected each of T1, T2"),
         ({"T1": "a", "T2": "b", "T3": "c"}, "found T1, T2, T3, expected each of T1, T2"),
@@ -163,26 +167,22 @@ def test_label_maps_of_series_as_nifti(tmp_path, series, voxels):
     assert np.array_equal(again, labels) and not case.stacks[0].geometry.differences(geometry)
 
 
-def test_a_folder_is_predicted_and_its_bad_case_named(trained_one_channel, tmp_path, series, voxels):
-    import autoseg
+@pytest.fixture
+def trained(make_predictor, threshold, monkeypatch, tmp_path):
+    """A workspace that marks what is bright."""
+    predictor = make_predictor(threshold(CT.outputs), CT, spacing=(2.5, 0.8, 0.7))
+    monkeypatch.setattr(Predictor, "load", classmethod(lambda cls, *_, **__: predictor))
+    return tmp_path / "workspace"
 
+
+def test_a_folder_is_predicted_and_its_bad_case_named(trained, tmp_path, series, voxels):
     big = np.tile(voxels, (2, 3, 3))
     series(tmp_path / "in" / "good", big)
     series(tmp_path / "in" / "tilted", big, shear=(0.0, 0.5, 0.0))
-    result = autoseg.predict_folder(trained_one_channel, tmp_path / "in", tmp_path / "out")
+    result = autoseg.predict_folder(trained, tmp_path / "in", tmp_path / "out")
     assert result.done == ("good",) and "tilted by" in result.failed["tilted"]
     assert (tmp_path / "out" / "good.dcm").exists()
-    again = autoseg.predict_folder(trained_one_channel, tmp_path / "in", tmp_path / "out")
+    again = autoseg.predict_folder(trained, tmp_path / "in", tmp_path / "out")
     assert again.skipped == ("good",)
-    autoseg.predict_folder(trained_one_channel, tmp_path / "in", tmp_path / "nifti", label_format="nii.gz")
-    assert read_labels(tmp_path / "nifti" / "good.nii.gz")[0].shape == big.shape
-
-
-@pytest.fixture
-def trained_one_channel(monkeypatch, tmp_path):
-    """A predictor that marks what is bright, in place of a workspace."""
-    from autoseg.inference.predictor import Predictor
-    from tests_support import threshold_predictor
-
-    monkeypatch.setattr(Predictor, "load", classmethod(lambda cls, *_, **__: threshold_predictor(CT)))
-    return tmp_path / "workspace"
+    autoseg.predict_folder(trained, tmp_path / "in", tmp_path / "nifti", label_format="nii.gz")
+    assert np.array_equal(read_labels(tmp_path / "nifti" / "good.nii.gz")[0] == 3, big > 1024)
