@@ -53,6 +53,15 @@ class DicomCase:
                 )
         return Volume(np.concatenate([first.array, *(volume.array for volume in others)]), first.geometry)
 
+    def check_output(self, path: Path, geometry: Geometry) -> None:
+        """Refuse segmentation objects of series without identifiers, and pictures of several slices."""
+        from autoseg.dicom.segmentation import check_identifiers
+        from autoseg.pictures import check_slices
+
+        check_slices(path, geometry.size[0])
+        if path.name.endswith(SEGMENTATION_ENDING):
+            check_identifiers(self.stacks[0])
+
     def write(self, path: Path, labels: np.ndarray, geometry: Geometry, dataset: Dataset) -> None:
         """Write a label map [Z,Y,X], as a segmentation object or in another format by the ending of ``path``."""
         from autoseg.dicom.segmentation import write_segmentation

@@ -43,7 +43,7 @@ class Slice:
 
     path: Path
     series: str
-    """Its SeriesInstanceUID."""
+    """Its SeriesInstanceUID, or what stands for one that anonymization has emptied."""
     description: str
     number: str
     size: tuple[int, int]
@@ -76,18 +76,19 @@ def read_slice(path: Path) -> Slice | None:
     """Read the header of a DICOM file; None where it is no image, such as a directory, a report or a segmentation."""
     header = read_header(path, tags=_TAGS)
     kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
-    is_whole = header.get("Rows") and header.get("Columns") and header.get("SeriesInstanceUID")
+    is_whole = header.get("Rows") and header.get("Columns")
     is_listing = bool(kind) and "Directory" in kind.name
     if not is_whole and not is_listing and (not header.get("Modality") or "Image Storage" in kind.name):
         raise ImageError(f"{path}: truncated or damaged: the DICOM header ends too early; copy it again")
     if header.get("Modality") in _NOT_IMAGES or not is_whole:
         return None
+    description, number = str(header.get("SeriesDescription") or ""), str(header.get("SeriesNumber") or "")
     try:
         return Slice(
             path=path,
-            series=str(header.SeriesInstanceUID),
-            description=str(header.get("SeriesDescription") or ""),
-            number=str(header.get("SeriesNumber") or ""),
+            series=str(header.get("SeriesInstanceUID") or f"{path.parent} {number} {description}"),
+            description=description,
+            number=number,
             size=(int(header.Rows), int(header.Columns)),
             samples=int(header.get("SamplesPerPixel") or 1),
             frames=int(header.get("NumberOfFrames") or 1),

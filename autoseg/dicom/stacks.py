@@ -109,9 +109,11 @@ def _grouped(slices: Iterable[Slice], key: Callable[[Slice], Hashable]) -> dict[
 def _plane(item: Slice) -> Hashable:
     """Return what all slices of a volume share."""
     if item.frames > 1:
-        raise _refused(item, f"{item.path.name} holds {item.frames} frames, expected one slice a file; convert it")
+        raise _refused(
+            item, f"{item.path.name} holds {item.frames} frames, expected one slice a file; convert it to NIfTI"
+        )
     if not (item.position and item.orientation and item.spacing):
-        raise _refused(item, f"{item.path.name} does not say where it lies; convert the series")
+        raise _refused(item, f"{item.path.name} does not say where it lies; convert it to NIfTI")
     directions = tuple(round(n, _ROUNDED) + 0.0 for n in item.orientation)
     return item.size, directions, tuple(round(n, _ROUNDED) for n in item.spacing)
 

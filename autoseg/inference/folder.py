@@ -151,7 +151,7 @@ def _run(
         waiting = iter(cases)
         while True:
             while len(ahead) < IN_FLIGHT and (case := next(waiting, None)) is not None:
-                ahead.append((case, reader.submit(_read, predictor, case)))
+                ahead.append((case, reader.submit(_read, predictor, case, target)))
             if not ahead:
                 break
             case, reading = ahead.pop(0)
@@ -169,12 +169,16 @@ def _run(
 
 def _finish(case: Source, writing: Future[None]) -> tuple[Source, AutosegError | None]:
     """Wait for a case to be written. A fault of the disk ends the whole run: the next case would meet it too."""
-    writing.result()
+    try:
+        writing.result()
+    except ImageError as error:
+        return case, error
     return case, None
 
 
-def _read(predictor: Predictor, case: Source) -> list[Prepared]:
+def _read(predictor: Predictor, case: Source, target: _Output) -> list[Prepared]:
     volume = case.read(len(predictor.dataset.channels))
+    case.check_output(target.labels(case), volume.geometry)
     try:
         return predictor.prepare(volume)
     except ImageError as error:

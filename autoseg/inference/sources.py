@@ -13,6 +13,7 @@ from autoseg.dataset_layouts import group_channels
 from autoseg.errors import DatasetError, ImageError, PlanError
 from autoseg.geometry import Geometry, Volume
 from autoseg.images import non_finite_count, read_volume, write_labels
+from autoseg.pictures import check_slices
 
 DICOM_FORMAT = "dicom-seg"
 FORMATS = {
@@ -44,6 +45,9 @@ class Source(Protocol):
 
     def read(self, channels: int) -> Volume:
         """Read the image, of which ``channels`` channels are wanted; raise :class:`ImageError` where that fails."""
+
+    def check_output(self, path: Path, geometry: Geometry) -> None:
+        """Raise :class:`ImageError` where no label map on this grid can be written to ``path``."""
 
     def write(self, path: Path, labels: np.ndarray, geometry: Geometry, dataset: Dataset) -> None:
         """Write a label map [Z,Y,X] on the image's grid, in the format of the ending of ``path``."""
@@ -80,6 +84,10 @@ class FileSource:
             if bad:
                 raise ImageError(f"{path}: {bad} voxels are NaN or infinite; replace them by the background's value")
         return volume
+
+    def check_output(self, path: Path, geometry: Geometry) -> None:
+        """Refuse pictures of several slices."""
+        check_slices(path, geometry.size[0])
 
     def write(self, path: Path, labels: np.ndarray, geometry: Geometry, dataset: Dataset) -> None:
         """Write a label map, in the very place of the image where the formats are the same."""
@@ -120,7 +128,10 @@ def find_sources(
             )
         return [FileSource(case) for case in cases]
     from autoseg.dicom.cases import find_dicom_cases, read_series_file
+    from autoseg.dicom.headers import needed
 
+    if label_format in (None, DICOM_FORMAT):
+        needed("highdicom")
     found = find_dicom_cases(folder, dataset, read_series_file(series, dataset.channels) if series else None)
     if not found:
         raise _nothing_in(folder)
