@@ -39,8 +39,11 @@ class DicomCase:
         """What a fault of this case names."""
         return self.folder
 
-    def read(self, channels: int) -> Volume:
-        """Read all channels; raise :class:`ImageError` where the case has a fault or they share no grid."""
+    def read(self, channels: Sequence[str]) -> Volume:
+        """Read all channels, one for each of ``channels``.
+
+        Raises :class:`ImageError` where the case has a fault or its volumes share no grid.
+        """
         if self.fault:
             raise ImageError(self.fault)
         first, *others = [read_stack(stack) for stack in self.stacks]

@@ -12,6 +12,7 @@ from autoseg.errors import AutosegError, ImageError, WorkspaceError
 from autoseg.inference.export import Scores, label_map, probabilities_on_grid
 from autoseg.inference.predictor import Mirroring, Predictor
 from autoseg.inference.sources import Source, check_folder, ending_of, find_sources
+from autoseg.inference.suitability import check_suitability
 from autoseg.preprocessing.case import Prepared
 from autoseg.storage import read_json, write_json
 
@@ -177,9 +178,12 @@ def _finish(case: Source, writing: Future[None]) -> tuple[Source, AutosegError |
 
 
 def _read(predictor: Predictor, case: Source, target: _Output) -> list[Prepared]:
-    volume = case.read(len(predictor.dataset.channels))
+    volume = case.read(predictor.dataset.channels)
     case.check_output(target.labels(case), volume.geometry)
     try:
+        stages = [stage.configuration for stage in predictor.stages]
+        for warning in check_suitability(volume.geometry, predictor.plan, stages):
+            logger.warning("case %s: %s", case.name, warning)
         return predictor.prepare(volume)
     except ImageError as error:
         raise ImageError(f"{case.place}: {error}") from None

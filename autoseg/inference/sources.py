@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from autoseg.dataset import Case, Dataset, label_ending, split_ending
-from autoseg.dataset_layouts import group_channels
+from autoseg.dataset_layouts import group_channels, missing_channels
 from autoseg.errors import DatasetError, ImageError, PlanError
 from autoseg.geometry import Geometry, Volume
 from autoseg.images import non_finite_count, read_volume, write_labels
@@ -43,8 +44,8 @@ class Source(Protocol):
     def ending(self) -> str:
         """Ending of its label map where no format is asked for: that of the image."""
 
-    def read(self, channels: int) -> Volume:
-        """Read the image, of which ``channels`` channels are wanted; raise :class:`ImageError` where that fails."""
+    def read(self, channels: Sequence[str]) -> Volume:
+        """Read the image, whose channels are named ``channels``; raise :class:`ImageError` where that fails."""
 
     def check_output(self, path: Path, geometry: Geometry) -> None:
         """Raise :class:`ImageError` where no label map on this grid can be written to ``path``."""
@@ -75,10 +76,13 @@ class FileSource:
         split = split_ending(self.place)
         return label_ending(split[1]) if split else FORMATS["nii.gz"]
 
-    def read(self, channels: int) -> Volume:
+    def read(self, channels: Sequence[str]) -> Volume:
         """Read all channels; raise :class:`ImageError` where they cannot be read or hold values that are no numbers."""
         images = self.case.images
-        volume = read_volume(images, channels=channels)
+        missing = missing_channels(images, channels)
+        if missing:
+            raise ImageError(f"{self.place}: {missing}")
+        volume = read_volume(images, channels=len(channels))
         for path, array in zip(images, volume.array if len(images) > 1 else [volume.array], strict=True):
             bad = non_finite_count(path, array)
             if bad:

@@ -32,7 +32,7 @@ def test_each_sub_folder_is_a_case(tmp_path, series, voxels):
     (tmp_path / "empty").mkdir()
     assert names(find_sources(tmp_path, CT)) == ["a", "b"]
     case = find_dicom_cases(tmp_path / "a", CT)[0]
-    assert np.array_equal(case.read(1).array[0], voxels.astype(np.float32) - 1024)
+    assert np.array_equal(case.read(CT.channels).array[0], voxels.astype(np.float32) - 1024)
 
 
 def test_a_folder_of_files_is_one_case(tmp_path, series, voxels):
@@ -73,7 +73,7 @@ def test_channels_are_sub_folders_of_their_names(two_channels, voxels):
     for folder in (two_channels, two_channels / "p"):
         (case,) = find_dicom_cases(folder, MR)
         assert case.name == "p"
-        assert np.array_equal(case.read(2).array + 1024, np.stack([voxels, voxels // 2]))
+        assert np.array_equal(case.read(MR.channels).array + 1024, np.stack([voxels, voxels // 2]))
 
 
 def test_channels_are_told_by_descriptions(two_channels, tmp_path, voxels):
@@ -84,7 +84,7 @@ def test_channels_are_told_by_descriptions(two_channels, tmp_path, voxels):
     path = tmp_path / "series.json"
     path.write_text(json.dumps({"T1": "t1_*", "T2": "T2*"}))
     (case,) = find_sources(two_channels, MR, series=path)
-    assert np.array_equal(case.read(2).array[1] + 1024, voxels // 2)
+    assert np.array_equal(case.read(MR.channels).array[1] + 1024, voxels // 2)
     (case,) = find_dicom_cases(two_channels, MR, {"T1": "t*", "T2": "t2*"})
     assert "channel T1: found t1_vibe, t2_tse, expected one volume" in case.fault
 
@@ -95,7 +95,7 @@ def test_channels_on_other_grids(two_channels, series, voxels):
     series(two_channels / "p" / "T2", voxels, description="t2", origin=(0.0, 0.0, 0.0))
     (case,) = find_dicom_cases(two_channels, MR)
     with pytest.raises(ImageError, match=r"t2 does not lie on the grid of t1_vibe: origin"):
-        case.read(2)
+        case.read(MR.channels)
 
 
 @pytest.mark.parametrize(
