@@ -138,6 +138,21 @@ def group_channels(folder: Path, ending: str | None = None) -> dict[str, tuple[P
     return {case: tuple(files[i] for i in sorted(files)) for case, files in channels.items()}
 
 
+def missing_channels(images: Sequence[Path], channels: Sequence[str]) -> str:
+    """Say in one line which channels a case lacks by the numbers in its files' names; empty where they have no gap.
+
+    A single file numbered 0 may hold all channels.
+    """
+    matches = [_CHANNEL_SUFFIX.fullmatch((split_ending(path) or (path.name, ""))[0]) for path in images]
+    numbers = [int(match["channel"]) for match in matches if match]
+    if numbers == list(range(len(numbers))):
+        return ""
+    found = ", ".join(f"_{number:04d}" for number in numbers)
+    lacking = [f"_{number:04d} ({name})" for number, name in enumerate(channels) if number not in numbers]
+    missing = f": {', '.join(lacking)} missing" if lacking else ""
+    return f"found channels {found}, expected {len(channels)} ({', '.join(channels)}), numbered from _0000{missing}"
+
+
 def _channels(description: dict[str, Any], path: Path) -> tuple[str, ...]:
     names = description.get("channel_names", description.get("modality"))
     if isinstance(names, list):

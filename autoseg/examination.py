@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from autoseg.dataset import Case, Dataset, source_state
+from autoseg.dataset_layouts import missing_channels
 from autoseg.errors import ImageError
 from autoseg.images import Geometry, Volume, non_finite_count, read_labels, read_volume
 from autoseg.orientation import tilt_of
@@ -111,7 +112,10 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
 def _image_findings(case: Case, volume: Volume, dataset: Dataset) -> list[Finding]:
     image, found = case.images[0], []
     channels = volume.array.shape[0]
-    if channels != len(dataset.channels):
+    missing = missing_channels(case.images, dataset.channels)
+    if missing:
+        found.append(Finding("error", case.name, f"{image}: {missing}"))
+    elif channels != len(dataset.channels):
         expected = f"{len(dataset.channels)} ({', '.join(dataset.channels)})"
         found.append(Finding("error", case.name, f"{image}: found {channels} channels, expected {expected}"))
     for path, array in zip(case.images, volume.array if len(case.images) > 1 else [volume.array], strict=True):

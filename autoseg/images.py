@@ -16,7 +16,14 @@ from autoseg.geometry import Geometry, Volume
 from autoseg.image_files import check_file, silenced
 from autoseg.nifti import is_nifti, non_finite_voxels, write_nifti
 from autoseg.nrrd import is_nrrd, write_nrrd_like
-from autoseg.pictures import check_picture, is_picture, read_picture, read_picture_labels, read_picture_size
+from autoseg.pictures import (
+    check_slices,
+    check_values,
+    is_picture,
+    read_picture,
+    read_picture_labels,
+    read_picture_size,
+)
 from autoseg.storage import atomic_path, storage_error
 
 __all__ = [
@@ -186,7 +193,8 @@ def _write(path: Path, array: np.ndarray, geometry: Geometry, like: Path | None)
     if array.shape[-3:] != geometry.size:
         raise ImageError(f"{path}: found an array of {array.shape}, expected the size {geometry.size} of its geometry")
     if is_picture(path):
-        check_picture(path, array)
+        check_slices(path, geometry.size[0])
+        check_values(path, array)
         geometry = replace(geometry, origin=(0.0, 0.0), direction=(1.0, 0.0, 0.0, 1.0), dimension=2)
     image = _itk_image(array, geometry)
     if path.name.lower().endswith(TWO_FILE_ENDINGS):

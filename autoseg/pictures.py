@@ -76,11 +76,15 @@ def read_picture_size(path: Path) -> Geometry:
         return picture_geometry(image.height, image.width)
 
 
-def check_picture(path: Path, array: np.ndarray) -> None:
-    """Raise :class:`ImageError` where a label map, or an image [Z,Y,X] or [C,Z,Y,X], cannot be stored as a picture."""
-    slices, highest = array.shape[-3], array.max(initial=0)
-    if slices != 1:
+def check_slices(path: Path, slices: int) -> None:
+    """Raise :class:`ImageError` where an image of several slices is to be a picture."""
+    if is_picture(path) and slices != 1:
         raise ImageError(f"{path}: found {slices} slices, expected one for a picture; choose another format: nii.gz")
+
+
+def check_values(path: Path, array: np.ndarray) -> None:
+    """Raise :class:`ImageError` where values cannot be stored in a picture."""
+    highest = array.max(initial=0)
     if highest > HIGHEST_VALUE:
         raise ImageError(
             f"{path}: found the value {highest}, expected at most {HIGHEST_VALUE} in a picture; choose another format: "

@@ -87,12 +87,12 @@ def _pixels(path: Path, series: TiffPageSeries) -> np.ndarray:
         if "imagecodecs" not in str(error):
             raise
     page = series.keyframe
-    if len(series.pages) > 1 or page.samplesperpixel not in _BY_ITK or series.axes not in ("YX", "YXS"):
-        raise ImageError(
-            f"{path}: {page.samplesperpixel * len(series.pages)} channels compressed by {page.compression.name} cannot "
-            "be read; store it without compression or with deflate"
-        )
-    return read_by_itk(path)
+    if len(series.pages) == 1 and page.samplesperpixel in _BY_ITK and series.axes in ("YX", "YXS"):
+        return read_by_itk(path)
+    raise ImageError(
+        f"{path}: found {page.samplesperpixel * len(series.pages)} channels in a compression that is not read for so "
+        "many; store it without compression, or with deflate"
+    )
 
 
 def read_by_itk(path: Path) -> np.ndarray:

@@ -105,3 +105,55 @@ def workspace(made_once, tmp_path) -> Path:
 def trained(trained_once, tmp_path) -> Path:
     """A workspace in which fold 0 of both configurations is trained."""
     return Path(shutil.copytree(trained_once / "workspace", tmp_path / "trained"))
+
+
+@pytest.fixture(scope="session")
+def make_predictor():
+    """Return what makes a predictor of a network that needs no training."""
+    return predictor_of
+
+
+def predictor_of(network, dataset, *, spacing=(1.0, 1.0, 1.0), patch=(6, 6, 6), transpose=(0, 1, 2), orientation="SPL"):
+    """Put a network in place of a trained workspace: no normalization, no mirroring, patches of any number of axes."""
+    import torch
+
+    from autoseg.inference.members import Member
+    from autoseg.inference.predictor import Predictor
+    from autoseg.inference.sliding_window import Window
+    from autoseg.plan import Configuration, Plan, Training
+
+    configuration = Configuration(
+        dimension=len(patch),
+        spacing=spacing,
+        median_shape=(8, 8, 8),
+        patch_size=patch,
+        batch_size=2,
+        normalization=({"name": "none"},) * len(dataset.channels),
+        network={},
+        loss={},
+        sampling={},
+        augmentation={},
+        training=Training({}, {}, iterations=1),
+    )
+    name = "2d" if len(patch) == 2 else "3d_fullres"
+    plan = Plan(1, dataset.name, "unet", transpose, (), {name: configuration}, orientation=orientation)
+    member = Member(name, configuration, (network,), Window(patch, dataset.outputs))
+    return Predictor(dataset, plan, (member,), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def threshold():
+    """Return a network that calls the first class where the first channel is above 0, for a number of outputs."""
+    import torch
+
+    class Threshold(torch.nn.Module):
+        def __init__(self, outputs=2, axes=3):
+            super().__init__()
+            self.outputs, self.divisor = outputs, (1,) * axes
+
+        def forward(self, image):
+            first = image[:, :1]
+            others = [torch.full_like(first, -1e4)] * (self.outputs - 2)
+            return [torch.cat([-first, first, *others], dim=1)]
+
+    return Threshold

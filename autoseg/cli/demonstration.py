@@ -53,7 +53,7 @@ def demo(
 def draw_cases(data: Path, output: Path) -> list[Path]:
     """Draw each prediction over its image, with the reference."""
     from autoseg.images import read_labels, read_volume
-    from autoseg.inference.folder import find_cases
+    from autoseg.inference.sources import find_cases
     from autoseg.report.overlay import write_overlay
 
     drawn = []

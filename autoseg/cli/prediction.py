@@ -13,7 +13,9 @@ from autoseg.cli.options import Configurations, Device, Mirroring, WorkspaceOrBu
 
 def predict_folder(
     workspace: WorkspaceOrBundle,
-    images: Annotated[Path, typer.Argument(help="Folder of images, named as in training.")],
+    images: Annotated[
+        Path, typer.Argument(help="Folder of images, named as in training, or of DICOM series, a sub-folder a patient.")
+    ],
     output: Annotated[Path, typer.Argument(help="Folder for the label maps.")],
     configurations: Configurations = None,
     folds: Annotated[
@@ -31,6 +33,19 @@ def predict_folder(
     postprocessing: Annotated[
         bool, typer.Option(help="Do to label maps what cross-validation found to improve them.")
     ] = True,
+    label_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="Of the label maps: nii.gz, nii, nrrd, mha, png, tif or dicom-seg. By default the images'."
+        ),
+    ] = None,
+    series: Annotated[
+        Path | None,
+        typer.Option(
+            help='For DICOM: JSON file of channels and patterns of series descriptions, such as {"CT": "*thorax*"}. By '
+            "default channels are sub-folders of their names."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Predict again what is there already.")] = False,
 ) -> int:
     """Predict all cases of a folder; goes on where it was stopped."""
@@ -50,6 +65,8 @@ def predict_folder(
             best=best,
             save_probabilities=save_probabilities,
             postprocessing=postprocessing,
+            label_format=label_format,
+            series=series,
             overwrite=overwrite,
             progress=progress,
         )

@@ -8,12 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.dataset import Case, split_ending
-from autoseg.dataset_layouts import group_channels
-from autoseg.errors import AutosegError, DatasetError, ImageError, WorkspaceError
-from autoseg.images import non_finite_count, read_volume, write_labels
+from autoseg.errors import AutosegError, ImageError, WorkspaceError
 from autoseg.inference.export import Scores, probabilities_on_grid
 from autoseg.inference.predictor import Mirroring, Predictor
+from autoseg.inference.sources import Source, check_folder, ending_of, find_sources
+from autoseg.inference.suitability import check_suitability
 from autoseg.preprocessing.case import Prepared
 from autoseg.storage import read_json, write_json
 
@@ -42,16 +41,17 @@ class _Output:
     """Where and what is written."""
 
     folder: Path
-    file_ending: str
+    ending: str | None
+    """That of each image, where it is None."""
     probabilities: bool
 
-    def labels(self, case: str) -> Path:
-        return self.folder / f"{case}{self.file_ending}"
+    def labels(self, case: Source) -> Path:
+        return self.folder / f"{case.name}{self.ending or case.ending}"
 
-    def scores(self, case: str) -> Path:
-        return self.folder / f"{case}_probabilities.b2nd"
+    def scores(self, case: Source) -> Path:
+        return self.folder / f"{case.name}_probabilities.b2nd"
 
-    def is_done(self, case: str) -> bool:
+    def is_done(self, case: Source) -> bool:
         return self.labels(case).exists() and (not self.probabilities or self.scores(case).exists())
 
 
@@ -68,17 +68,24 @@ def predict_folder(
     best: bool = False,
     save_probabilities: bool = False,
     postprocessing: bool = True,
+    label_format: str | None = None,
+    series: Path | None = None,
     overwrite: bool = False,
     progress: Callable[[str, int], Callable[[str], None]] | None = None,
 ) -> FolderResult:
     """Predict every case of the folder ``images`` and write label maps to ``output`` on each image's own grid.
+
+    ``images`` may hold DICOM series in sub-folders instead of image files, see :mod:`autoseg.dicom.cases`; ``series``
+    is then a JSON file that tells channels by their descriptions. ``label_format``, one of
+    :data:`autoseg.inference.sources.FORMATS`, is by default that of each image.
 
     Cases that are there already are left alone, so that an interrupted prediction continues; a folder that was made
     with other settings is refused unless ``overwrite`` is set. A case that fails is reported in the result, the others
     are done. With ``save_probabilities`` each case also gets ``<case>_probabilities.b2nd``, [classes,Z,Y,X] float16,
     which ``blosc2.open(path)[:]`` reads.
     """
-    cases = find_cases(Path(images))
+    ending = ending_of(label_format)
+    check_folder(Path(images))
     out = Path(output)
     if out.resolve() == Path(images).resolve():
         # An image with all channels in one file has the very name of its label map.
@@ -93,9 +100,10 @@ def predict_folder(
         best=best,
         postprocessing=postprocessing,
     )
+    cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
     _claim(out, _settings(Path(workspace), predictor, folds, best), overwrite=overwrite)
-    target = _Output(out, predictor.dataset.file_ending, save_probabilities)
-    todo = [case for case in cases if overwrite or not target.is_done(case.name)]
+    target = _Output(out, ending, save_probabilities)
+    todo = [case for case in cases if overwrite or not target.is_done(case)]
     finished = progress("predicting", len(todo)) if progress else None
     failed: dict[str, str] = {}
     for case, error in _run(predictor, todo, target):
@@ -110,16 +118,6 @@ def predict_folder(
         skipped=tuple(case.name for case in cases if case.name not in named),
         failed=failed,
     )
-
-
-def find_cases(folder: Path) -> list[Case]:
-    """List the cases of a folder of images; raise :class:`DatasetError` where it holds none."""
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder, expected a folder of images")
-    cases = [Case(name, files) for name, files in sorted(group_channels(folder).items())]
-    if not cases:
-        raise DatasetError(f"{folder}: found no images, expected files like CASE_0000.nii.gz")
-    return cases
 
 
 def _settings(
@@ -157,15 +155,17 @@ def _claim(folder: Path, settings: dict[str, object], *, overwrite: bool) -> Non
     write_json(path, settings)
 
 
-def _run(predictor: Predictor, cases: Sequence[Case], target: _Output) -> Iterator[tuple[Case, AutosegError | None]]:
+def _run(
+    predictor: Predictor, cases: Sequence[Source], target: _Output
+) -> Iterator[tuple[Source, AutosegError | None]]:
     """Read, compute and write, each stage working on another case; yield cases as they are finished."""
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
-        ahead: list[tuple[Case, Future[list[Prepared]]]] = []
-        writing: list[tuple[Case, Future[None]]] = []
+        ahead: list[tuple[Source, Future[list[Prepared]]]] = []
+        writing: list[tuple[Source, Future[None]]] = []
         waiting = iter(cases)
         while True:
             while len(ahead) < IN_FLIGHT and (case := next(waiting, None)) is not None:
-                ahead.append((case, reader.submit(_read, predictor, case)))
+                ahead.append((case, reader.submit(_read, predictor, case, target)))
             if not ahead:
                 break
             case, reading = ahead.pop(0)
@@ -181,32 +181,31 @@ def _run(predictor: Predictor, cases: Sequence[Case], target: _Output) -> Iterat
             yield _finish(*item)
 
 
-def _finish(case: Case, writing: Future[None]) -> tuple[Case, AutosegError | None]:
+def _finish(case: Source, writing: Future[None]) -> tuple[Source, AutosegError | None]:
     """Wait for a case to be written. A fault of the disk ends the whole run: the next case would meet it too."""
-    writing.result()
+    try:
+        writing.result()
+    except ImageError as error:
+        return case, error
     return case, None
 
 
-def _read(predictor: Predictor, case: Case) -> list[Prepared]:
-    volume = read_volume(case.images, channels=len(predictor.dataset.channels))
-    for path, array in zip(case.images, volume.array if len(case.images) > 1 else [volume.array], strict=True):
-        bad = non_finite_count(path, array)
-        if bad:
-            raise ImageError(f"{path}: {bad} voxels are NaN or infinite; replace them by the background's value")
+def _read(predictor: Predictor, case: Source, target: _Output) -> list[Prepared]:
+    volume = case.read(predictor.dataset.channels)
+    case.check_output(target.labels(case), volume.geometry)
     try:
+        stages = [stage.configuration for stage in predictor.stages]
+        for warning in check_suitability(volume.geometry, predictor.plan, stages):
+            logger.warning("case %s: %s", case.name, warning)
         return predictor.prepare(volume)
     except ImageError as error:
-        raise ImageError(f"{case.images[0]}: {error}") from None
+        raise ImageError(f"{case.place}: {error}") from None
 
 
-def _write(predictor: Predictor, case: Case, scores: list[Scores], target: _Output) -> None:
+def _write(predictor: Predictor, case: Source, scores: list[Scores], target: _Output) -> None:
     if target.probabilities:
         from autoseg.preprocessing.store import write_array
 
-        write_array(target.scores(case.name), probabilities_on_grid(scores, predictor.dataset))
+        write_array(target.scores(case), probabilities_on_grid(scores, predictor.dataset))
     labels = predictor.finish.label_map(scores, predictor.dataset)
-    split = split_ending(case.images[0])
-    same_format = split is not None and split[1] == target.file_ending
-    write_labels(
-        target.labels(case.name), labels, scores[0].steps.geometry, like=case.images[0] if same_format else None
-    )
+    case.write(target.labels(case), labels, scores[0].steps.geometry, predictor.dataset)

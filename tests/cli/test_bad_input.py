@@ -119,8 +119,8 @@ DATASET_FAULTS = {
         "field 'file_ending', found 3, expected one of .nii.gz",
     ),
     "an unknown file ending": (
-        lambda d: edit(d / "dataset.json", lambda j: j.update(file_ending=".pdf")),
-        "field 'file_ending', found '.pdf'",
+        lambda d: edit(d / "dataset.json", lambda j: j.update(file_ending=".gif")),
+        "field 'file_ending', found '.gif'",
     ),
     "a name that leads elsewhere": (
         lambda d: edit(d / "dataset.json", lambda j: j.update(name="../elsewhere")),

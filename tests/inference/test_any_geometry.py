@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,39 +13,11 @@ from torch import nn
 
 from autoseg.dataset import Dataset
 from autoseg.images import read_geometry, read_labels, read_volume, write_labels
-from autoseg.inference.members import Member
-from autoseg.inference.predictor import Predictor
-from autoseg.inference.sliding_window import Window
-from autoseg.orientation import direction_of
-from autoseg.plan import Configuration, Plan, Training
-from autoseg.preprocessing.case import turn_to_plan
+from autoseg.orientation import turn_between
 
 DATASET = Dataset("made", ("MR",), {"background": 0, "bright": 7}, ".nii.gz", ())
-CONFIGURATION = Configuration(
-    dimension=3,
-    spacing=(1.0, 1.0, 1.0),
-    median_shape=(8, 8, 8),
-    patch_size=(6, 6, 6),
-    batch_size=2,
-    normalization=({"name": "none"},),
-    network={},
-    loss={},
-    sampling={},
-    augmentation={},
-    training=Training({}, {}, iterations=1),
-)
-PLAN = Plan(1, "made", "unet", (0, 1, 2), (), {"3d_fullres": CONFIGURATION}, orientation="SPL")
 PLACE_BYTES = [*range(76, 108), 123, *range(252, 328)]
 """Of a NIfTI header: spacing, units, codes, quaternion, offset and sform."""
-
-
-class Threshold(nn.Module):
-    """Calls the first class where the image is above 0."""
-
-    divisor = (1, 1, 1)
-
-    def forward(self, image):
-        return [torch.cat([-image, image], dim=1)]
 
 
 class FirstHalf(nn.Module):
@@ -57,13 +28,6 @@ class FirstHalf(nn.Module):
     def forward(self, image):
         ramp = torch.linspace(1, -1, image.shape[-1]).expand_as(image)
         return [torch.cat([-ramp, ramp], dim=1)]
-
-
-def predictor(network, *, spacing=(1.0, 1.0, 1.0), patch=(6, 6, 6), transpose=(0, 1, 2), orientation="SPL"):
-    configuration = replace(CONFIGURATION, spacing=spacing, patch_size=patch)
-    plan = replace(PLAN, transpose=transpose, orientation=orientation, configurations={"3d_fullres": configuration})
-    member = Member("3d_fullres", configuration, (network,), Window(patch, 2))
-    return Predictor(DATASET, plan, (member,), torch.device("cpu"))
 
 
 def random_image(rng, path):
@@ -81,16 +45,18 @@ def random_image(rng, path):
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_a_threshold_gives_the_mask_of_the_input_in_its_header(tmp_path, seed):
+def test_a_threshold_gives_the_mask_of_the_input_in_its_header(make_predictor, threshold, tmp_path, seed):
     rng = np.random.default_rng(seed)
     ending = (".nii.gz", ".nii", ".nrrd", ".mha")[seed % 4]
     source, written = tmp_path / f"image{ending}", tmp_path / f"labels{ending}"
     array = random_image(rng, source)
     volume = read_volume([source])
     orientation = ("SPL", "SAR", "LIP", None)[rng.integers(4)]
-    plan = replace(PLAN, transpose=tuple(int(n) for n in rng.permutation(3)), orientation=orientation)
-    spacing = tuple(volume.geometry.spacing[axis] for axis in turn_to_plan(volume.geometry, plan).axes)
-    labels = predictor(Threshold(), spacing=spacing, transpose=plan.transpose, orientation=orientation).predict(volume)
+    turn = turn_between(volume.geometry.orientation, orientation or volume.geometry.orientation)
+    transpose = tuple(int(n) for n in rng.permutation(3))
+    spacing = tuple(volume.geometry.spacing[axis] for axis in turn.then(transpose).axes)
+    predictor = make_predictor(threshold(), DATASET, spacing=spacing, transpose=transpose, orientation=orientation)
+    labels = predictor.predict(volume)
     write_labels(written, labels, volume.geometry, like=source)
     again, geometry = read_labels(written)
     assert np.array_equal(again, np.where(array > 0, 7, 0))
@@ -111,22 +77,21 @@ def placed(path):
 
 
 @pytest.mark.parametrize("code", ["SPL", "SAR", "IPR", "LSP", "PRS", "RAI"])
-def test_a_network_sees_the_body_as_in_training_however_the_file_stores_it(tmp_path, code):
+def test_a_network_sees_the_body_as_in_training_however_the_file_stores_it(make_predictor, tmp_path, code):
     """A network that marks what is towards the patient's right marks it in a file of any orientation."""
     array = np.ones((5, 6, 8), dtype=np.float32)
     upright = sitk.GetImageFromArray(array)
     stored = sitk.DICOMOrient(upright, code[::-1])
     sitk.WriteImage(stored, str(tmp_path / "image.nii.gz"))
     volume = read_volume([tmp_path / "image.nii.gz"])
-    labels = predictor(FirstHalf(), patch=(5, 6, 8)).predict(volume)
+    labels = make_predictor(FirstHalf(), DATASET, patch=(5, 6, 8)).predict(volume)
     write_labels(tmp_path / "labels.nii.gz", labels, volume.geometry, like=tmp_path / "image.nii.gz")
     back = sitk.GetArrayFromImage(sitk.DICOMOrient(sitk.ReadImage(str(tmp_path / "labels.nii.gz")), "LPS"))
     assert (back[..., :4] == 7).all() and not back[..., 4:].any()
     assert read_geometry(tmp_path / "labels.nii.gz") == volume.geometry
 
 
-def test_arrays_without_a_file_are_taken_as_the_training_images_were(tmp_path):
-    found = predictor(FirstHalf(), patch=(5, 6, 8), orientation="SAR").predict_array(
-        np.ones((1, 5, 6, 8)), spacing=(1, 1, 1)
-    )
-    assert (found[..., :4] == 7).all() and direction_of("SAR") == (-1, 0, 0, 0, -1, 0, 0, 0, 1)
+def test_arrays_without_a_file_are_taken_as_the_training_images_were(make_predictor):
+    predictor = make_predictor(FirstHalf(), DATASET, patch=(5, 6, 8), orientation="SAR")
+    found = predictor.predict_array(np.ones((1, 5, 6, 8)), spacing=(1, 1, 1))
+    assert (found[..., :4] == 7).all() and not found[..., 4:].any()

@@ -1,0 +1,1 @@
+"""DICOM: folders of series as cases to predict, and label maps as segmentation objects. Needs the extra ``dicom``."""

@@ -1,0 +1,190 @@
+"""The cases in a folder of DICOM series: which series is which channel of which patient."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.dataset import Dataset
+from autoseg.dicom.headers import Slice, find_dicom, read_slice
+from autoseg.dicom.stacks import Stack, Unusable, find_stacks, read_stack
+from autoseg.errors import DatasetError, ImageError
+from autoseg.geometry import Geometry, Volume
+from autoseg.storage import read_json
+
+SEGMENTATION_ENDING = ".dcm"
+
+_UNSAFE = re.compile(r"[^\w.+@=-]+")
+
+
+@dataclass(frozen=True)
+class DicomCase:
+    """A patient or study to predict: one volume for each channel, or why there is none."""
+
+    name: str
+    folder: Path
+    stacks: tuple[Stack, ...] = ()
+    fault: str = ""
+    ending: str = SEGMENTATION_ENDING
+    """Of the label map, where nothing else is asked for."""
+
+    @property
+    def place(self) -> Path:
+        """What a fault of this case names."""
+        return self.folder
+
+    def read(self, channels: Sequence[str]) -> Volume:
+        """Read all channels, one for each of ``channels``.
+
+        Raises :class:`ImageError` where the case has a fault or its volumes share no grid.
+        """
+        if self.fault:
+            raise ImageError(self.fault)
+        first, *others = [read_stack(stack) for stack in self.stacks]
+        for stack, volume in zip(self.stacks[1:], others, strict=True):
+            differences = first.geometry.differences(volume.geometry)
+            if differences:
+                raise ImageError(
+                    f"{self.folder}: {stack.title} does not lie on the grid of {self.stacks[0].title}: "
+                    f"{'; '.join(differences)}; resample one of them"
+                )
+        return Volume(np.concatenate([first.array, *(volume.array for volume in others)]), first.geometry)
+
+    def check_output(self, path: Path, geometry: Geometry) -> None:
+        """Refuse segmentation objects of series without identifiers, and pictures of several slices."""
+        from autoseg.dicom.segmentation import check_identifiers
+        from autoseg.pictures import check_slices
+
+        check_slices(path, geometry.size[0])
+        if path.name.endswith(SEGMENTATION_ENDING):
+            check_identifiers(self.stacks[0])
+
+    def write(self, path: Path, labels: np.ndarray, geometry: Geometry, dataset: Dataset) -> None:
+        """Write a label map [Z,Y,X], as a segmentation object or in another format by the ending of ``path``."""
+        from autoseg.dicom.segmentation import write_segmentation
+        from autoseg.images import write_labels
+
+        if path.name.endswith(SEGMENTATION_ENDING):
+            write_segmentation(path, labels, self.stacks[0], dataset)
+        else:
+            write_labels(path, labels, geometry)
+
+
+def read_series_file(path: Path, channels: Sequence[str]) -> dict[str, str]:
+    """Read which series is which channel: an object of channel names and patterns of the SeriesDescription.
+
+    Raises :class:`DatasetError` that names what is wrong.
+    """
+    mapping = read_json(path)
+    example = ", ".join(f'"{channel}": "*{channel}*"' for channel in channels)
+    if not isinstance(mapping, dict) or not all(isinstance(value, str) for value in mapping.values()):
+        raise DatasetError(f"{path}: found {mapping!r}, expected patterns of series descriptions such as {{{example}}}")
+    odd = [*(set(channels) - set(mapping)), *(set(mapping) - set(channels))]
+    if odd:
+        raise DatasetError(f"{path}: found {', '.join(mapping) or 'nothing'}, expected each of {', '.join(channels)}")
+    return mapping
+
+
+def find_dicom_cases(folder: Path, dataset: Dataset, series: dict[str, str] | None = None) -> list[DicomCase]:
+    """List the cases of a folder of DICOM files, in the order of their names.
+
+    Each sub-folder is a patient or study, and so is the folder itself where it holds files, or a sub-folder for each
+    channel. A case whose series cannot be used has a fault that says why.
+    """
+    by_patient: dict[Path, list[Path]] = defaultdict(list)
+    is_patient = _is_patient(folder, dataset.channels)
+    for path in find_dicom(folder):
+        parts = path.relative_to(folder).parts
+        by_patient[folder if is_patient or len(parts) == 1 else folder / parts[0]].append(path)
+    cases = [case for patient, files in by_patient.items() for case in _cases_of(patient, files, dataset, series)]
+    return _uniquely_named(sorted(cases, key=lambda case: case.name))
+
+
+def _is_patient(folder: Path, channels: Sequence[str]) -> bool:
+    inside = {path.name.casefold() for path in folder.iterdir() if path.is_dir()}
+    return inside.issuperset(channel.casefold() for channel in channels)
+
+
+def _cases_of(folder: Path, files: Sequence[Path], dataset: Dataset, series: dict[str, str] | None) -> list[DicomCase]:
+    name = _safe(folder.resolve().name)
+    try:
+        slices = [found for path in files if (found := read_slice(path)) is not None]
+    except ImageError as error:
+        return [DicomCase(name, folder, fault=str(error))]
+    if not slices:
+        return []
+    by_channel = _by_channel(folder, find_stacks(slices), dataset.channels, series)
+    if len(dataset.channels) > 1:
+        return [_joined(name, folder, by_channel)]
+    candidates = by_channel[dataset.channels[0]]
+    if not candidates:
+        return [_joined(name, folder, by_channel)]
+    if len(candidates) == 1:
+        return [_single(name, folder, candidates[0])]
+    return [_single(f"{name}_{_safe(found.title)}", folder, found) for found in candidates]
+
+
+def _by_channel(
+    folder: Path, found: Sequence[Stack | Unusable], channels: Sequence[str], series: dict[str, str] | None
+) -> dict[str, list[Stack | Unusable]]:
+    """Tell which volumes may be a channel: by description, by the folder that they lie in, or any for the only one."""
+    if series:
+        return {
+            channel: [
+                item for item in found if fnmatch(item.slices[0].description.casefold(), series[channel].casefold())
+            ]
+            for channel in channels
+        }
+    by_folder = {channel: [item for item in found if _lies_in(item.slices[0], folder, channel)] for channel in channels}
+    if len(channels) == 1 and not by_folder[channels[0]]:
+        return {channels[0]: list(found)}
+    return by_folder
+
+
+def _lies_in(item: Slice, folder: Path, name: str) -> bool:
+    return name.casefold() in (part.casefold() for part in item.path.relative_to(folder).parts[:-1])
+
+
+def _single(name: str, folder: Path, found: Stack | Unusable) -> DicomCase:
+    if isinstance(found, Unusable):
+        return DicomCase(name, folder, fault=found.reason)
+    return DicomCase(name, folder, (found,))
+
+
+def _joined(name: str, folder: Path, by_channel: dict[str, list[Stack | Unusable]]) -> DicomCase:
+    """Take the one volume of each channel; a fault where there is none, or more than one, or it is unusable."""
+    stacks = []
+    for channel, candidates in by_channel.items():
+        if len(candidates) != 1:
+            titles = ", ".join(item.title for item in candidates) or "no series"
+            fault = (
+                f"{folder}: channel {channel}: found {titles}, expected one volume, in a sub-folder '{channel}' or as "
+                "told by --series"
+            )
+            return DicomCase(name, folder, fault=fault)
+        if isinstance(candidates[0], Unusable):
+            return DicomCase(name, folder, fault=candidates[0].reason)
+        stacks.append(candidates[0])
+    return DicomCase(name, folder, tuple(stacks))
+
+
+def _safe(text: str) -> str:
+    """Make a text the name of a case, which becomes that of a file."""
+    return _UNSAFE.sub("_", text).strip("_.+@=-") or "case"
+
+
+def _uniquely_named(cases: Sequence[DicomCase]) -> list[DicomCase]:
+    """Give cases of the same name a number each."""
+    often = Counter(case.name for case in cases)
+    seen: Counter[str] = Counter()
+    named = []
+    for case in cases:
+        seen[case.name] += 1
+        named.append(replace(case, name=f"{case.name}_{seen[case.name]}") if often[case.name] > 1 else case)
+    return named
