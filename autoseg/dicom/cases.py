@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -54,6 +54,8 @@ class DicomCase:
                     f"{self.folder}: {stack.title} does not lie on the grid of {self.stacks[0].title}: "
                     f"{'; '.join(differences)}; resample one of them"
                 )
+        if not others:
+            return first
         return Volume(np.concatenate([first.array, *(volume.array for volume in others)]), first.geometry)
 
     def check_output(self, path: Path, geometry: Geometry) -> None:
@@ -114,7 +116,7 @@ def _is_patient(folder: Path, channels: Sequence[str]) -> bool:
 def _cases_of(folder: Path, files: Sequence[Path], dataset: Dataset, series: dict[str, str] | None) -> list[DicomCase]:
     name = _safe(folder.resolve().name)
     try:
-        slices = [found for path in files if (found := read_slice(path)) is not None]
+        slices = _without_copies(found for path in files if (found := read_slice(path)) is not None)
     except ImageError as error:
         return [DicomCase(name, folder, fault=str(error))]
     if not slices:
@@ -128,6 +130,14 @@ def _cases_of(folder: Path, files: Sequence[Path], dataset: Dataset, series: dic
     if len(candidates) == 1:
         return [_single(name, folder, candidates[0])]
     return [_single(f"{name}_{_safe(found.title)}", folder, found) for found in candidates]
+
+
+def _without_copies(slices: Iterable[Slice]) -> list[Slice]:
+    """Keep the first of files that hold the same slice."""
+    kept: dict[str, Slice] = {}
+    for item in slices:
+        kept.setdefault(item.instance or str(item.path), item)
+    return list(kept.values())
 
 
 def _by_channel(
