@@ -91,7 +91,9 @@ def predict_folder(
         workspace, configurations=configurations, folds=folds, trainer=trainer, device=device, tta=tta, best=best
     )
     cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
-    _claim(out, _settings(Path(workspace), predictor, folds, tta, best), overwrite=overwrite)
+    asked = {"format": label_format, "series": str(series) if series else None}
+    made_with = _settings(Path(workspace), predictor, folds, tta, best) | {k: v for k, v in asked.items() if v}
+    _claim(out, made_with, overwrite=overwrite)
     target = _Output(out, ending, save_probabilities)
     todo = [case for case in cases if overwrite or not target.is_done(case)]
     finished = progress("predicting", len(todo)) if progress else None
