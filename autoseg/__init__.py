@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autoseg.api import plan_and_preprocess, train_fold
+    from autoseg.choice import choose
     from autoseg.inference.folder import predict_folder
     from autoseg.inference.predictor import Predictor
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "plan_and_preprocess", "predict_folder", "train_fold"]
+__all__ = ["Predictor", "choose", "plan_and_preprocess", "predict_folder", "train_fold"]
 
 _HOMES = {
     "plan_and_preprocess": "autoseg.api",
     "train_fold": "autoseg.api",
+    "choose": "autoseg.choice",
     "predict_folder": "autoseg.inference.folder",
     "Predictor": "autoseg.inference.predictor",
 }

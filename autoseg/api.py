@@ -134,6 +134,7 @@ def plan_dataset(
     """
     asked = _asked(device, memory=memory, time_budget=time_budget, configurations=configurations, planner=planner)
     asked["normalization"] = dataset.normalization
+    asked["sides"] = [*(list(pair) for pair in dataset.sides), *([name] for name in dataset.one_sided)]
     plan = read_plan(workspace.plan_file) if workspace.plan_file.exists() and not replan else None
     if plan is not None and not _differs(plan, asked) and not edits:
         return plan
@@ -194,7 +195,7 @@ def _asked(device: str, **options: Any) -> dict[str, Any]:
 
 def _differs(plan: Plan, asked: dict[str, Any]) -> bool:
     """Tell whether anything that is asked for now is not what a plan was made for."""
-    made_for = {"normalization": {}, **plan.request, "planner": plan.planner}
+    made_for = {"normalization": {}, "sides": [], **plan.request, "planner": plan.planner}
     return any(made_for.get(key) != value for key, value in asked.items())
 
 

@@ -87,7 +87,8 @@ class Registry:
         """Hold what a plan says against the type hints of what it names."""
         from pydantic import TypeAdapter, ValidationError
 
-        hints = get_type_hints(implementation.__init__ if inspect.isclass(implementation) else implementation)
+        annotated = implementation.__init__ if inspect.isclass(implementation) else implementation
+        hints = get_type_hints(annotated, include_extras=True)
         for key, value in arguments.items():
             try:
                 TypeAdapter(hints.get(key, Any)).validate_python(value, strict=True)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from autoseg.errors import PlanError
 from autoseg.preprocessing.store import StoredCase
 from autoseg.registry import Registry
 
-samplers: Registry = Registry("samplers")
+samplers: Registry = Registry("samplers", modules=("autoseg.balanced_sampling",))
 
 ALL_FOLDS = 9999
 """Stands for fold ``all`` in seeds, which are numbers."""
 
 Triple = tuple[int, int, int]
+Holders = Mapping[int, tuple[int, ...]]
+"""The places among a fold's cases of those that have a class, or region, by its number."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,17 @@ class Sampler(Protocol):
         ...
 
 
+@runtime_checkable
+class CaseSampler(Protocol):
+    """Chooses the case as well, by which classes the cases of a fold have."""
+
+    def choose(
+        self, case: int, holders: Holders, *, position: int, batch: int, rng: np.random.Generator
+    ) -> tuple[int, Sampler]:
+        """Return the case that a sample is taken from, ``case`` or another, and the sampler of its place there."""
+        ...
+
+
 @samplers.register("foreground")
 @dataclass(frozen=True)
 class ForegroundSampler:
@@ -63,12 +77,14 @@ class ForegroundSampler:
 
     fraction: float = 0.33
 
+    def __post_init__(self) -> None:
+        check_share("fraction", self.fraction)
+
     def __call__(
         self, case: StoredCase, patch: Triple, *, position: int, batch: int, rng: np.random.Generator
     ) -> Triple:
         """Choose a place for the sample at ``position`` of a batch of ``batch``."""
-        forced = position >= round(batch * (1 - self.fraction))
-        if forced and case.foreground:
+        if case.foreground and forced(self.fraction, position=position, batch=batch):
             classes = sorted(case.foreground)
             voxels = case.foreground[classes[rng.integers(len(classes))]]
             return around(voxels[rng.integers(len(voxels))], case.shape, patch)
@@ -85,6 +101,11 @@ class UniformSampler:
     ) -> Triple:
         """Choose a place, whatever the position in the batch."""
         return somewhere(case, patch, rng)
+
+
+def forced(fraction: float, *, position: int, batch: int) -> bool:
+    """Tell whether the sample at ``position`` is of the share of a batch that holds foreground for sure."""
+    return position >= round(batch * (1 - fraction))
 
 
 def first_and_last(shape: Triple, patch: Triple) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +171,26 @@ def _inside(case: StoredCase, start: Triple, size: Triple) -> tuple[tuple[slice,
     return source, tuple(slice(int(a - s), int(b - s)) for a, b, s in zip(low, high, start, strict=True))
 
 
-def build_sampler(spec: Mapping[str, Any]) -> Sampler:
-    """Build the sampler that a plan names."""
-    sampler: Sampler = samplers.build(spec)
+class _ArgumentError(PlanError):
+    """An argument of a sampler that is out of its range."""
+
+    def __init__(self, argument: str, complaint: str) -> None:
+        super().__init__(f"samplers, argument '{argument}': {complaint}")
+        self.argument, self.complaint = argument, complaint
+
+
+def check_share(argument: str, value: float) -> None:
+    """Raise :class:`PlanError` that names the argument where a share is none."""
+    if not 0 <= value <= 1:
+        raise _ArgumentError(argument, f"found {value:g}, expected 0 to 1")
+
+
+def build_sampler(spec: Mapping[str, Any], *, place: str = "field 'sampling") -> Sampler | CaseSampler:
+    """Build the sampler that a plan names; ``place`` begins the message of the :class:`PlanError` where it cannot."""
+    try:
+        sampler: Sampler | CaseSampler = samplers.build(spec)
+    except _ArgumentError as error:
+        raise PlanError(f"{place}.{error.argument}', {error.complaint}") from None
+    except PlanError as error:
+        raise PlanError(f"{place}': {error}") from None
     return sampler

@@ -37,8 +37,11 @@ def sides_by_name(classes: Sequence[str]) -> Sides:
     """Find classes whose names differ just in a word for left or right, and those that have such a word alone.
 
     Words are separated by ``_``, ``-`` or space; case does not matter: "Left Kidney", "kidney_L", "lung-lft". Chambers
-    of the heart are no sides. A name of a single letter needs its counterpart to be taken for a side.
+    of the heart are no sides. A name of a single letter needs its counterpart to be taken for a side. Of classes whose
+    names are the same words none has a side: nothing tells which of them a counterpart belongs to.
     """
+    said = Counter(map(_words, classes))
+    classes = [name for name in classes if said[_words(name)] == 1]
     by_words = {words: name for name in classes if _may_be_sided(words := _words(name))}
     counterparts = {name: _counterpart(words, by_words) for words, name in by_words.items()}
     pairs = tuple(

@@ -90,6 +90,21 @@ class Workspace:
         """Which configurations predict."""
         return self.root / "ensemble.json"
 
+    @property
+    def postprocessing_file(self) -> Path:
+        """What is done to finished label maps."""
+        return self.root / "postprocessing.json"
+
+    @property
+    def cross_validation_file(self) -> Path:
+        """What configurations and ensembles of them reached, and why one of them was chosen."""
+        return self.root / "cross_validation.json"
+
+    @property
+    def report_file(self) -> Path:
+        """All of it for people, as a page."""
+        return self.root / "report.html"
+
     def data(self, plan: Plan, configuration: Configuration) -> Path:
         """Preprocessed cases of a configuration; configurations that need the same data share them."""
         return self.root / "preprocessed" / data_id(plan, configuration)

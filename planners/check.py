@@ -6,10 +6,12 @@ from autoseg.dataset import Dataset
 from autoseg.errors import AutosegError, PlanError
 from autoseg.memory import format_bytes
 from autoseg.plan import Configuration
+from autoseg.preprocessing.normalization import output_channels
+from autoseg.sampling import build_sampler
 
 
 def check_configuration(name: str, configuration: Configuration, dataset: Dataset, memory: int | None) -> None:
-    """Count a training step of ``configuration``, which builds its network and its loss without any storage.
+    """Count a training step of ``configuration``, which builds all that it names, without any storage.
 
     Raises :class:`PlanError` that names the field where something cannot be built, or where the step needs more than
     ``memory`` bytes.
@@ -17,7 +19,9 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
     from autoseg.planners.memory import batch_cost
 
     place = f"field 'configurations.{name}"
+    build_sampler(configuration.sampling, place=f"{place}.sampling")
     try:
+        _build_augmentation(configuration, dataset)
         cost = batch_cost(configuration, dataset)
     except AutosegError as error:
         raise PlanError(f"{place}': {error}") from None
@@ -32,3 +36,18 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
             f"{format_bytes(memory)}, expected at most {cost.largest_batch(memory)}; take less, "
             "or plan with more --memory"
         )
+
+
+def _build_augmentation(configuration: Configuration, dataset: Dataset) -> None:
+    """Build what becomes of patches before a step."""
+    from autoseg.augmentation import build_augmentation
+
+    build_augmentation(
+        configuration.augmentation,
+        dimension=configuration.dimension,
+        patch_size=configuration.patch_size,
+        spacing=configuration.patch_spacing,
+        mirror_axes=tuple(range(configuration.dimension)),
+        channels=output_channels(configuration.normalization),
+        previous_labels=len(dataset.values) if configuration.previous_stage else 0,
+    )

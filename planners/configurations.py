@@ -19,6 +19,7 @@ from autoseg.planners.normalization import Normalized, normalization
 from autoseg.planners.objective import objective
 from autoseg.planners.patches import candidates
 from autoseg.planners.recipe import time_budget, training
+from autoseg.planners.sampling import Sampled, sampling
 from autoseg.planners.spacing import axis_order, coarser, median_shape, target_spacing
 from autoseg.planners.wording import numbers, times
 
@@ -41,6 +42,7 @@ class _Frame:
     order: tuple[int, int, int]
     normalized: Normalized
     network: NetworkSpec
+    sampled: Sampled
 
     def shape(self, spacing: Spacing) -> tuple[int, int, int]:
         return median_shape(self.request.fingerprint, spacing, self.order)
@@ -51,7 +53,8 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
     own_spacing = target_spacing(request.fingerprint)
     order = axis_order(request.fingerprint, own_spacing)
     spacing = (own_spacing[order[0]], own_spacing[order[1]], own_spacing[order[2]])
-    frame = _Frame(request, spacing, order, normalization(request.dataset, request.fingerprint), network)
+    normalized = normalization(request.dataset, request.fingerprint)
+    frame = _Frame(request, spacing, order, normalized, network, sampling(request.dataset, request.fingerprint))
     mirrored = mirroring(request.dataset, request.fingerprint, order)
     fitted = _plan_all(frame)
     return Plan(
@@ -67,6 +70,7 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
             *_orientation_decision(request.fingerprint),
             *frame.normalized.decisions,
             mirrored.decision,
+            frame.sampled.decision,
             *(_decision(name, found, request) for name, found in fitted.items()),
         ),
         orientation=request.fingerprint.orientation,
@@ -170,7 +174,7 @@ def _draft(frame: _Frame, dimension: int, spacing: Spacing) -> Configuration:
         input_layer=frame.normalized.input_layer,
         network={},
         loss=objective(frame.request.dataset, batch_dice=dimension == 2),
-        sampling={"name": "foreground", "fraction": 0.33},
+        sampling=frame.sampled.spec,
         augmentation={"name": "default"},
         training=training(time_budget(resources)),
         precision="bfloat16" if resources.bfloat16 else "float32",

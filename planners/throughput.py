@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from autoseg.dataset import Dataset
 from autoseg.networks.build import build_network, input_channels
-from autoseg.plan import Component, Configuration, voxels
+from autoseg.plan import Component, Configuration
 from autoseg.planners.memory import BatchCost, batch_cost
 from autoseg.records import to_plain
 from autoseg.trainers.learner import build_learner, learning_step
@@ -66,7 +66,7 @@ def _small(configuration: Configuration, most_voxels: int) -> Configuration:
     strides = network.get("strides") or [[1] * configuration.dimension]
     steps = [math.prod(axis) for axis in zip(*strides, strict=True)]
     patch = list(configuration.patch_size)
-    while voxels(patch) > most_voxels:
+    while math.prod(patch) > most_voxels:
         axis = patch.index(max(patch))
         patch[axis] = -(-patch[axis] // 2)
     return replace(

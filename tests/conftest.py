@@ -11,6 +11,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on what else the machine does; pytest-timeout bounds a test as a whole.
+settings.register_profile("autoseg")
+settings.load_profile("autoseg")
 
 REAL_DATA = Path(os.environ.get("AUTOSEG_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

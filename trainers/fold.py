@@ -12,7 +12,9 @@ import torch
 
 from autoseg.augmentation import Augmentation, build_augmentation
 from autoseg.dataset import Dataset
+from autoseg.errors import PlanError
 from autoseg.evaluation.summary import Summary
+from autoseg.inference.members import window_of
 from autoseg.inference.sliding_window import Window
 from autoseg.losses.fitting import check_loss
 from autoseg.networks.build import build_network
@@ -22,19 +24,20 @@ from autoseg.planners.resources import choose_device, computes_bfloat16
 from autoseg.preprocessing.normalization import output_channels
 from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.preprocessing.previous_stage import PreviousStage, digest, find_previous_stage, prepare_previous_stage
-from autoseg.sampling import ALL_FOLDS, Stream, build_sampler
+from autoseg.sampling import ALL_FOLDS, CaseSampler, Stream, build_sampler
 from autoseg.splits import Fold, fold_cases
 from autoseg.swapping import Swapping, plan_swapping
-from autoseg.trainers.annotation import annotation_table
+from autoseg.trainers.annotation import annotation_table, stored_holders
 from autoseg.trainers.budget import Budget, plan_budget
 from autoseg.trainers.checkpoint import remove_state
 from autoseg.trainers.interrupts import stop_on_signals
 from autoseg.trainers.learner import Learner, build_learner
 from autoseg.trainers.loader import Cases, PatchSource, batches, fits_in_memory, loader_workers
 from autoseg.trainers.loop import LoopSettings, Progress, restore_progress, run_loop
-from autoseg.trainers.monitor import Listener, plot_progress, read_metrics
+from autoseg.trainers.monitor import Listener, plot_progress
 from autoseg.trainers.pace import Pace
-from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, patch_dice, validate_cases
+from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, PatchScore, patch_scores, validate_cases
+from autoseg.training_log import read_metrics
 from autoseg.weights import load_weights, save_tensors
 from autoseg.workspace import FoldFolder, Workspace
 
@@ -58,6 +61,8 @@ class FoldRequest:
     workers: int | None = None
     seed: int = 0
     restart: bool = False
+    save_probabilities: bool = True
+    """Keep the probabilities of the validation cases, without which ``autoseg choose`` computes them again."""
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
 
@@ -77,16 +82,8 @@ class _Setting:
     @property
     def window(self) -> Window:
         """How validation cases are predicted: with mirroring, as new images are."""
-        configuration = self.configuration
-        return Window(
-            patch=configuration.patch_size,
-            outputs=self.dataset.outputs,
-            mirror_axes=mirror_axes(self.plan, configuration),
-            precision=configuration.precision,
-            previous_labels=self.previous_labels,
-            activation=self.dataset.activation,
-            swapping=self.swapping,
-        )
+        source = self.request.workspace.plan_file
+        return window_of(self.plan, self.dataset, self.configuration, mirror=True, source=source)
 
     @property
     def swapping(self) -> Swapping | None:
@@ -115,7 +112,13 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
     network = seeded_network(setting.configuration, setting.dataset, seed=request.seed)
     network = network.to(setting.device)
     validation = FoldValidation(
-        setting.dataset, _cases(setting, setting.split.val), folder, setting.window, setting.device
+        setting.dataset,
+        _cases(setting, setting.split.val),
+        folder,
+        setting.window,
+        setting.device,
+        # What fold "all" validates on it was trained on, which says nothing about ensembles.
+        request.save_probabilities and request.fold != "all",
     )
     if not folder.model.exists():
         _train(setting, network, validation, started=started, listener=listener)
@@ -149,7 +152,10 @@ def _prepare(request: FoldRequest) -> _Setting:
     check_plan(plan, dataset, workspace.plan_file)
     configuration = plan.configuration(request.configuration)
     check_loss(configuration.loss, dataset)
-    check_configuration(request.configuration, configuration, dataset, plan.memory)
+    try:
+        check_configuration(request.configuration, configuration, dataset, plan.memory)
+    except PlanError as error:
+        raise PlanError(f"{workspace.plan_file}: {error}") from None
     split = fold_cases(workspace.splits(), request.fold)
     device = torch.device(choose_device(request.device))
     if configuration.precision == "bfloat16" and not computes_bfloat16(str(device)):
@@ -227,16 +233,18 @@ def _source(setting: _Setting, cases: Cases, purpose: str) -> PatchSource:
     trains = purpose == "train"
     fold = request.fold if isinstance(request.fold, int) else ALL_FOLDS
     augmentation = _augmentation(setting, configuration.augmentation if trains else {"name": "none"})
+    sampler = build_sampler(configuration.sampling if trains else {"name": "foreground", "fraction": 1.0})
     return PatchSource(
         cases=cases,
         stream=Stream(seed=request.seed, fold=fold, cases=len(cases), purpose=0 if trains else 1),
-        sampler=build_sampler(configuration.sampling if trains else {"name": "foreground", "fraction": 1.0}),
+        sampler=sampler,
         augmentation=augmentation,
         patch=configuration.patch_shape,
         dimension=configuration.dimension,
         batch_size=configuration.batch_size,
         transform=augmentation.loader_transform,
         annotated=annotation_table(setting.dataset, cases.names),
+        holders=stored_holders(setting.dataset, cases) if isinstance(sampler, CaseSampler) else {},
     )
 
 
@@ -254,12 +262,12 @@ def _augmentation(setting: _Setting, spec: dict[str, object]) -> Augmentation:
     )
 
 
-def _patch_validation(
-    setting: _Setting, learner: Learner, source: PatchSource
-) -> Callable[[], dict[str, float | None]]:
-    """Return a function that computes Dice over patches of the validation cases."""
+def _patch_validation(setting: _Setting, learner: Learner, source: PatchSource) -> Callable[[], dict[str, PatchScore]]:
+    """Return a function that measures each class over patches of the validation cases."""
     patches = min(MOST_PATCHES, max(len(source.cases), source.batch_size))
-    return lambda: patch_dice(learner.network, source, patches=patches, dataset=setting.dataset, device=setting.device)
+    return lambda: patch_scores(
+        learner.network, source, patches=patches, dataset=setting.dataset, device=setting.device
+    )
 
 
 def _identity(setting: _Setting) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from autoseg.augmentation import Augmentation, Parameters
 from autoseg.errors import WorkerError
 from autoseg.memory import available_memory
 from autoseg.preprocessing.store import StoredCase, open_case
-from autoseg.sampling import Sampler, Stream, read_previous, read_region
+from autoseg.sampling import CaseSampler, Holders, Sampler, Stream, read_previous, read_region
 from autoseg.trainers.interrupts import STOP_SIGNALS
 
 CACHE_SHARE = 0.3
@@ -93,7 +93,7 @@ class PatchSource(Dataset[list[Sample]]):
 
     cases: Cases
     stream: Stream
-    sampler: Sampler
+    sampler: Sampler | CaseSampler
     augmentation: Augmentation
     patch: tuple[int, int, int]
     dimension: int
@@ -101,14 +101,14 @@ class PatchSource(Dataset[list[Sample]]):
     transform: LoaderTransform | None = None
     annotated: np.ndarray | None = None
     """Outputs that were annotated in each of the cases, [cases,outputs] bool; None: all in all of them."""
+    holders: Holders = field(default_factory=dict)
+    """Which cases have each class, for a sampler that chooses the case."""
 
     def sample(self, index: int) -> Sample:
         """Read sample ``index``; everything about it is decided by the stream's generator for it."""
         rng = self.stream.rng(index)
-        number = self.stream.case(index)
+        number, start = self._place(index, rng)
         case = self.cases[number]
-        position = index % self.batch_size
-        start = self.sampler(case, self.patch, position=position, batch=self.batch_size, rng=rng)
         parameters = self.augmentation.sample(rng)
         size = self._size(self.augmentation.source_size(parameters))
         first = tuple(s - (n - p) // 2 for s, n, p in zip(start, size, self.patch, strict=True))
@@ -125,6 +125,14 @@ class PatchSource(Dataset[list[Sample]]):
         if previous is None:
             return Sample(image, labels, parameters, annotated=annotated)
         return Sample(image, labels[0], parameters, self.augmentation.disturb(labels[1], rng), annotated)
+
+    def _place(self, index: int, rng: np.random.Generator) -> tuple[int, tuple[int, int, int]]:
+        """Choose the case of a sample and where its patch begins."""
+        number, position, batch = self.stream.case(index), index % self.batch_size, self.batch_size
+        sampler = self.sampler
+        if isinstance(sampler, CaseSampler):
+            number, sampler = sampler.choose(number, self.holders, position=position, batch=batch, rng=rng)
+        return number, sampler(self.cases[number], self.patch, position=position, batch=batch, rng=rng)
 
     def _size(self, size: tuple[int, ...]) -> tuple[int, int, int]:
         z, y, x = (1, *size) if self.dimension == 2 else size

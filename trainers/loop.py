@@ -15,9 +15,12 @@ from autoseg.trainers.averaging import weights_of
 from autoseg.trainers.checkpoint import load_state, optimizer_tensors, restore_optimizer, save_state
 from autoseg.trainers.learner import Learner, learning_step
 from autoseg.trainers.loader import Batch
+from autoseg.trainers.missed_classes import warn_of_missed_classes
 from autoseg.trainers.monitor import Listener, MetricsFile, Report
 from autoseg.trainers.pace import Pace
 from autoseg.trainers.sanity import EARLY_STEPS, SanityCheck, check_finite
+from autoseg.trainers.validation import PatchScore
+from autoseg.training_log import read_metrics
 from autoseg.weights import save_tensors
 from autoseg.workspace import FoldFolder
 
@@ -54,8 +57,8 @@ class LoopSettings:
     folder: FoldFolder
     classes: Mapping[str, tuple[int, ...]]
     """Label indices of each class."""
-    validate: Callable[[], dict[str, float | None]]
-    """Computes Dice of each class on validation patches with the network's present weights."""
+    validate: Callable[[], dict[str, PatchScore]]
+    """Measures each class on validation patches with the network's present weights."""
     steps_end_at: float | None
     """Seconds of the fold after which steps should end; None where the number of steps is fixed."""
     stop_requested: Callable[[], bool]
@@ -121,10 +124,10 @@ def _validate(learner: Learner, progress: Progress, metrics: MetricsFile, settin
     pace.rate()
     begun = pace.tick()
     with weights_of(learner.network, learner.evaluation_weights()), learner.autocast():
-        dice = settings.validate()
+        scores = settings.validate()
     # As many looks as are still to come cost what this one did.
     looks = (pace.tick() - begun) * (1 - pace.progress) * pace.total / _interval(pace.total)
-    known = [value for value in dice.values() if value is not None]
+    known = [score.dice for score in scores.values() if score.dice is not None]
     progress.last_dice = sum(known) / len(known) if known else None
     if progress.last_dice is not None:
         past = progress.smoothed_dice
@@ -139,11 +142,13 @@ def _validate(learner: Learner, progress: Progress, metrics: MetricsFile, settin
             "total": pace.total,
             "loss": sum(progress.losses) / len(progress.losses),
             "validation_dice": progress.last_dice,
-            "class_dice": dice,
+            "class_dice": {name: score.dice for name, score in scores.items()},
+            "class_recall": {name: score.recall for name, score in scores.items()},
             "learning_rate": learner.optimizer.param_groups[0]["lr"],
             "seconds": round(pace.tick(), 1),
         }
     )
+    warn_of_missed_classes(read_metrics(metrics.path))
     progress.losses.clear()
     if settings.steps_end_at is not None and not pace.done and pace.fit(settings.steps_end_at - pace.seconds - looks):
         logger.info("%d steps now fit into the time budget", pace.total)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.storage import atomic_path, storage_error
+from autoseg.training_log import read_metrics
 
 logger = logging.getLogger("autoseg.training")
 
@@ -46,19 +47,6 @@ class MetricsFile:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise storage_error(self.path, error) from error
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read every whole line of a metrics file; a line cut off by a crash is left out."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            records.append(record)
-    return records
 
 
 def plot_progress(path: Path, records: Sequence[dict[str, Any]], title: str) -> None:

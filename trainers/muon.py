@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from autoseg.quantities import Decay, NonNegative, Positive
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration that drives singular values towards 1 quickest (Jordan et al. 2024)."""
 NEWTON_SCHULZ_STEPS = 5
@@ -30,12 +32,12 @@ class Muon(torch.optim.Optimizer):
         self,
         parameters: Iterable[nn.Parameter],
         *,
-        learning_rate: float,
-        vector_learning_rate: float,
-        momentum: float = 0.95,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        weight_decay: float = 0.01,
+        learning_rate: Positive,
+        vector_learning_rate: Positive,
+        momentum: Decay = 0.95,
+        beta1: Decay = 0.9,
+        beta2: Decay = 0.999,
+        weight_decay: NonNegative = 0.01,
     ) -> None:
         kernels: list[nn.Parameter] = []
         matrices: list[nn.Parameter] = []

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from autoseg.networks.input_layers import Undecayed
+from autoseg.quantities import Decay, NonNegative, Positive
 from autoseg.registry import Registry
 from autoseg.trainers.muon import Muon
 
@@ -22,10 +23,10 @@ Parameters = Iterable[nn.Parameter]
 def sgd(
     parameters: Parameters,
     *,
-    learning_rate: float,
-    momentum: float = 0.0,
+    learning_rate: Positive,
+    momentum: Decay = 0.0,
     nesterov: bool = False,
-    weight_decay: float = 0.0,
+    weight_decay: NonNegative = 0.0,
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent; biases and normalization are decayed as well, as in nnU-Net."""
     decayed: list[nn.Parameter] = []
@@ -42,10 +43,10 @@ def sgd(
 def adamw(
     parameters: Parameters,
     *,
-    learning_rate: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    weight_decay: float = 0.01,
+    learning_rate: Positive,
+    beta1: Decay = 0.9,
+    beta2: Decay = 0.999,
+    weight_decay: NonNegative = 0.01,
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019); biases and normalization are not decayed."""
     matrices: list[nn.Parameter] = []

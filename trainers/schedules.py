@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from autoseg.quantities import Positive, Share
 from autoseg.registry import Registry
 
 Schedule = Callable[[float], float]
@@ -16,13 +17,13 @@ schedules: Registry = Registry("schedules")
 
 
 @schedules.register("polynomial")
-def polynomial(*, power: float = 0.9) -> Schedule:
+def polynomial(*, power: Positive = 0.9) -> Schedule:
     """Return (1 - progress)^power, nnU-Net's decay at a power of 0.9."""
     return lambda progress: max(0.0, 1.0 - progress) ** power
 
 
 @schedules.register("cosine")
-def cosine(*, warmup: float = 0.0, final: float = 0.0) -> Schedule:
+def cosine(*, warmup: Share = 0.0, final: Share = 0.0) -> Schedule:
     """Rise linearly over the share ``warmup``, then fall to ``final`` along half a cosine (Loshchilov, Hutter 2017)."""
 
     def factor(progress: float) -> float:

@@ -14,11 +14,12 @@ from autoseg.dataset import IGNORED, Dataset
 from autoseg.evaluation.metrics import ClassMetrics, evaluate_case
 from autoseg.evaluation.summary import Summary, summarize
 from autoseg.images import read_labels, write_labels
-from autoseg.inference.export import Scores, label_map
-from autoseg.inference.sliding_window import Window, predict_probabilities, with_label_map
+from autoseg.inference.export import label_map
+from autoseg.inference.sliding_window import Window
+from autoseg.inference.stored_scores import score_stored_case, scores_source, stored_bytes, write_scores
 from autoseg.losses.dice_binary_cross_entropy import region_masks
 from autoseg.losses.partial import hide_not_annotated
-from autoseg.preprocessing.store import StoredCase
+from autoseg.memory import format_bytes
 from autoseg.trainers.loader import Batch, Cases, PatchSource, to_device
 from autoseg.workspace import FoldFolder
 
@@ -28,31 +29,45 @@ MOST_PATCHES = 24
 """Validation patches: enough for a curve, few enough to cost little."""
 
 
-def patch_dice(
-    network: nn.Module, source: PatchSource, *, patches: int, dataset: Dataset, device: torch.device
-) -> dict[str, float | None]:
-    """Compute Dice of each class over the first ``patches`` samples of a stream, voxels of all of them pooled.
+@dataclass(frozen=True)
+class PatchScore:
+    """How well a class is found on validation patches."""
 
-    Ignored voxels, and classes in samples in which they were not annotated, count nowhere. A class that neither
-    prediction nor reference holds has no Dice (None).
+    dice: float | None
+    """None where neither prediction nor reference holds the class."""
+    recall: float | None
+    """Share of the reference's voxels; None where it has none."""
+
+
+def patch_scores(
+    network: nn.Module, source: PatchSource, *, patches: int, dataset: Dataset, device: torch.device
+) -> dict[str, PatchScore]:
+    """Measure each class over the first ``patches`` samples of a stream, voxels of all of them pooled.
+
+    Ignored voxels, and classes in samples in which they were not annotated, count nowhere.
     """
     count = _count_regions if dataset.regions else _count_classes
-    overlap, total = np.zeros(len(dataset.classes)), np.zeros(len(dataset.classes))
+    counts = np.zeros((3, len(dataset.classes)))
     with torch.inference_mode():
         for first in range(0, patches, source.batch_size):
             samples = [source.sample(index) for index in range(first, min(first + source.batch_size, patches))]
             batch = to_device(samples, source.augmentation, device)
-            agreed, held = count(network(batch.images)[0], batch, dataset)
-            overlap += agreed
-            total += held
+            counts += np.stack(count(network(batch.images)[0], batch, dataset))
+    overlap, predicted, reference = counts
     return {
-        name: float(2 * overlap[index] / total[index]) if total[index] else None
+        name: PatchScore(
+            _share(2 * overlap[index], predicted[index] + reference[index]), _share(overlap[index], reference[index])
+        )
         for index, name in enumerate(dataset.classes)
     }
 
 
-def _count_classes(logits: torch.Tensor, batch: Batch, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Count each class' voxels where prediction and reference agree, and those of the two together."""
+def _share(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _count_classes(logits: torch.Tensor, batch: Batch, dataset: Dataset) -> tuple[np.ndarray, ...]:
+    """Count each class' voxels where prediction and reference agree, in the prediction, and in the reference."""
     predicted, labels = logits.argmax(dim=1), batch.labels
     if dataset.ignore:
         known = labels != IGNORED
@@ -60,24 +75,23 @@ def _count_classes(logits: torch.Tensor, batch: Batch, dataset: Dataset) -> tupl
     if batch.annotated is not None:
         predicted, labels = (hide_not_annotated(indices, batch.annotated) for indices in (predicted, labels))
     agreed = torch.where(predicted == labels, predicted, 0)
-    overlap, *held = (
+    return tuple(
         torch.bincount(indices.flatten(), minlength=dataset.outputs)[1:].cpu().numpy()
         for indices in (agreed, predicted, labels)
     )
-    return overlap, held[0] + held[1]
 
 
-def _count_regions(logits: torch.Tensor, batch: Batch, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _count_regions(logits: torch.Tensor, batch: Batch, dataset: Dataset) -> tuple[np.ndarray, ...]:
     """Count the same for regions, which may overlap."""
     expected = region_masks(batch.labels, tuple(dataset.class_indices.values())).flatten(2)
     # A half, the threshold of the export, is the probability of a logit of 0.
     predicted = (logits > 0).flatten(2)
     if dataset.ignore:
         predicted &= (batch.labels != IGNORED).flatten(1)[:, None]
-    overlap, total = (predicted & expected).sum(2), predicted.sum(2) + expected.sum(2)
+    counts = [masks.sum(2) for masks in (predicted & expected, predicted, expected)]
     if batch.annotated is not None:
-        overlap, total = overlap * batch.annotated, total * batch.annotated
-    return overlap.sum(0).cpu().numpy(), total.sum(0).cpu().numpy()
+        counts = [voxels * batch.annotated for voxels in counts]
+    return tuple(voxels.sum(0).cpu().numpy() for voxels in counts)
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,8 @@ class FoldValidation:
     folder: FoldFolder
     window: Window
     device: torch.device
+    save_probabilities: bool = False
+    """Keep what ensembles are tried out on; see :mod:`autoseg.inference.stored_scores`."""
 
 
 def validate_cases(
@@ -106,7 +122,11 @@ def validate_cases(
         if path.exists():
             labels = read_labels(path)[0]
         else:
-            labels = predict_stored(network, validation.cases[index], validation)
+            scores = score_stored_case(network, validation.cases[index], validation.window, validation.device)
+            labels = label_map([scores], validation.dataset)
+            if validation.save_probabilities:
+                source = scores_source(validation.folder, validation.cases[index].record)
+                write_scores(validation.folder, name, scores, source=source)
             write_labels(path, labels, validation.cases[index].record.steps.geometry, like=case.images[0])
         if case.label is not None:
             spacing = validation.cases[index].record.steps.geometry.spacing
@@ -119,12 +139,6 @@ def validate_cases(
             )
         if progress:
             progress(name)
+    if validation.save_probabilities:
+        logger.info("probabilities of the validation cases: %s on disk", format_bytes(stored_bytes(validation.folder)))
     return summarize(results)
-
-
-def predict_stored(network: nn.Module, case: StoredCase, validation: FoldValidation) -> np.ndarray:
-    """Predict a preprocessed case; returns label values on the grid of its file."""
-    image = np.asarray(case.image[:], dtype=np.float32)
-    image = with_label_map(image, None if case.previous is None else case.previous[:])
-    probabilities = predict_probabilities([network], image, validation.window, validation.device)
-    return label_map([Scores(probabilities, case.record.steps)], validation.dataset)

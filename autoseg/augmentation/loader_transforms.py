@@ -45,16 +45,18 @@ class LoaderTransforms:
 
 
 def build_loader_transform(
-    specs: Sequence[Mapping[str, Any]], *, patch: Sequence[int], channels: int
+    specs: Sequence[Mapping[str, Any]], *, patch: Sequence[int], channels: int, larger: bool = True
 ) -> LoaderTransforms:
     """Try the transforms that a plan lists, and return what applies them to samples no smaller than ``patch``.
+
+    ``larger`` tells that samples may be larger than it: a transform that makes them all of one size is refused then.
 
     Each spec is ``{"name": "<class of batchgenerators>", **arguments}``; lists, and the forms of
     :mod:`autoseg.augmentation.loader_arguments`, become what the class expects. Raises :class:`PlanError` for names and
     arguments that do not exist, and for transforms that fail on such samples, change their shape or make no numbers.
     """
     fitting = tuple(fitted for spec in specs if (fitted := _fit_rectangles(spec, patch)) is not None)
-    shape = [n + TRIAL_MARGIN for n in patch]
+    shape = [n + TRIAL_MARGIN * larger for n in patch]
     rng = np.random.default_rng(0)
     image = rng.normal(size=(channels, *shape)).astype(np.float32)
     labels = rng.integers(0, 2, shape, dtype=np.int16)

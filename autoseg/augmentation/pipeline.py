@@ -76,7 +76,9 @@ class Augmentation:
         from autoseg.augmentation.loader_mirroring import check_no_swapping
         from autoseg.augmentation.loader_transforms import build_loader_transform
 
-        built = build_loader_transform(self.settings.loader, patch=self.spatial.patch, channels=self.channels)
+        built = build_loader_transform(
+            self.settings.loader, patch=self.spatial.patch, channels=self.channels, larger=self.spatial.enlarges
+        )
         check_no_swapping(self.settings.loader, self.swapping)
         return built
 

@@ -75,6 +75,11 @@ class Spatial:
         return tuple(int(n + 2 * m) for n, m in zip(self.patch, more, strict=True))
 
     @property
+    def enlarges(self) -> bool:
+        """Tell whether some samples are made from more voxels than the patch has."""
+        return self.rotation.probability > 0 or self.scaling.probability > 0
+
+    @property
     def turned_axes(self) -> tuple[int, ...]:
         """Axes of the patch that a rotation moves."""
         axes = len(self.patch)

@@ -138,6 +138,8 @@ def _checked(bundle: zipfile.ZipFile, archive: Path) -> list[zipfile.ZipInfo]:
 def _check_member(member: zipfile.ZipInfo, archive: Path) -> None:
     """Raise :class:`BundleError` unless a member is a plain file of a size that its name and packed size explain."""
     place = f"{archive}: {member.filename}"
+    if member.header_offset < 0:
+        raise BundleError(f"{place}: damaged, it begins before the file does; get the bundle again")
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         raise BundleError(f"{place}: found a link, folder or device, expected a plain file; it is no bundle")

@@ -10,6 +10,7 @@ import typer
 
 from autoseg.cli import (
     bundling,
+    choosing,
     comparison,
     demonstration,
     diagnosis,
@@ -17,6 +18,7 @@ from autoseg.cli import (
     pipeline,
     planning,
     prediction,
+    reporting,
     training,
 )
 from autoseg.cli.guard import DEBUG, guarded
@@ -38,7 +40,9 @@ app.command("fingerprint")(guarded(planning.fingerprint))
 app.command("plan")(guarded(planning.plan))
 app.command("preprocess")(guarded(planning.preprocess))
 app.command("evaluate")(guarded(evaluation.evaluate))
+app.command("choose")(guarded(choosing.choose))
 app.command("compare")(guarded(comparison.compare))
+app.command("report")(guarded(reporting.report))
 app.command("export")(guarded(bundling.export))
 app.command("demo")(guarded(demonstration.demo))
 app.command("doctor")(guarded(diagnosis.doctor))

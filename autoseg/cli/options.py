@@ -56,4 +56,7 @@ Workers = Annotated[
 ]
 Splits = Annotated[str, typer.Option(help="How cases fall into folds: kfold (nnU-Net's), group or stratified.")]
 Folds = Annotated[int, typer.Option(min=2, help="Number of folds.")]
-Mirroring = Annotated[str, typer.Option(help="Average over mirrored copies: auto, mirror or none.")]
+Mirroring = Annotated[
+    str,
+    typer.Option(help="Average over mirrored copies: mirror, none, or auto: as 'autoseg choose --tta' found worth it."),
+]

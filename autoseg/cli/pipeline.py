@@ -22,7 +22,6 @@ from autoseg.cli.options import (
     Workers,
     WorkspaceOption,
 )
-from autoseg.cli.tables import print_summary
 from autoseg.cli.training import INTERRUPTED, training_progress
 
 
@@ -73,6 +72,7 @@ def train_all(root: Path, **options: Any) -> int:
     """Train and validate what is not yet trained of a workspace, then choose what predicts."""
     from autoseg.api import train_fold
     from autoseg.choice import choose
+    from autoseg.cli.choice_table import print_choice
     from autoseg.plan import training_order
     from autoseg.trainers.loop import Interrupted
     from autoseg.workspace import Workspace
@@ -90,8 +90,8 @@ def train_all(root: Path, **options: Any) -> int:
                 notices.print("stopped, and saved; the same command goes on from here")
                 return INTERRUPTED
             console.print(f"{name} fold {fold}: mean Dice {summary.mean_dice:.4f}")
-    ensemble, candidates = choose(place)
-    best = next(candidate for candidate in candidates if candidate.name == ensemble.configurations[0])
-    print_summary(best.summary)
+    with case_progress() as progress:
+        found = choose(place, device=options.get("device", "auto"), workers=options.get("workers"), progress=progress)
+    print_choice(found)
     console.print(f"next: autoseg predict-folder {root} IMAGES OUTPUT", soft_wrap=True, markup=False)
     return 0

@@ -30,6 +30,9 @@ def predict_folder(
     tta: Mirroring = "auto",
     best: Annotated[bool, typer.Option(help="Weights with the best validation Dice instead of the last.")] = False,
     save_probabilities: Annotated[bool, typer.Option(help="Write class probabilities as well.")] = False,
+    postprocessing: Annotated[
+        bool, typer.Option(help="Do to label maps what cross-validation found to improve them.")
+    ] = True,
     label_format: Annotated[
         str | None,
         typer.Option(
@@ -61,6 +64,7 @@ def predict_folder(
             tta=tta,  # type: ignore[arg-type]
             best=best,
             save_probabilities=save_probabilities,
+            postprocessing=postprocessing,
             label_format=label_format,
             series=series,
             overwrite=overwrite,

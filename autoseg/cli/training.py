@@ -37,6 +37,10 @@ def train_fold(
     workers: Workers = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides weights and samples.")] = 0,
     checkpoint_every: Annotated[str, typer.Option(help="Work that a killed process loses at most.")] = "2m",
+    save_probabilities: Annotated[
+        bool,
+        typer.Option(help="Keep the probabilities of validation cases; without them 'autoseg choose' predicts again."),
+    ] = True,
     restart: Annotated[
         bool, typer.Option("--restart/--resume", help="Begin anew, or go on where the fold was stopped.")
     ] = False,
@@ -72,6 +76,7 @@ def train_fold(
                 workers=workers,
                 seed=seed,
                 restart=restart,
+                save_probabilities=save_probabilities,
                 checkpoint_seconds=parse_duration(checkpoint_every),
             )
         except Interrupted:

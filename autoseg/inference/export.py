@@ -44,7 +44,7 @@ def _painted(scores: Sequence[Scores], values: np.ndarray) -> np.ndarray:
     """Return label values on the cropped grid: that of the last region whose mean score is above a half."""
     labels = np.zeros(scores[0].steps.cropped_shape, dtype=values.dtype)
     for index, value in enumerate(values):
-        score = _class_on_grid(scores, index)
+        score = class_on_grid(scores, index)
         if not np.isfinite(score.sum()):
             raise WeightsError(f"scores of region {index}: found NaN or infinity, expected finite numbers; train again")
         labels[score > REGION_THRESHOLD] = value
@@ -61,10 +61,10 @@ def _winner(share: Scores) -> np.ndarray:
 
 def _winner_of_many(scores: Sequence[Scores], classes: int) -> np.ndarray:
     """Return the class index of the largest mean score on the cropped grid."""
-    best = _class_on_grid(scores, 0)
+    best = class_on_grid(scores, 0)
     winner = np.zeros(best.shape, dtype=np.uint8 if classes <= 256 else np.uint16)
     for index in range(1, classes):
-        candidate = _class_on_grid(scores, index)
+        candidate = class_on_grid(scores, index)
         np.copyto(winner, index, where=candidate > best, casting="unsafe")
         np.maximum(best, candidate, out=best)
     return winner
@@ -77,7 +77,7 @@ def probabilities_on_grid(scores: Sequence[Scores], dataset: Dataset) -> np.ndar
     if not dataset.regions:
         whole[0] = 1
     for index in range(dataset.outputs):
-        on_grid = steps.turn.undo(_class_on_grid(scores, index))
+        on_grid = steps.turn.undo(class_on_grid(scores, index))
         whole[(index, *steps.box.slices)] = on_grid
     return whole
 
@@ -88,8 +88,8 @@ def label_values(dataset: Dataset) -> np.ndarray:
     return values.astype(np.uint8 if values.max() <= 255 else np.uint16 if values.max() <= 65535 else np.int32)
 
 
-def _class_on_grid(scores: Sequence[Scores], index: int) -> np.ndarray:
-    """Return one class' mean probability on the cropped grid, axes still transposed."""
+def class_on_grid(scores: Sequence[Scores], index: int) -> np.ndarray:
+    """Return one class' mean probability [Z,Y,X] on the cropped grid, axes still transposed."""
     total = _resampled(scores[0], index)
     for share in scores[1:]:
         total = total + _resampled(share, index)

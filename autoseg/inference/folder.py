@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.errors import AutosegError, ImageError, WorkspaceError
-from autoseg.inference.export import Scores, label_map, probabilities_on_grid
+from autoseg.inference.export import Scores, probabilities_on_grid
 from autoseg.inference.predictor import Mirroring, Predictor
 from autoseg.inference.sources import Source, check_folder, ending_of, find_sources
 from autoseg.inference.suitability import check_suitability
@@ -21,6 +21,13 @@ logger = logging.getLogger("autoseg.prediction")
 IN_FLIGHT = 2
 """Cases that are read ahead, and cases that wait to be written."""
 SETTINGS_FILE = "prediction.json"
+_UNSAID: dict[str, object] = {
+    "decoder": {"name": "argmax"},
+    "postprocessing": [],
+    "format": None,
+    "series": None,
+}
+"""What held for folders whose settings do not mention it."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ def predict_folder(
     tta: Mirroring = "auto",
     best: bool = False,
     save_probabilities: bool = False,
+    postprocessing: bool = True,
     label_format: str | None = None,
     series: Path | None = None,
     overwrite: bool = False,
@@ -88,12 +96,18 @@ def predict_folder(
         # An image with all channels in one file has the very name of its label map.
         raise WorkspaceError(f"{out}: is the folder of the images, which would be overwritten; name another folder")
     predictor = Predictor.load(
-        workspace, configurations=configurations, folds=folds, trainer=trainer, device=device, tta=tta, best=best
+        workspace,
+        configurations=configurations,
+        folds=folds,
+        trainer=trainer,
+        device=device,
+        tta=tta,
+        best=best,
+        postprocessing=postprocessing,
     )
     cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
-    asked = {"format": label_format, "series": str(series) if series else None}
-    made_with = _settings(Path(workspace), predictor, folds, tta, best) | {k: v for k, v in asked.items() if v}
-    _claim(out, made_with, overwrite=overwrite)
+    asked = {"format": label_format, "series": None if series is None else str(series)}
+    _claim(out, _settings(Path(workspace), predictor, folds, best) | asked, overwrite=overwrite)
     target = _Output(out, ending, save_probabilities)
     todo = [case for case in cases if overwrite or not target.is_done(case)]
     finished = progress("predicting", len(todo)) if progress else None
@@ -113,7 +127,7 @@ def predict_folder(
 
 
 def _settings(
-    workspace: Path, predictor: Predictor, folds: Sequence[str | int] | None, tta: str, best: bool
+    workspace: Path, predictor: Predictor, folds: Sequence[str | int] | None, best: bool
 ) -> dict[str, object]:
     previous = {stage.previous.name: len(stage.previous.networks) for stage in predictor.stages if stage.previous}
     return {
@@ -121,8 +135,10 @@ def _settings(
         "members": {member.name: len(member.networks) for member in predictor.members},
         **({"previous stages": previous} if previous else {}),
         "folds": [str(fold) for fold in folds] if folds else "all trained",
-        "mirror": tta != "none",
+        "mirror": predictor.mirror,
         "best": best,
+        "decoder": predictor.finish.decoder,
+        "postprocessing": list(predictor.finish.steps),
     }
 
 
@@ -135,6 +151,7 @@ def _claim(folder: Path, settings: dict[str, object], *, overwrite: bool) -> Non
             raise WorkspaceError(
                 f"{path}: found a {type(before).__name__}, expected an object; remove it or add --overwrite"
             )
+        before = _UNSAID | before
         changed = [key for key, value in settings.items() if before.get(key) != value]
         if changed:
             raise WorkspaceError(
@@ -196,5 +213,5 @@ def _write(predictor: Predictor, case: Source, scores: list[Scores], target: _Ou
         from autoseg.preprocessing.store import write_array
 
         write_array(target.scores(case), probabilities_on_grid(scores, predictor.dataset))
-    labels = label_map(scores, predictor.dataset)
+    labels = predictor.finish.label_map(scores, predictor.dataset)
     case.write(target.labels(case), labels, scores[0].steps.geometry, predictor.dataset)

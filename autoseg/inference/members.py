@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 from autoseg.dataset import Dataset
-from autoseg.errors import WeightsError
+from autoseg.errors import PlanError, WeightsError
+from autoseg.inference.decoding import decoders
 from autoseg.inference.sliding_window import Window
 from autoseg.networks.build import build_network
-from autoseg.plan import Configuration, Plan, mirror_axes
+from autoseg.plan import Component, Configuration, Plan, mirror_axes
 from autoseg.preprocessing.normalization.declared import check_plan
-from autoseg.records import read_record
+from autoseg.records import read_record, to_plain
+from autoseg.storage import write_json
 from autoseg.swapping import plan_swapping
 from autoseg.weights import load_weights
 from autoseg.workspace import Workspace
@@ -45,6 +47,36 @@ class Ensemble:
     trainer: str = "supervised"
     dice: float | None = None
     """Mean foreground Dice in cross-validation."""
+    decoder: Component = field(default_factory=lambda: {"name": "argmax"})
+    """What makes labels of mean probabilities."""
+    mirror: bool | None = None
+    """Whether averaging over mirrored copies was found worth its time; None where that was not measured."""
+
+
+def write_ensemble(workspace: Workspace, ensemble: Ensemble) -> None:
+    """Write ensemble.json."""
+    write_json(workspace.ensemble_file, to_plain(ensemble))
+
+
+def read_ensemble(workspace: Workspace, plan: Plan) -> Ensemble:
+    """Read ensemble.json; raise :class:`WeightsError` that names the first field that cannot be used."""
+    path = workspace.ensemble_file
+    ensemble = read_record(Ensemble, path, error=WeightsError)
+    names = ensemble.configurations
+    if not names:
+        raise WeightsError(f"{path}: field 'configurations', found none, expected at least one; remove the file")
+    unknown = [name for name in names if name not in plan.configurations]
+    if unknown or len(set(names)) < len(names):
+        found = f"'{unknown[0]}'" if unknown else f"{', '.join(names)}"
+        raise WeightsError(
+            f"{path}: field 'configurations', found {found}, expected each once of: {', '.join(plan.configurations)}; "
+            "mend or remove the file"
+        )
+    try:
+        decoders.build(ensemble.decoder)
+    except PlanError as error:
+        raise WeightsError(f"{path}: field 'decoder': {error}; mend or remove the file") from None
+    return ensemble
 
 
 def trained_folds(workspace: Workspace, configuration: str, trainer: str = "supervised") -> list[str]:
@@ -57,16 +89,26 @@ def trained_folds(workspace: Workspace, configuration: str, trainer: str = "supe
 def chosen(workspace: Workspace, plan: Plan) -> Ensemble:
     """Return what cross-validation chose, or else every configuration that is trained."""
     if workspace.ensemble_file.exists():
-        ensemble = read_record(Ensemble, workspace.ensemble_file, error=WeightsError)
-        if not ensemble.configurations:
-            raise WeightsError(
-                f"{workspace.ensemble_file}: field 'configurations', found none, expected at least one; remove the file"
-            )
-        return ensemble
+        return read_ensemble(workspace, plan)
     trained = tuple(name for name in plan.configurations if trained_folds(workspace, name))
     if not trained:
         raise WeightsError(f"{workspace.root / 'models'}: no fold is trained; run 'autoseg train-fold' first")
     return Ensemble(trained)
+
+
+def selected(
+    workspace: Workspace, plan: Plan, configurations: Sequence[str] | None = None, trainer: str | None = None
+) -> Ensemble:
+    """Return the configurations named, or else those chosen, or else all that are trained.
+
+    What cross-validation found about the decoder and mirroring goes with the configurations that it was found for.
+    """
+    found = chosen(workspace, plan) if workspace.ensemble_file.exists() or not configurations else None
+    names = tuple(configurations) if configurations else None
+    if found and (names is None or set(names) == set(found.configurations)) and trainer in (None, found.trainer):
+        return found
+    default = found.trainer if found and names is None else "supervised"
+    return Ensemble(names or (found.configurations if found else ()), trainer or default)
 
 
 def load_members(
@@ -86,8 +128,8 @@ def load_members(
     """
     plan, dataset = workspace.plan(), workspace.dataset()
     check_plan(plan, dataset, workspace.plan_file)
-    ensemble = Ensemble(tuple(configurations), trainer or "supervised") if configurations else chosen(workspace, plan)
-    loading = _Loading(workspace, plan, dataset, trainer or ensemble.trainer, device, mirror)
+    ensemble = selected(workspace, plan, configurations, trainer)
+    loading = _Loading(workspace, plan, dataset, ensemble.trainer, device, mirror)
     return [loading.member(name, folds, best=best) for name in ensemble.configurations]
 
 
@@ -116,8 +158,11 @@ class _Loading:
         folders = [self.workspace.fold(name, fold, self.trainer) for fold in wanted]
         files = tuple(folder.best if best else folder.model for folder in folders)
         if files not in self.loaded:
-            networks = tuple(_load(configuration, self.dataset, file, self.device) for file in files)
-            self.loaded[files] = Member(name, configuration, networks, self._window(configuration), previous)
+            networks = tuple(load_network(configuration, self.dataset, file, self.device) for file in files)
+            window = window_of(
+                self.plan, self.dataset, configuration, mirror=self.mirror, source=self.workspace.plan_file
+            )
+            self.loaded[files] = Member(name, configuration, networks, window, previous)
         return self.loaded[files]
 
     def _all_folds(self, stage: str, reader: str) -> list[str]:
@@ -133,19 +178,21 @@ class _Loading:
             )
         return trained
 
-    def _window(self, configuration: Configuration) -> Window:
-        return Window(
-            patch=configuration.patch_size,
-            outputs=self.dataset.outputs,
-            mirror_axes=mirror_axes(self.plan, configuration) if self.mirror else (),
-            precision=configuration.precision,
-            activation=self.dataset.activation,
-            previous_labels=len(self.dataset.values) if configuration.previous_stage else 0,
-            swapping=plan_swapping(self.plan, configuration, self.dataset, source=self.workspace.plan_file),
-        )
+
+def window_of(plan: Plan, dataset: Dataset, configuration: Configuration, *, mirror: bool, source: Path) -> Window:
+    """Return how a configuration takes images apart; ``source`` is the plan's file."""
+    return Window(
+        patch=configuration.patch_size,
+        outputs=dataset.outputs,
+        mirror_axes=mirror_axes(plan, configuration) if mirror else (),
+        precision=configuration.precision,
+        activation=dataset.activation,
+        previous_labels=len(dataset.values) if configuration.previous_stage else 0,
+        swapping=plan_swapping(plan, configuration, dataset, source=source),
+    )
 
 
-def _load(configuration: Configuration, dataset: Dataset, path: Path, device: torch.device) -> nn.Module:
+def load_network(configuration: Configuration, dataset: Dataset, path: Path, device: torch.device) -> nn.Module:
     """Build a network with the weights of ``path``, ready to predict."""
     network = build_network(configuration, dataset)
     load_weights(network, path)

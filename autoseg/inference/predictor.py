@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,8 @@ from autoseg.dataset import Dataset
 from autoseg.errors import ImageError, PlanError
 from autoseg.images import Geometry, Volume
 from autoseg.inference.export import Scores, label_map, probabilities_on_grid
-from autoseg.inference.members import Member, load_members
+from autoseg.inference.finish import Finish, find_finish
+from autoseg.inference.members import Member, load_members, selected
 from autoseg.inference.sliding_window import predict_probabilities, with_label_map
 from autoseg.orientation import direction_of
 from autoseg.plan import Plan
@@ -38,6 +39,9 @@ class Predictor:
     plan: Plan
     members: tuple[Member, ...]
     device: torch.device
+    mirror: bool = True
+    """Whether it averages over mirrored copies."""
+    finish: Finish = field(default_factory=Finish)
 
     @classmethod
     def load(
@@ -50,11 +54,14 @@ class Predictor:
         device: str = "auto",
         tta: Mirroring = "auto",
         best: bool = False,
+        postprocessing: bool = True,
     ) -> Predictor:
         """Load what cross-validation chose, or all that is trained, or what is named, of a workspace or a bundle.
 
-        ``tta``: average over mirrored copies or not; ``auto`` mirrors. ``best``: the weights with the best validation
-        Dice instead of the last ones. The stages that a cascade builds on are loaded with it, all their folds.
+        ``tta``: average over mirrored copies or not; ``auto`` does what ``autoseg choose --tta`` found worth its time,
+        and mirrors where that was not measured. ``best``: the weights with the best validation Dice instead of the last
+        ones. ``postprocessing``: do to label maps what cross-validation found to improve them. The stages that a
+        cascade builds on are loaded with it, all their folds.
         """
         from autoseg.planners.resources import choose_device
 
@@ -62,16 +69,20 @@ class Predictor:
             raise PlanError(f"tta '{tta}': expected auto, mirror or none")
         chosen = torch.device(choose_device(device))
         with opened(Path(workspace)) as place:
+            plan, dataset = place.plan(), place.dataset()
+            ensemble = selected(place, plan, configurations, trainer)
+            mirror = ensemble.mirror is not False if tta == "auto" else tta == "mirror"
             members = load_members(
                 place,
                 device=chosen,
-                configurations=configurations,
+                configurations=ensemble.configurations,
                 folds=[str(fold) for fold in folds] if folds else None,
-                trainer=trainer,
-                mirror=tta != "none",
+                trainer=ensemble.trainer,
+                mirror=mirror,
                 best=best,
             )
-            return cls(place.dataset(), place.plan(), tuple(members), chosen)
+            finish = find_finish(place, dataset, ensemble, postprocessing=postprocessing)
+            return cls(dataset, plan, tuple(members), chosen, mirror, finish)
 
     @cached_property
     def stages(self) -> tuple[Member, ...]:
@@ -114,7 +125,7 @@ class Predictor:
 
     def predict(self, volume: Volume) -> np.ndarray:
         """Return the label map [Z,Y,X] of an image on its own grid, in the dataset's label values."""
-        return label_map(self.scores(self.prepare(volume)), self.dataset)
+        return self.finish.label_map(self.scores(self.prepare(volume)), self.dataset)
 
     def predict_array(
         self, image: np.ndarray, *, spacing: Sequence[float], probabilities: bool = False
@@ -132,7 +143,7 @@ class Predictor:
             raise ImageError("image: found NaN or infinite values, expected finite ones; replace them first")
         volume = Volume(array, plain_geometry(image.shape[1:], spacing, self.plan.orientation))
         scores = self.scores(self.prepare(volume))
-        labels = label_map(scores, self.dataset)
+        labels = self.finish.label_map(scores, self.dataset)
         return (labels, probabilities_on_grid(scores, self.dataset)) if probabilities else labels
 
 

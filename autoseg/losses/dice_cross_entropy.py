@@ -8,6 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from autoseg.losses import losses
+from autoseg.losses.blockwise import Terms, dice_cross_entropy
+
+FEW_CLASSES = 5
+"""Classes up to which the plain formula is the faster one and its copies of the logits are small."""
 
 
 @losses.register("dice_cross_entropy")
@@ -27,8 +31,11 @@ class DiceCrossEntropy:
 
     def __call__(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the loss, a float32 scalar, of logits [B,classes,*space] against classes [B,*space] int64."""
-        log_probabilities = F.log_softmax(logits.float(), dim=1)
         valid = None if self.ignore_index is None else target != self.ignore_index
+        if logits.shape[1] > FEW_CLASSES:
+            terms = Terms(self.dice, self.cross_entropy, self.batch_dice, self.smooth)
+            return dice_cross_entropy(logits, target if valid is None else target.where(valid, 0), valid, terms)
+        log_probabilities = F.log_softmax(logits.float(), dim=1)
         entropy = _entropy(log_probabilities, target, valid)
         return self.cross_entropy * entropy - self.dice * self._mean_dice(log_probabilities.exp(), target, valid)
 

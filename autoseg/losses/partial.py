@@ -49,11 +49,14 @@ def activation_of(loss: Any) -> str:
 
 def merge_not_annotated(logits: torch.Tensor, annotated: torch.Tensor) -> torch.Tensor:
     """Add the probabilities of classes that were not annotated to the background's, as logits [B,classes,*space]."""
-    logits = logits.float()
-    hidden = ~annotated.reshape(*annotated.shape, *[1] * (logits.dim() - 2))
-    merged = hidden.index_fill(1, torch.zeros(1, dtype=torch.long, device=hidden.device), value=True)
-    background = logits.masked_fill(~merged, -torch.inf).logsumexp(1, keepdim=True)
-    return torch.cat([background, logits[:, 1:].masked_fill(hidden[:, 1:], NEVER)], dim=1)
+    together = ~annotated
+    together[:, 0] = True
+    # Sample by sample, so that only what is added is copied for it.
+    added = [sample[classes].float().logsumexp(0) for sample, classes in zip(logits.unbind(), together, strict=True)]
+    hidden = together.reshape(*together.shape, *[1] * (logits.dim() - 2))
+    merged = logits.float().masked_fill(hidden, NEVER)
+    merged[:, 0] = torch.stack(added)
+    return merged
 
 
 def hide_not_annotated(target: torch.Tensor, annotated: torch.Tensor) -> torch.Tensor:

@@ -171,7 +171,7 @@ def _foreground(
     if known is not None:
         rows.append(_rows(ANNOTATED, known, labels.shape, rng))
     classes: Mapping[int, Sequence[int]] = dict(enumerate(regions, start=1))
-    for c, members in (classes or {int(c): (c,) for c in np.flatnonzero(np.bincount(indices))}).items():
+    for c, members in (classes or {c: (c,) for c in np.flatnonzero(np.bincount(indices)).tolist()}).items():
         voxels = where[indices == members[0] if len(members) == 1 else np.isin(indices, members)]
         counts[c] = voxels.size
         if voxels.size:
@@ -197,6 +197,12 @@ def write_array(path: Path, array: np.ndarray) -> None:
             blosc2.asarray(array, urlpath=str(temporary), mode="w", cparams=parameters, blocks=blocks, chunks=chunks)
         else:
             blosc2.zeros(array.shape, dtype=array.dtype, urlpath=str(temporary), mode="w", cparams=parameters)
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Read a whole array that :func:`write_array` wrote."""
+    array: np.ndarray = _open_array(path)[:]
+    return array
 
 
 def _layout(shape: tuple[int, ...], itemsize: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -23,7 +23,7 @@ def parameters(matrix):
 
 
 @given(st.integers(0, 10_000), st.sampled_from([(10, 12, 14), (15, 12), (4, 17, 17)]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_source_covers_the_patch_and_no_more(seed, patch):
     transform = spatial(patch, (2.0, 1.0, 1.0)[-len(patch) :])
     drawn = transform.sample(np.random.default_rng(seed))

@@ -122,6 +122,13 @@ def test_the_loader_may_not_bring_left_to_right(transform):
     assert augmentation(None, spec).loader_transform is not None
 
 
+def test_a_transform_of_one_size_is_for_samples_of_one_size():
+    spec = {"name": "none", "loader": [{**FAR, "do_rotation": False, "do_elastic_deform": False}]}
+    turned = spec | {"rotation": {"probability": 0.2}}
+    with pytest.raises(PlanError, match="expected an array of the same shape"):
+        augmentation(spec=turned).loader_transform  # noqa: B018
+
+
 @pytest.mark.parametrize(
     "transform",
     [

@@ -80,7 +80,6 @@ def test_a_name_that_no_bundle_has(members, tmp_path, name):
     refused(path, "expected nothing but plan|damaged")
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40) | st.from_regex(r"(models|cross_validation)/[./\\\w]{1,30}", fullmatch=True))
 @example("models/2d/supervised/fold_all/model.safetensors")
 def test_every_name_that_is_allowed_stays_within_its_folder(name):
@@ -202,7 +201,7 @@ def test_a_file_that_is_no_zip(tmp_path):
     refused(tmp_path / "b.zip", "no zip file")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_bundle_cut_off_or_damaged_anywhere_is_refused_or_whole(members, tmp_path, data):
     whole = write(tmp_path / "whole.zip", members.items()).read_bytes()

@@ -297,6 +297,10 @@ PLAN_FAULTS = {
         "schedules: found 'cosin', expected one of: cosine",
     ),
     "an unknown sampler": (lambda p: configuration(p)["sampling"].update(name="fg"), "samplers: found 'fg'"),
+    "a share of seven": (
+        lambda p: configuration(p)["sampling"].update(fraction=7),
+        r"plan.json: field 'configurations.3d_fullres.sampling.fraction', found 7, expected 0 to 1\n",
+    ),
     "an unknown augmentation": (
         lambda p: configuration(p)["augmentation"].update(name="defualt"),
         "augmentations: found 'defualt', expected one of: default",

@@ -19,7 +19,7 @@ SPACING = (2.5, 0.8, 1.1)
 CLASSES = {"a": (1,), "b": (2,), "both": (1, 2)}
 DISTANCES = ("hd", "hd95", "assd")
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 seeds = st.integers(0, 2**32 - 1)
 
 

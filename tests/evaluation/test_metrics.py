@@ -17,7 +17,7 @@ from autoseg.evaluation.metrics import evaluate_case
 SPACING = (2.5, 0.8, 1.1)
 ORGANS = {"liver": (1,), "kidney": (2,), "tumour": (3,)}
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 shapes = st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(1, 8))
 seeds = st.integers(0, 2**32 - 1)
 

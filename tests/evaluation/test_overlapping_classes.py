@@ -18,7 +18,7 @@ from autoseg.images import write_labels
 SPACING = (2.5, 0.8, 1.1)
 NESTED = {"whole": (1, 2, 5), "core": (2, 5), "other": (3,), "enhancing": (5,)}
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 seeds = st.integers(0, 2**32 - 1)
 
 

@@ -85,7 +85,7 @@ def test_a_seed_gives_the_same_interval_again_and_touches_no_global_state():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 12))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_exchanging_the_two_turns_the_signs(seed, count):
     first, second = np.random.default_rng(seed).random((2, count))
     there, back = paired_statistics(first, second, QUICK), paired_statistics(second, first, QUICK)

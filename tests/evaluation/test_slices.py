@@ -35,7 +35,7 @@ def write(folder, **maps):
 
 
 @given(seeds, seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_each_slice_is_measured_as_a_case_would_be(one, other):
     prediction, reference = random_labels(one), random_labels(other)
     found = measure_slices(prediction, reference, classes=NESTED, ignore=(4,))

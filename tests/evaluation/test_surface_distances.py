@@ -17,7 +17,7 @@ SPACING = (2.5, 0.8, 1.1)
 
 seeds = st.integers(0, 2**32 - 1)
 shares = st.sampled_from([0.02, 0.3, 0.7])
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 def ball(centre, radius, shape=(24, 30, 26)):

@@ -14,7 +14,7 @@ from autoseg.evaluation.surface_elements import _areas, _elements, normalized_su
 
 SPACING = (3.0, 2.0, 1.0)
 
-quick = settings(max_examples=30, deadline=None)
+quick = settings(max_examples=30)
 seeds = st.integers(0, 2**32 - 1)
 tolerances = st.sampled_from([0.0, 1.0, 2.0, 3.5])
 

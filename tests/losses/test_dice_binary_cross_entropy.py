@@ -43,7 +43,7 @@ def test_it_is_the_textbook_formula_and_so_is_its_gradient(batch_dice):
 
 
 @given(st.integers(0, 10_000), st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_regions_of_one_value_each_are_one_against_the_rest(seed, batch_dice):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(2, 3, 4, 5, generator=generator)

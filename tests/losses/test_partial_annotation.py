@@ -31,7 +31,7 @@ def by_probabilities(logits, annotated):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_probabilities_of_classes_that_were_not_annotated_go_to_the_background(seed):
     generator = torch.Generator().manual_seed(seed)
     logits = 5 * torch.randn(3, 5, 4, 4, generator=generator)

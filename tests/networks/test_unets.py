@@ -38,7 +38,7 @@ def test_logits_at_each_resolution_while_training(name, dimension):
 
 
 @given(st.lists(st.tuples(*[st.sampled_from([1, 2])] * 3), min_size=0, max_size=3), st.sampled_from([1, 3, 5]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_stages_fit_together(strides, kernel):
     stages = len(strides) + 1
     network = build(spec(stages=stages, strides=[[1, 1, 1], *map(list, strides)], kernels=[[kernel, 3, 3]] * stages))

@@ -214,7 +214,7 @@ def test_every_decision_is_explained():
 
 
 @pytest.mark.slow
-@settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=5, derandomize=True, phases=[Phase.explicit, Phase.generate])
 @given(
     st.tuples(*[st.integers(4, 120)] * 3),
     st.tuples(*[st.sampled_from([0.3, 0.5, 1.0, 1.7, 4.0])] * 3),

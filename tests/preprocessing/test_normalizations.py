@@ -187,7 +187,7 @@ def test_percentiles_of_many_voxels_are_those_of_a_sample_but_for_the_ends():
 
 
 @given(st.integers(0, 2**31), st.tuples(*[st.integers(2, 7)] * 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_mask_is_filled_as_scipy_fills_it(seed, shape):
     image = np.random.default_rng(seed).choice([0, 0, 0, 1], shape)
     assert np.array_equal(nonzero_mask(image), binary_fill_holes(image != 0))

@@ -16,7 +16,7 @@ from autoseg.preprocessing.spline import axis_bands, matrix_rows
 lengths = st.integers(1, 24)
 shapes = st.tuples(lengths, lengths, lengths)
 seeds = st.integers(0, 2**32 - 1)
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 PAIRS = [
     ((20, 31, 17), (26, 20, 33)),

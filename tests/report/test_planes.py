@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -31,7 +31,6 @@ def test_without_foreground_it_is_the_centre():
     assert focus.centre == (1, 4, 5) and focus.box == (slice(0, 3), slice(0, 8), slice(0, 10))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 9)] * 3), st.floats(0.02, 0.6))
 def test_every_plane_cuts_the_largest_component(seed, shape, share):
     labels = (np.random.default_rng(seed).random(shape) < share).astype(np.uint8)

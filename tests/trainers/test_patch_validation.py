@@ -10,7 +10,7 @@ from torch import nn
 from autoseg.augmentation import build_augmentation
 from autoseg.dataset import Dataset
 from autoseg.trainers.loader import Sample
-from autoseg.trainers.validation import patch_dice
+from autoseg.trainers.validation import patch_scores
 
 CPU = torch.device("cpu")
 PATCH = (4, 6)
@@ -42,8 +42,12 @@ class Patches:
         return Sample(self.predicted[index][None].astype(np.float32), self.labels[index], parameters)
 
 
-def dice(predicted, labels, *, patches, batch_size=2):
-    return patch_dice(Reads(), Patches(predicted, labels, batch_size), patches=patches, dataset=DATASET, device=CPU)
+def scores(predicted, labels, *, patches, batch_size=2):
+    return patch_scores(Reads(), Patches(predicted, labels, batch_size), patches=patches, dataset=DATASET, device=CPU)
+
+
+def dice(predicted, labels, **arguments):
+    return {name: score.dice for name, score in scores(predicted, labels, **arguments).items()}
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
@@ -67,3 +71,11 @@ def test_only_as_many_patches_as_asked_for():
     predicted[2] = 2
     assert dice(predicted, labels, patches=2)["a"] == 1.0
     assert dice(predicted, labels, patches=3) == {"a": pytest.approx(0.8), "b": 0.0, "c": None}
+
+
+def test_recall_is_that_of_the_reference():
+    labels = np.array([[0, 1, 1, 1, 1, 2]] * 4, np.int16)[None]
+    predicted = np.array([[0, 1, 1, 1, 3, 3]] * 4, np.int16)[None]
+    found = scores(predicted, labels, patches=1)
+    assert [found[name].recall for name in "abc"] == [0.75, 0.0, None]
+    assert [found[name].dice for name in "abc"] == [pytest.approx(6 / 7), 0.0, 0.0]

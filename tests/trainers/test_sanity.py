@@ -7,8 +7,9 @@ import torch
 
 from autoseg.errors import TrainingError
 from autoseg.trainers.loader import Batch
-from autoseg.trainers.monitor import MetricsFile, plot_progress, read_metrics
+from autoseg.trainers.monitor import MetricsFile, plot_progress
 from autoseg.trainers.sanity import EARLY_STEPS, SanityCheck
+from autoseg.training_log import read_metrics
 
 
 def batch(*labels, image=0.0):

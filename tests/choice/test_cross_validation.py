@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
-from autoseg.choice import choose, cross_validation
-from autoseg.errors import WeightsError
+from autoseg.choice import cross_validation
 from autoseg.evaluation.metrics import evaluate_case
 from autoseg.evaluation.summary import summarize
-from autoseg.inference.members import chosen
 from autoseg.plan import Configuration, Plan, Training, write_plan
 from autoseg.workspace import Workspace
 
@@ -56,54 +52,21 @@ def train(workspace, name, fold, trainer="supervised", **cases):
         summarize({case: metrics(right) for case, right in cases.items()}).write_json(folder.summary)
 
 
-def test_the_best_in_cross_validation_is_chosen(workspace):
-    train(workspace, "2d", 0, a=5)
-    train(workspace, "2d", 1, b=5)
-    train(workspace, "3d_fullres", 0, a=9)
-    train(workspace, "3d_fullres", 1, b=8)
-    ensemble, candidates = choose(workspace)
-    assert ensemble.configurations == ("3d_fullres",)
-    assert [candidate.name for candidate in candidates] == ["2d", "3d_fullres"]
-    assert ensemble.dice == pytest.approx((18 / 19 + 16 / 18) / 2)
-    assert chosen(workspace, PLAN) == ensemble
-
-
-def test_only_configurations_with_the_most_folds_are_compared(workspace):
-    train(workspace, "2d", 0, a=5)
-    train(workspace, "2d", 1, b=5)
-    train(workspace, "3d_fullres", 0, a=9)
-    ensemble, candidates = choose(workspace)
-    assert ensemble.configurations == ("2d",)
-    assert [candidate.folds for candidate in candidates] == [("0", "1"), ("0",)]
-
-
 def test_the_cases_of_all_folds_count_alike(workspace):
     train(workspace, "2d", 0, a=10, b=10, c=10)
     train(workspace, "2d", 1, d=0)
     candidate = cross_validation(workspace, "2d")
     assert sorted(candidate.summary.cases) == ["a", "b", "c", "d"]
-    assert candidate.summary.mean_dice == 0.75
+    assert candidate.folds == ("0", "1") and candidate.summary.mean_dice == 0.75
 
 
 def test_fold_all_and_folds_not_validated_do_not_count(workspace):
     train(workspace, "2d", "all", a=10)
     train(workspace, "2d", 0)
     assert cross_validation(workspace, "2d") is None
-    with pytest.raises(WeightsError, match="no fold is trained and validated"):
-        choose(workspace)
 
 
-def test_each_trainer_is_chosen_among_its_own(workspace):
+def test_each_trainer_has_its_own(workspace):
     train(workspace, "2d", 0, a=5)
-    train(workspace, "3d_fullres", 0, "other", a=9)
-    assert choose(workspace)[0].configurations == ("2d",)
-    ensemble, _ = choose(workspace, "other")
-    assert (ensemble.configurations, ensemble.trainer) == (("3d_fullres",), "other")
-
-
-def test_a_class_that_no_case_holds_says_nothing(workspace):
-    train(workspace, "2d", 0, a=None)
-    assert choose(workspace)[0].dice is None
-    assert json.loads(workspace.ensemble_file.read_text())["configurations"] == ["2d"]
-    train(workspace, "3d_fullres", 0, a=1)
-    assert choose(workspace)[0].configurations == ("3d_fullres",)
+    train(workspace, "2d", 0, "other", a=10)
+    assert cross_validation(workspace, "2d", "other").summary.mean_dice == 1

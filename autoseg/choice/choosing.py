@@ -1,0 +1,109 @@
+"""Choosing what predicts: configurations, mirroring, decoder and post-processing, in this order."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import torch
+
+from autoseg.choice.dice import difference, mean_dice
+from autoseg.choice.held_out import HeldOut, Progress, complete_scores, find_held_out
+from autoseg.choice.improving import find_postprocessing
+from autoseg.choice.mirroring import is_measured, measure_mirroring, mirrors
+from autoseg.choice.record import (
+    CrossValidation,
+    DecoderResult,
+    MirroringResult,
+    best,
+    compare_results,
+    defined,
+    write_cross_validation,
+)
+from autoseg.choice.trial import Recipe, dice_of
+from autoseg.inference.members import Ensemble, write_ensemble
+from autoseg.plan import Component
+from autoseg.postprocessing.record import write_postprocessing
+from autoseg.workspace import Workspace
+
+logger = logging.getLogger("autoseg")
+
+DICE_OPTIMAL: Component = {"name": "dice_optimal"}
+
+
+def choose(
+    workspace: Workspace | Path | str,
+    trainer: str = "supervised",
+    *,
+    device: str = "auto",
+    tta: bool = False,
+    predict: bool = True,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> CrossValidation:
+    """Choose what predicts by mean foreground Dice on the cases that the folds held out, and how.
+
+    Tried are, one after the other, each on top of what was chosen before: single configurations, their pairs and all
+    of them; mirroring, if ``tta`` or where it was measured before; the decoder; post-processing. Writes ensemble.json
+    and postprocessing.json, which prediction follows, and cross_validation.json, which tells why. Probabilities of
+    held-out cases that training did not leave are predicted, unless ``predict`` is false: then that is a
+    :class:`WeightsError`, as it is where no fold is trained.
+    """
+    from autoseg.planners.resources import choose_device
+
+    place = workspace if isinstance(workspace, Workspace) else Workspace(Path(workspace))
+    on = torch.device(choose_device(device)) if predict else None
+    held_out = find_held_out(place, trainer)
+    complete_scores(held_out, device=on, progress=progress)
+    recipes = [Recipe(names) for names in ensembles(held_out.configurations)]
+    tables = dice_of(held_out, recipes, what="comparing ensembles", workers=workers, progress=progress)
+    results = compare_results(recipes, tables, held_out.dataset)
+    names, table = best(results).configurations, tables[results.index(best(results))]
+    mirroring: MirroringResult | None = None
+    if _wants_mirroring(held_out, names, tta=tta):
+        mirroring, table = measure_mirroring(held_out, names, device=on, workers=workers, progress=progress)
+    recipe = Recipe(names, mirroring is None or mirroring.kept)
+    optimal = replace(recipe, decoder=DICE_OPTIMAL)
+    (decoded,) = dice_of(held_out, [optimal], what="trying another decoder", workers=workers, progress=progress)
+    gain = difference(decoded, table)
+    if gain.shown:
+        recipe, table = optimal, decoded
+    postprocessing, table = find_postprocessing(held_out, recipe, table, workers=workers, progress=progress)
+    found = CrossValidation(
+        trainer=trainer,
+        folds=held_out.folds,
+        cases=len(held_out.cases),
+        results=results,
+        chosen=names,
+        mirroring=mirroring,
+        decoder=DecoderResult(DICE_OPTIMAL, gain, kept=gain.shown),
+        postprocessing=postprocessing,
+        dice=defined(mean_dice(table)),
+    )
+    _write(place, found, recipe)
+    return found
+
+
+def ensembles(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """List every configuration, every pair of them and, of more than two, all of them."""
+    whole = [names] if len(names) > 2 else []
+    return [*((name,) for name in names), *combinations(names, 2), *whole]
+
+
+def _wants_mirroring(held_out: HeldOut, names: tuple[str, ...], *, tta: bool) -> bool:
+    """Tell whether to measure mirroring: where that is asked for, or costs nothing as its predictions are there."""
+    if not mirrors(held_out, names):
+        if tta:
+            logger.warning("%s: the plan mirrors along no axis; there is nothing to measure", " and ".join(names))
+        return False
+    return tta or is_measured(held_out, names)
+
+
+def _write(place: Workspace, found: CrossValidation, recipe: Recipe) -> None:
+    """Write the files, that which the others are held against last."""
+    write_cross_validation(place.cross_validation_file, found)
+    write_postprocessing(place.postprocessing_file, found.postprocessing)
+    mirror = None if found.mirroring is None else found.mirroring.kept
+    write_ensemble(place, Ensemble(recipe.configurations, found.trainer, found.dice, recipe.decoder, mirror))

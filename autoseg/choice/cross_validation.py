@@ -1,0 +1,32 @@
+"""The metrics that validation left in the folds of a configuration, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autoseg.evaluation.summary import Summary, read_summary, summarize
+from autoseg.inference.members import trained_folds
+from autoseg.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration with the metrics of all the validation cases of its folds."""
+
+    name: str
+    folds: tuple[str, ...]
+    summary: Summary
+
+
+def cross_validation(workspace: Workspace, configuration: str, trainer: str = "supervised") -> Candidate | None:
+    """Put the validation metrics of a configuration's folds together; None where no fold has any.
+
+    Fold ``all`` validates on what it was trained on and does not count.
+    """
+    folds = [fold for fold in trained_folds(workspace, configuration, trainer) if fold != "all"]
+    files = {fold: workspace.fold(configuration, fold, trainer).summary for fold in folds}
+    measured = {fold: read_summary(path) for fold, path in files.items() if path.exists()}
+    if not measured:
+        return None
+    cases = {name: metrics for summary in measured.values() for name, metrics in summary.cases.items()}
+    return Candidate(configuration, tuple(measured), summarize(cases))

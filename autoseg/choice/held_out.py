@@ -1,0 +1,205 @@
+"""The probabilities of held-out cases: those that training left, or else computed once more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from autoseg.dataset import Dataset
+from autoseg.errors import WeightsError
+from autoseg.images import read_labels
+from autoseg.inference.export import Scores
+from autoseg.inference.members import load_network, trained_folds, window_of
+from autoseg.inference.sliding_window import Window
+from autoseg.inference.stored_scores import (
+    has_scores,
+    read_scores,
+    score_stored_case,
+    scores_source,
+    write_scores,
+)
+from autoseg.plan import Plan
+from autoseg.preprocessing.case import Steps
+from autoseg.preprocessing.previous_stage import find_previous_stage, prepare_previous_stage
+from autoseg.preprocessing.store import open_case, read_case_record
+from autoseg.workspace import FoldFolder, Workspace
+
+logger = logging.getLogger("autoseg")
+
+Progress = Callable[[str, int], Callable[[str], None]]
+"""Begins a display (what is done, to how many) and returns what is called with each that is finished."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Configurations of which the same folds are trained, and the cases that these folds held out."""
+
+    workspace: Workspace
+    plan: Plan
+    dataset: Dataset
+    trainer: str
+    configurations: tuple[str, ...]
+    cases: dict[str, int]
+    """Fold that held out each case; the first where several did."""
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Numbers of the folds."""
+        return tuple(sorted(set(self.cases.values())))
+
+    def scores(self, configuration: str, case: str, *, mirror: bool = True) -> Scores:
+        """Read the probabilities of a case, which :func:`complete_scores` made sure of."""
+        folder = self.workspace.fold(configuration, self.cases[case], self.trainer)
+        return read_scores(folder, case, mirror=mirror)
+
+    def reference(self, case: str) -> np.ndarray:
+        """Read the reference label map [Z,Y,X] of a case."""
+        label = self.dataset.case(case).label
+        if label is None:
+            raise WeightsError(f"case '{case}': found no label map, expected one; add it and plan again")
+        return read_labels(label)[0]
+
+    def steps(self, case: str, configuration: str) -> Steps:
+        """Return what led from a case's files to a configuration's grid."""
+        data = self.workspace.data(self.plan, self.plan.configuration(configuration))
+        return read_case_record(data, case).steps
+
+
+def find_held_out(workspace: Workspace, trainer: str = "supervised") -> HeldOut:
+    """Find what can be compared: of the configurations, those with the most folds, and the same ones.
+
+    Fold ``all`` held out nothing and does not count. Raises :class:`WeightsError` where no fold is trained.
+    """
+    plan, dataset = workspace.plan(), workspace.dataset()
+    splits = workspace.splits()
+    folds = {name: _folds(workspace, name, trainer, len(splits)) for name in plan.configurations}
+    most = max(folds.values(), key=len)
+    if not most:
+        raise WeightsError(
+            f"{workspace.root / 'models'}: no fold with a number is trained to its end; run 'autoseg train-fold' first"
+        )
+    names = tuple(name for name, found in folds.items() if found == most)
+    left = [name for name, found in folds.items() if found and name not in names]
+    if left:
+        logger.warning(
+            "%s: not compared, because other or fewer folds are trained than of %s", ", ".join(left), names[0]
+        )
+    with_label = {case.name for case in dataset.cases if case.label is not None}
+    cases = {case: fold for fold in reversed(most) for case in splits[fold].val if case in with_label}
+    if not cases:
+        raise WeightsError(f"{workspace.splits_file}: the folds trained held out no case with a label map; add some")
+    return HeldOut(workspace, plan, dataset, trainer, names, dict(sorted(cases.items())))
+
+
+def complete_scores(
+    held_out: HeldOut,
+    *,
+    device: torch.device | None,
+    configurations: Sequence[str] | None = None,
+    mirror: bool = True,
+    progress: Progress | None = None,
+) -> int:
+    """Predict the held-out cases whose probabilities are not there or outdated; return how many.
+
+    Each case is written as it is done, so that the work goes on where it was stopped. Without a ``device`` nothing is
+    predicted, and :class:`WeightsError` names the folds whose probabilities are missing.
+    """
+    missing = missing_scores(held_out, configurations or held_out.configurations, mirror=mirror)
+    if device is None and missing:
+        raise WeightsError(_say_missing(held_out, missing))
+    count = sum(len(cases) for cases in missing.values())
+    what = f"predicting held-out cases{'' if mirror else ' without mirroring'}"
+    finished = progress(what, count) if progress and count else None
+    for (name, fold), cases in missing.items():
+        network = open_network(held_out, name, fold, device or torch.device("cpu"))
+        for case in cases:
+            scores, source = network.predict(case, mirror=mirror)
+            write_scores(network.folder, case, scores, source=source, mirror=mirror)
+            if finished:
+                finished(case)
+    return count
+
+
+def missing_scores(
+    held_out: HeldOut, configurations: Sequence[str], *, mirror: bool = True
+) -> dict[tuple[str, int], list[str]]:
+    """Return the cases of each configuration and fold whose probabilities are not there or outdated."""
+    found = {
+        (name, fold): _missing(held_out, name, fold, mirror=mirror)
+        for name in configurations
+        for fold in held_out.folds
+    }
+    return {place: cases for place, cases in found.items() if cases}
+
+
+def _missing(held_out: HeldOut, name: str, fold: int, *, mirror: bool) -> list[str]:
+    folder = held_out.workspace.fold(name, fold, held_out.trainer)
+    data = held_out.workspace.data(held_out.plan, held_out.plan.configuration(name))
+    cases = [case for case, holder in held_out.cases.items() if holder == fold]
+    sources = {case: scores_source(folder, read_case_record(data, case)) for case in cases}
+    return [case for case, source in sources.items() if not has_scores(folder, case, source=source, mirror=mirror)]
+
+
+def _say_missing(held_out: HeldOut, missing: Iterable[tuple[str, int]]) -> str:
+    folds: dict[str, list[str]] = {}
+    for name, fold in missing:
+        folds.setdefault(name, []).append(str(fold))
+    listed = "; ".join(
+        f"{name} {'fold' if len(numbers) == 1 else 'folds'} {', '.join(numbers)}" for name, numbers in folds.items()
+    )
+    root = held_out.workspace.root
+    return (
+        f"{root / 'models'}: found no probabilities, or outdated ones, of the cases held out by {listed}; "
+        f"make them with 'autoseg choose {root}' without --no-predict"
+    )
+
+
+def _folds(workspace: Workspace, configuration: str, trainer: str, count: int) -> tuple[int, ...]:
+    numbers = (int(fold) for fold in trained_folds(workspace, configuration, trainer) if fold != "all")
+    return tuple(sorted(fold for fold in numbers if fold < count))
+
+
+@dataclass(frozen=True)
+class FoldNetwork:
+    """A trained fold that is ready to predict the cases that it held out."""
+
+    network: nn.Module
+    folder: FoldFolder
+    data: Path
+    previous: Path | None
+    windows: Mapping[bool, Window]
+    """With mirroring, and without."""
+    device: torch.device
+
+    def predict(self, case: str, *, mirror: bool) -> tuple[Scores, str]:
+        """Return the probabilities of a case, and the state of what they were made from."""
+        stored = open_case(self.data, case, previous=self.previous)
+        scores = score_stored_case(self.network, stored, self.windows[mirror], self.device)
+        return scores, scores_source(self.folder, stored.record)
+
+
+def open_network(held_out: HeldOut, name: str, fold: int, device: torch.device) -> FoldNetwork:
+    """Load the weights of a fold; what a cascade reads is brought to its grid first."""
+    workspace, plan, dataset = held_out.workspace, held_out.plan, held_out.dataset
+    configuration = plan.configuration(name)
+    folder = workspace.fold(name, fold, held_out.trainer)
+    previous = find_previous_stage(workspace, plan, name, fold=fold, trainer=held_out.trainer)
+    if previous:
+        prepare_previous_stage(previous, dataset)
+    return FoldNetwork(
+        load_network(configuration, dataset, folder.model, device),
+        folder,
+        workspace.data(plan, configuration),
+        previous.folder if previous else None,
+        {
+            mirror: window_of(plan, dataset, configuration, mirror=mirror, source=workspace.plan_file)
+            for mirror in (True, False)
+        },
+        device,
+    )

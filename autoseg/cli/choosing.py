@@ -1,0 +1,43 @@
+"""The command that chooses what predicts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from autoseg.cli.display import case_progress, console, set_up_logging
+from autoseg.cli.options import Device, Workers, WorkspaceArgument
+
+
+def choose(
+    workspace: WorkspaceArgument,
+    trainer: Annotated[str, typer.Option(help="Whose folds are compared.")] = "supervised",
+    device: Device = "auto",
+    tta: Annotated[
+        bool,
+        typer.Option(
+            "--tta", help="Predict the held-out cases without mirrored copies as well, to see if these are worth it."
+        ),
+    ] = False,
+    predict: Annotated[
+        bool, typer.Option(help="Predict held-out cases whose probabilities are not there; else that is an error.")
+    ] = True,
+    workers: Workers = None,
+) -> None:
+    """Compare configurations and their ensembles by cross-validation; choose, with decoder and post-processing.
+
+    Writes ensemble.json and postprocessing.json, which predict-folder follows, and cross_validation.json.
+    """
+    from autoseg.choice import choose as work
+    from autoseg.cli.choice_table import print_choice
+
+    set_up_logging()
+    with case_progress() as progress:
+        found = work(workspace, trainer, device=device, tta=tta, predict=predict, workers=workers, progress=progress)
+    print_choice(found)
+    console.print(
+        f"written: {workspace / 'ensemble.json'}, postprocessing.json and cross_validation.json",
+        soft_wrap=True,
+        markup=False,
+    )

@@ -1,0 +1,24 @@
+"""The command that writes the report of a workspace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autoseg.cli.display import console, set_up_logging
+from autoseg.cli.options import WorkspaceArgument
+
+
+def report(
+    workspace: WorkspaceArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. By default WORKSPACE/report.html.")
+    ] = None,
+) -> None:
+    """Write what a workspace holds as one page: data, plan, learning curves, cross-validation, worst and best cases."""
+    from autoseg.report.page import write_report
+
+    set_up_logging()
+    console.print(f"written: {write_report(workspace, output)}", soft_wrap=True, markup=False)

@@ -1,0 +1,117 @@
+"""What the report tells of a dataset: cases, channels, classes, spacings and sizes, in figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from autoseg.dataset import Dataset
+from autoseg.examination import CaseMeasure
+from autoseg.fingerprint import Fingerprint
+from autoseg.report.tables import Table, counted, listed, short
+from autoseg.splits import Fold
+
+MOST_CLASSES = 20
+"""Rows of a table of classes: a hundred hide what matters."""
+_MOST_NAMES = 12
+_MM3_PER_ML = 1000.0
+
+
+def is_flat(fingerprint: Fingerprint | None) -> bool:
+    """Tell whether every image is a single slice, of which there are areas in pixels instead of volumes."""
+    return fingerprint is not None and bool(fingerprint.cases) and all(case.shape[0] == 1 for case in fingerprint.cases)
+
+
+def data_facts(dataset: Dataset, folds: Sequence[Fold]) -> dict[str, str]:
+    """Return what there is to say of a dataset in a line each, by what it is about."""
+    labelled = sum(case.label is not None for case in dataset.cases)
+    facts = {
+        "Cases": f"{len(dataset.cases)}" + (f", {labelled} with labels" if labelled < len(dataset.cases) else ""),
+        "Channels": f"{len(dataset.channels)}: {listed(dataset.channels, _MOST_NAMES)}",
+        "Regions" if dataset.regions else "Classes": f"{len(dataset.classes)}: "
+        + listed(list(dataset.classes), _MOST_NAMES),
+        "Files": dataset.file_ending,
+    }
+    if folds:
+        facts["Cross-validation"] = f"{counted(len(folds), 'fold')} with {_range([len(f.val) for f in folds])} cases"
+    if dataset.groups:
+        facts["Groups"] = f"{len(set(dataset.groups.values()))}, never split between folds"
+    if dataset.annotated:
+        facts["Partly annotated"] = f"{counted(len(dataset.annotated), 'case')} of {len(dataset.cases)}"
+    if dataset.ignore:
+        facts["Ignored label values"] = ", ".join(map(str, dataset.ignore))
+    if dataset.sides:
+        facts["Left and right"] = listed([" / ".join(pair) for pair in dataset.sides], _MOST_NAMES)
+    return facts
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def data_tables(dataset: Dataset, fingerprint: Fingerprint) -> list[Table]:
+    """Describe sizes and spacings, classes and intensities."""
+    return [_sizes(fingerprint), _classes(dataset, fingerprint), _intensities(dataset, fingerprint)]
+
+
+def _sizes(fingerprint: Fingerprint) -> Table:
+    shapes = np.array([case.shape for case in fingerprint.cases])
+    rows = [
+        *_axis_rows("Spacing, mm", fingerprint.spacings),
+        *_axis_rows("Size, voxels", shapes),
+        *_axis_rows("Extent, mm", shapes * fingerprint.spacings),
+    ]
+    if not np.array_equal(shapes, fingerprint.cropped_shapes):
+        rows += _axis_rows("Size after cropping, voxels", fingerprint.cropped_shapes)
+    seen = Counter(case.orientation for case in fingerprint.cases if case.orientation)
+    axes = ", ".join(f"{name} ({count})" for name, count in seen.most_common(_MOST_NAMES))
+    note = f"Axes z, y, x run towards, with the number of cases: {axes}." if axes else ""
+    return Table("Sizes and spacings", ("Axis", "Smallest", "Median", "Largest"), tuple(rows), note)
+
+
+def _axis_rows(name: str, values: np.ndarray) -> list[tuple[str, ...]]:
+    """Describe values [cases,3] along each axis of the files."""
+    low, middle, high = values.min(axis=0), np.median(values, axis=0), values.max(axis=0)
+    return [
+        (f"{name}: {axis}", *(short(float(of[place])) for of in (low, middle, high)))
+        for place, axis in enumerate("zyx")
+    ]
+
+
+def _classes(dataset: Dataset, fingerprint: Fingerprint) -> Table:
+    flat = is_flat(fingerprint)
+    found = {name: _extents(name, dataset, fingerprint.cases, flat=flat) for name in dataset.classes}
+    # The rarest first, because these are the ones that go wrong.
+    names = sorted(found, key=lambda name: len(found[name]))[:MOST_CLASSES] if len(found) > MOST_CLASSES else found
+    rows = []
+    for name in names:
+        extents = found[name]
+        middle = (min(extents), float(np.median(extents)), max(extents)) if extents else (np.nan,) * 3
+        values = listed([str(value) for value in dataset.classes[name]], _MOST_NAMES)
+        rows.append((name, values, str(len(extents)), *(short(extent) for extent in middle)))
+    unit = "pixels" if flat else "ml"
+    header = ("Class", "Values", "Cases", f"Smallest, {unit}", f"Median, {unit}", f"Largest, {unit}")
+    note = f"The {MOST_CLASSES} rarest of {len(found)} classes." if len(rows) < len(found) else ""
+    return Table("Classes, in the cases that hold them", header, tuple(rows), note)
+
+
+def _extents(name: str, dataset: Dataset, cases: Sequence[CaseMeasure], *, flat: bool) -> list[float]:
+    """Return the volume in ml, or the area in pixels, of a class in the cases that hold it."""
+    extents = []
+    for case in cases:
+        voxels = case.class_voxels.get(name, 0)
+        if voxels and name in dataset.annotated_classes(case.name):
+            extents.append(float(voxels if flat else voxels * np.prod(case.spacing) / _MM3_PER_ML))
+    return extents
+
+
+def _intensities(dataset: Dataset, fingerprint: Fingerprint) -> Table:
+    rows = []
+    for channel, found in zip(dataset.channels, fingerprint.intensities, strict=False):
+        values = (found.mean, found.deviation, found.percentile_00_5, found.median, found.percentile_99_5)
+        rows.append((channel, *map(short, values)))
+    header = ("Channel", "Mean", "SD", "0.5 %", "Median", "99.5 %")
+    return Table("Intensities of the foreground", header, tuple(rows))

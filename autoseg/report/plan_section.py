@@ -1,0 +1,68 @@
+"""What the report tells of a plan: its configurations side by side, and what was decided and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autoseg.plan import Configuration, Plan
+from autoseg.report.tables import Table, listed
+
+_MOST_CHANNELS = 6
+_BYTES_PER_GB = 2**30
+
+
+def plan_facts(plan: Plan) -> dict[str, str]:
+    """Return what holds for all configurations, in a line each."""
+    mirrored = ", ".join("zyx"[axis] for axis in plan.mirror_axes) or "none"
+    facts = {"Planner": plan.planner, "Mirrored axes": mirrored}
+    if plan.memory is not None:
+        facts["Memory of a training step"] = f"{plan.memory / _BYTES_PER_GB:.1f} GB at most"
+    asked = {name: value for name, value in plan.request.items() if value not in (None, [], {})}
+    if asked:
+        facts["Asked for"] = described(asked)
+    return facts
+
+
+def plan_table(plan: Plan) -> Table:
+    """Describe every configuration in a column, so that they compare."""
+    columns = [_column(configuration) for configuration in plan.configurations.values()]
+    rows = tuple((name, *(column[name] for column in columns)) for name in columns[0])
+    return Table("Configurations", ("", *plan.configurations), rows)
+
+
+def _column(configuration: Configuration) -> dict[str, str]:
+    training, network = configuration.training, configuration.network
+    length = "–" if training.iterations is None else f"{training.iterations:,} steps"
+    if training.time_budget is not None:
+        length = f"{training.time_budget / 60:.3g} minutes a fold"
+    return {
+        "Spacing (z, y, x), mm": "×".join("own" if s is None else f"{s:.4g}" for s in configuration.spacing),
+        "Median size, voxels": "×".join(map(str, configuration.median_shape)),
+        "Patch, voxels": "×".join(map(str, configuration.patch_size)),
+        "Batch": str(configuration.batch_size),
+        "Normalization": listed([str(step.get("name")) for step in configuration.normalization], _MOST_CHANNELS),
+        "Network": str(network.get("name")),
+        "Features": described(network.get("features", "–")),
+        "Loss": described(configuration.loss),
+        "Sampling": described(configuration.sampling),
+        "Augmentation": described(configuration.augmentation),
+        "Optimizer": described(training.optimizer),
+        "Schedule": described(training.schedule),
+        "Length": length,
+        "Precision": configuration.precision,
+        "Previous stage": configuration.previous_stage or "–",
+    }
+
+
+def described(value: Any) -> str:
+    """Write plain JSON values as a person would: a component as its name and arguments, a list with commas."""
+    if isinstance(value, Mapping):
+        arguments = [f"{key} {described(item)}" for key, item in value.items() if key != "name"]
+        named = [described(value["name"])] if "name" in value else []
+        return ", ".join([*named, *arguments])
+    if isinstance(value, list | tuple):
+        return ", ".join(f"({described(item)})" if isinstance(item, list | dict) else described(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return {True: "yes", False: "no", None: "–"}[value] if value is None or isinstance(value, bool) else str(value)

@@ -1,0 +1,168 @@
+"""What the report tells of one configuration's training and cross-validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autoseg.dataset import Dataset
+from autoseg.evaluation.summary import Statistics, Summary
+from autoseg.report.case_pictures import CasePicture, case_pictures
+from autoseg.report.curves import class_curves, fold_curves
+from autoseg.report.data_section import MOST_CLASSES
+from autoseg.report.tables import ABSENT, Table, number, spread
+from autoseg.report.trained import Run, TrainedFold, ValidatedCase
+from autoseg.report.volume_plot import volume_plots
+
+MOST_CASES = 50
+"""Rows of the table of cases: beyond them Dice is as good as it gets."""
+MOST_CLASS_COLUMNS = 4
+MOST_VOLUME_PLOTS = 8
+
+
+@dataclass(frozen=True)
+class Plot:
+    """An SVG element, and what it shows."""
+
+    svg: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """All that the page shows of one configuration."""
+
+    identifier: str
+    """Of its heading; unlike those of the others."""
+    title: str
+    facts: dict[str, str]
+    curves: Plot | None
+    class_curves: tuple[Plot, ...]
+    tables: tuple[Table, ...]
+    volumes: Plot | None
+    pictures: tuple[CasePicture, ...]
+
+
+def run_section(run: Run, dataset: Dataset, *, index: int, flat: bool) -> RunSection:
+    """Gather what there is of a configuration; ``index`` is its place in the report."""
+    identifier, title = f"run{index}", run.configuration
+    title += f" ({run.trainer})" if run.trainer != "supervised" else ""
+    summary, cases = run.summary, run.cases
+    tables = [_folds_table(run)]
+    if summary:
+        tables += [classes_table(summary), cases_table(cases, list(summary.classes))]
+    return RunSection(
+        identifier=identifier,
+        title=title,
+        facts=_facts(run, summary),
+        curves=_curves(run, identifier, title),
+        class_curves=tuple(_class_curves(run, identifier, title)),
+        tables=tuple(tables),
+        volumes=_volumes(cases, summary, name=f"{identifier}-volumes", title=title, flat=flat) if summary else None,
+        pictures=tuple(case_pictures(cases, dataset)),
+    )
+
+
+def _facts(run: Run, summary: Summary | None) -> dict[str, str]:
+    facts = {} if run.planned else {"Plan": "this configuration is no longer in it"}
+    if summary is None:
+        return facts | {"Cross-validation": "no fold is validated yet"}
+    names = ", ".join(fold.name for fold in run.validated)
+    return facts | {
+        "Mean Dice": f"{number(summary.mean_dice, 4)} (over all voxels {number(summary.pooled_dice, 4)})",
+        "Cases": f"{len(summary.cases)}, held out by {'fold' if len(run.validated) == 1 else 'folds'} {names}",
+    }
+
+
+def _folds_table(run: Run) -> Table:
+    rows = []
+    for fold in run.folds:
+        last = fold.records[-1] if fold.records else {}
+        steps = f"{last['step']} of {last.get('total', ABSENT)}" if last else ABSENT
+        if fold.finished:
+            steps = str(last["step"]) if last else "finished"
+        seconds = last.get("seconds")
+        minutes = number(seconds / 60, 1) if isinstance(seconds, int | float) else ABSENT
+        validated = (number(fold.summary.mean_dice, 4), str(len(fold.summary.cases))) if fold.summary else (ABSENT,) * 2
+        patches = number(last.get("validation_dice"))
+        rows.append((fold.name, steps, minutes, number(last.get("loss")), patches, *validated))
+    header = ("Fold", "Steps", "Minutes", "Loss", "Dice on patches", "Dice on cases", "Cases")
+    note = "Fold all validates on what it was trained on." if any(fold.name == "all" for fold in run.folds) else ""
+    return Table("Folds", header, tuple(rows), note)
+
+
+def classes_table(summary: Summary) -> Table:
+    """Describe each class over all cases that were held out; of many classes those with the lowest Dice."""
+    names = worst_classes(summary, MOST_CLASSES)
+    rows = []
+    for name in names:
+        found = summary.classes[name]
+        measured = (_spread(found["dice"], 3), number(found["dice"].median), number(summary.pooled[name].dice))
+        distances = (_spread(found["hd95"], 1), _spread(found["assd"], 2))
+        volume = found["relative_volume_difference"].mean
+        error = ABSENT if math.isnan(volume) else f"{100 * volume:+.1f} %"
+        rows.append((name, *measured, *distances, error, str(found["dice"].count)))
+    header = ("Class", "Dice, mean ± SD", "Median", "Pooled", "HD95, mm", "ASSD, mm", "Volume error", "Cases")
+    note = "Pooled: over the voxels of all cases together."
+    if len(names) < len(summary.classes):
+        note = f"The {len(names)} worst of {len(summary.classes)} classes. {note}"
+    return Table("Cross-validation", header, tuple(rows), note)
+
+
+def worst_classes(summary: Summary, most: int) -> list[str]:
+    """Return the classes, of more than ``most`` those with the lowest mean Dice, the lowest first."""
+    if len(summary.classes) <= most:
+        return list(summary.classes)
+    dice = {name: found["dice"].mean for name, found in summary.classes.items()}
+    return sorted(dice, key=lambda name: (math.isnan(dice[name]), dice[name]))[:most]
+
+
+def cases_table(cases: Sequence[ValidatedCase], classes: Sequence[str]) -> Table:
+    """List the cases, those with the lowest Dice first, with the Dice of each class, or of the worst of many."""
+    few = len(classes) <= MOST_CLASS_COLUMNS
+    rows = []
+    for case in cases[:MOST_CASES]:
+        worst = case.worst
+        columns = [number(case.metrics[name].dice) if name in case.metrics else ABSENT for name in classes]
+        if not few:
+            columns = [f"{worst[0]}: {number(worst[1])}" if worst else ABSENT]
+        largest = max((m.hd95 for m in case.metrics.values() if not math.isnan(m.hd95)), default=math.nan)
+        rows.append((case.name, case.fold.name, number(case.dice), *columns, number(largest, 1)))
+    header = ("Case", "Fold", "Mean Dice", *(classes if few else ("Worst class",)), "Largest HD95, mm")
+    note = f"The {MOST_CASES} worst of {len(cases)} cases; all are in summary.csv." if len(rows) < len(cases) else ""
+    return Table("Cases, lowest Dice first", header, tuple(rows), note)
+
+
+def _spread(statistics: Statistics, digits: int) -> str:
+    return spread(statistics.mean, statistics.sd, digits)
+
+
+def _curves(run: Run, identifier: str, title: str) -> Plot | None:
+    folds = [fold for fold in run.folds if fold.records]
+    if not folds:
+        return None
+    caption = f"Learning curves of {title}: training loss, and mean Dice on validation patches"
+    return Plot(fold_curves(folds, name=f"{identifier}-curves", title=caption), caption)
+
+
+def _class_curves(run: Run, identifier: str, title: str) -> list[Plot]:
+    plots = []
+    for fold in run.folds:
+        if fold.records:
+            caption = f"{title}, fold {fold.name}: Dice of classes on validation patches, and learning rate"
+            plots.append(Plot(_fold_plot(fold, f"{identifier}-fold-{fold.name}", caption), caption))
+    return plots
+
+
+def _fold_plot(fold: TrainedFold, name: str, caption: str) -> str:
+    return class_curves(fold, name=name, title=caption)
+
+
+def _volumes(cases: Sequence[ValidatedCase], summary: Summary, *, name: str, title: str, flat: bool) -> Plot:
+    classes = worst_classes(summary, MOST_VOLUME_PLOTS)
+    what = "Areas" if flat else "Volumes"
+    caption = f"{what} in {title}: prediction over reference, a point for each case, with the line where they are equal"
+    if len(classes) < len(summary.classes):
+        caption += f"; the {len(classes)} worst of {len(summary.classes)} classes"
+    return Plot(volume_plots(cases, classes, flat=flat, name=name, title=caption), caption)

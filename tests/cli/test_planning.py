@@ -1,0 +1,61 @@
+"""The command that shows, explains and changes a plan."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from autoseg.cli.main import main
+
+
+def plan(*words, capfd):
+    with pytest.raises(SystemExit) as exit_:
+        main(["plan", *(str(word) for word in words)])
+    captured = capfd.readouterr()
+    return exit_.value.code or 0, captured.out + captured.err
+
+
+def test_a_plan_is_shown_explained_and_kept(workspace, capfd):
+    before = (workspace / "plan.json").read_bytes()
+    status, shown = plan(workspace, capfd=capfd)
+    assert status == 0 and "3d_fullres: patch" in shown
+    status, explained = plan(workspace, "--explain", capfd=capfd)
+    assert status == 0 and len(explained.splitlines()) > len(shown.splitlines())
+    for figure in ("features", "voxels", "10th percentile", "pool"):
+        assert figure in explained, figure
+    assert (workspace / "plan.json").read_bytes() == before
+
+
+def test_fields_are_set_and_kept_until_planned_again(workspace, capfd):
+    assert plan(workspace, "--set", "3d_fullres.batch_size=3", capfd=capfd)[0] == 0
+    assert json.loads((workspace / "plan.json").read_text())["configurations"]["3d_fullres"]["batch_size"] == 3
+    status, shown = plan(workspace, capfd=capfd)
+    assert status == 0 and "3d_fullres.batch_size set to 3 by hand, was 2" in shown
+    status, shown = plan(workspace, "--replan", capfd=capfd)
+    assert status == 0 and "by hand" not in shown
+
+
+def test_what_is_refused_changes_nothing(workspace, capfd):
+    before = (workspace / "plan.json").read_bytes()
+    status, said = plan(workspace, "--set", "3d_fullres.batch_size=0", capfd=capfd)
+    assert status == 2 and len(said.strip().splitlines()) == 1
+    assert (workspace / "plan.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("memory", "words"), [("1MB", "expected at least"), ("0GB", "expected"), ("much", "expected")])
+def test_memory_that_nothing_fits(workspace, memory, words, capfd):
+    before = (workspace / "plan.json").read_bytes()
+    status, said = plan(workspace, "--memory", memory, capfd=capfd)
+    assert status == 2 and words in said and len(said.strip().splitlines()) == 1
+    assert (workspace / "plan.json").read_bytes() == before
+
+
+def test_other_sides_lead_to_another_plan(workspace, capfd):
+    described = json.loads((workspace / "dataset.json").read_text())
+    names = [name for name in described["labels"] if name != "background"]
+    assert json.loads((workspace / "plan.json").read_text())["swap"] is None
+    (workspace / "dataset.json").write_text(json.dumps({**described, "sides": [names[:2]]}))
+    status, shown = plan(workspace, capfd=capfd)
+    assert status == 0 and "left and right classes change places" in shown
+    assert json.loads((workspace / "plan.json").read_text())["swap"]["classes"] == [names[:2]]
