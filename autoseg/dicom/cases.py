@@ -81,6 +81,8 @@ class DicomCase:
 def read_series_file(path: Path, channels: Sequence[str]) -> dict[str, str]:
     """Read which series is which channel: an object of channel names and patterns of the SeriesDescription.
 
+    A pattern may also be that of a description with a phase behind it, such as ``liver AcquisitionNumber 2``.
+
     Raises :class:`DatasetError` that names what is wrong.
     """
     mapping = read_json(path)
@@ -145,16 +147,17 @@ def _by_channel(
 ) -> dict[str, list[Stack | Unusable]]:
     """Tell which volumes may be a channel: by description, by the folder that they lie in, or any for the only one."""
     if series:
-        return {
-            channel: [
-                item for item in found if fnmatch(item.slices[0].description.casefold(), series[channel].casefold())
-            ]
-            for channel in channels
-        }
+        return {channel: [item for item in found if _matches(item, series[channel])] for channel in channels}
     by_folder = {channel: [item for item in found if _lies_in(item.slices[0], folder, channel)] for channel in channels}
     if len(channels) == 1 and not by_folder[channels[0]]:
         return {channels[0]: list(found)}
     return by_folder
+
+
+def _matches(item: Stack | Unusable, pattern: str) -> bool:
+    """Tell whether a pattern is that of a series, or of one of its phases by its title."""
+    names = (item.slices[0].description, item.title)
+    return any(fnmatch(name.casefold(), pattern.casefold()) for name in names)
 
 
 def _lies_in(item: Slice, folder: Path, name: str) -> bool:

@@ -107,6 +107,15 @@ def test_channels_are_told_by_descriptions(two_channels, tmp_path, voxels):
     assert "channel T1: found t1_vibe, t2_tse, expected one volume" in case.fault
 
 
+def test_phases_of_one_series_are_channels_by_their_titles(tmp_path, series, voxels):
+    for phase in (1, 2):
+        series(tmp_path / "p" / str(phase), voxels // phase, uid="1.2.3", AcquisitionNumber=phase)
+    (case,) = find_dicom_cases(tmp_path, MR, {"T1": "thorax *1", "T2": "thorax acquisitionnumber 2"})
+    assert np.array_equal(case.read(MR.channels).array + 1024, np.stack([voxels, voxels // 2]))
+    (case,) = find_dicom_cases(tmp_path, MR, {"T1": "thorax", "T2": "thorax *2"})
+    assert "channel T1: found thorax AcquisitionNumber 1, thorax AcquisitionNumber 2, expected one" in case.fault
+
+
 def test_channels_on_other_grids(two_channels, series, voxels):
     for path in (two_channels / "p" / "T2").iterdir():
         path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 
 import numpy as np
 import pytest
@@ -46,7 +47,17 @@ def random_image(rng, path):
     # Adding 0 makes -0, which MetaImage reads as 0, plain.
     made.SetDirection((turned[:, rng.permutation(3)] * rng.choice([-1, 1], 3) + 0.0).ravel())
     sitk.WriteImage(made, str(path))
+    if path.name.endswith((".nii", ".nii.gz")):
+        choose_codes(path, *rng.choice([(1, 1), (1, 0), (0, 1), (2, 4), (1, 3)]))
     return array
+
+
+def choose_codes(path, qform, sform):
+    """Say in a NIfTI header which of its two matrices holds, as other programs do."""
+    is_compressed = path.suffix == ".gz"
+    content = bytearray(gzip.decompress(path.read_bytes()) if is_compressed else path.read_bytes())
+    struct.pack_into("<2h", content, 252, qform, sform)
+    path.write_bytes(gzip.compress(content) if is_compressed else content)
 
 
 @pytest.mark.parametrize("seed", range(200))
