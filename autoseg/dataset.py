@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -122,6 +123,12 @@ def split_ending(path: Path, endings: tuple[str, ...] = IMAGE_ENDINGS) -> tuple[
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)], ending
     return None
+
+
+def image_endings(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Return the endings of images among the files of a folder: pictures beside volumes are previews of these."""
+    has_volumes = any(split_ending(path, VOLUME_ENDINGS) and path.is_file() for path in paths)
+    return VOLUME_ENDINGS if has_volumes else PICTURE_ENDINGS
 
 
 def label_ending(ending: str) -> str:

@@ -11,11 +11,10 @@ from typing import Any
 
 from autoseg.dataset import (
     IMAGE_ENDINGS,
-    PICTURE_ENDINGS,
-    VOLUME_ENDINGS,
     Case,
     Dataset,
     check_case_name,
+    image_endings,
     label_ending,
     split_ending,
 )
@@ -122,8 +121,7 @@ def group_channels(folder: Path, ending: str | None = None) -> dict[str, tuple[P
     a case that comes twice: with two endings, or with and without channel suffix.
     """
     paths = sorted(folder.iterdir())
-    has_volumes = any(split_ending(path, VOLUME_ENDINGS) and path.is_file() for path in paths)
-    endings = (ending,) if ending else VOLUME_ENDINGS if has_volumes else PICTURE_ENDINGS
+    endings = (ending,) if ending else image_endings(paths)
     channels: dict[str, dict[int, Path]] = defaultdict(dict)
     for path in paths:
         split = split_ending(path, endings)

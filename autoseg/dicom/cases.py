@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -54,6 +54,8 @@ class DicomCase:
                     f"{self.folder}: {stack.title} does not lie on the grid of {self.stacks[0].title}: "
                     f"{'; '.join(differences)}; resample one of them"
                 )
+        if not others:
+            return first
         return Volume(np.concatenate([first.array, *(volume.array for volume in others)]), first.geometry)
 
     def check_output(self, path: Path, geometry: Geometry) -> None:
@@ -78,6 +80,8 @@ class DicomCase:
 
 def read_series_file(path: Path, channels: Sequence[str]) -> dict[str, str]:
     """Read which series is which channel: an object of channel names and patterns of the SeriesDescription.
+
+    A pattern may also be that of a description with a phase behind it, such as ``liver AcquisitionNumber 2``.
 
     Raises :class:`DatasetError` that names what is wrong.
     """
@@ -114,7 +118,7 @@ def _is_patient(folder: Path, channels: Sequence[str]) -> bool:
 def _cases_of(folder: Path, files: Sequence[Path], dataset: Dataset, series: dict[str, str] | None) -> list[DicomCase]:
     name = _safe(folder.resolve().name)
     try:
-        slices = [found for path in files if (found := read_slice(path)) is not None]
+        slices = _without_copies(found for path in files if (found := read_slice(path)) is not None)
     except ImageError as error:
         return [DicomCase(name, folder, fault=str(error))]
     if not slices:
@@ -130,21 +134,30 @@ def _cases_of(folder: Path, files: Sequence[Path], dataset: Dataset, series: dic
     return [_single(f"{name}_{_safe(found.title)}", folder, found) for found in candidates]
 
 
+def _without_copies(slices: Iterable[Slice]) -> list[Slice]:
+    """Keep the first of files that hold the same slice."""
+    kept: dict[str, Slice] = {}
+    for item in slices:
+        kept.setdefault(item.instance or str(item.path), item)
+    return list(kept.values())
+
+
 def _by_channel(
     folder: Path, found: Sequence[Stack | Unusable], channels: Sequence[str], series: dict[str, str] | None
 ) -> dict[str, list[Stack | Unusable]]:
     """Tell which volumes may be a channel: by description, by the folder that they lie in, or any for the only one."""
     if series:
-        return {
-            channel: [
-                item for item in found if fnmatch(item.slices[0].description.casefold(), series[channel].casefold())
-            ]
-            for channel in channels
-        }
+        return {channel: [item for item in found if _matches(item, series[channel])] for channel in channels}
     by_folder = {channel: [item for item in found if _lies_in(item.slices[0], folder, channel)] for channel in channels}
     if len(channels) == 1 and not by_folder[channels[0]]:
         return {channels[0]: list(found)}
     return by_folder
+
+
+def _matches(item: Stack | Unusable, pattern: str) -> bool:
+    """Tell whether a pattern is that of a series, or of one of its phases by its title."""
+    names = (item.slices[0].description, item.title)
+    return any(fnmatch(name.casefold(), pattern.casefold()) for name in names)
 
 
 def _lies_in(item: Slice, folder: Path, name: str) -> bool:

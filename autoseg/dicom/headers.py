@@ -30,7 +30,7 @@ PHASE_TAGS = (
 
 _GEOMETRY_TAGS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 _SERIES_TAGS = ("SeriesInstanceUID", "SeriesDescription", "SeriesNumber")
-_PIXEL_TAGS = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "Modality", "SOPClassUID")
+_PIXEL_TAGS = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "Modality", "SOPClassUID", "SOPInstanceUID")
 _TAGS = [*_GEOMETRY_TAGS, *_SERIES_TAGS, *_PIXEL_TAGS, *PHASE_TAGS]
 _PREAMBLE = 128
 _NOT_IMAGES = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG")
@@ -44,6 +44,8 @@ class Slice:
     path: Path
     series: str
     """Its SeriesInstanceUID, or what stands for one that anonymization has emptied."""
+    instance: str
+    """Its SOPInstanceUID, by which copies are known; may be empty."""
     description: str
     number: str
     size: tuple[int, int]
@@ -87,6 +89,7 @@ def read_slice(path: Path) -> Slice | None:
         return Slice(
             path=path,
             series=str(header.get("SeriesInstanceUID") or f"{path.parent} {number} {description}"),
+            instance=str(header.get("SOPInstanceUID") or ""),
             description=description,
             number=number,
             size=(int(header.Rows), int(header.Columns)),

@@ -30,8 +30,8 @@ def check_identifiers(stack: Stack) -> None:
     missing = [tag for tag in _REFERRED if not header.get(tag)]
     if missing:
         raise ImageError(
-            f"{stack.files[0]}: {', '.join(missing)} is empty, expected identifiers that a segmentation can refer to; "
-            "choose another format for label maps, such as nii.gz"
+            f"{stack.files[0]}: found no {', '.join(missing)}, expected what a segmentation refers to; choose another "
+            "format for label maps, such as nii.gz"
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.dataset import Dataset, split_ending
+from autoseg.dataset import Dataset, image_endings, split_ending
 from autoseg.dataset_layouts import read_label_meaning
 from autoseg.errors import DatasetError, ImageError
 from autoseg.evaluation.metrics import ClassMetrics, evaluate_case
@@ -115,8 +115,10 @@ def _label_maps(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder, expected a folder of label maps")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        split = split_ending(path)
+    paths = sorted(folder.iterdir())
+    endings = image_endings(paths)
+    for path in paths:
+        split = split_ending(path, endings)
         if split is None or path.name.startswith("."):
             continue
         if split[0] in found:

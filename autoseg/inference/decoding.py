@@ -66,7 +66,7 @@ class DiceOptimal:
             labels[taken] = value
             if not dataset.regions:
                 best[taken] = ratio[taken]
-        return uncrop(labels.transpose(tuple(np.argsort(steps.transpose))), steps.box, steps.geometry.size)
+        return uncrop(steps.turn.undo(labels), steps.box, steps.geometry.size)
 
 
 def best_threshold(probabilities: np.ndarray) -> float:

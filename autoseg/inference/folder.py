@@ -21,7 +21,12 @@ logger = logging.getLogger("autoseg.prediction")
 IN_FLIGHT = 2
 """Cases that are read ahead, and cases that wait to be written."""
 SETTINGS_FILE = "prediction.json"
-_WITHOUT_FINISH: dict[str, object] = {"decoder": {"name": "argmax"}, "postprocessing": []}
+_UNSAID: dict[str, object] = {
+    "decoder": {"name": "argmax"},
+    "postprocessing": [],
+    "format": None,
+    "series": None,
+}
 """What held for folders whose settings do not mention it."""
 
 
@@ -101,7 +106,8 @@ def predict_folder(
         postprocessing=postprocessing,
     )
     cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
-    _claim(out, _settings(Path(workspace), predictor, folds, best), overwrite=overwrite)
+    asked = {"format": label_format, "series": None if series is None else str(series)}
+    _claim(out, _settings(Path(workspace), predictor, folds, best) | asked, overwrite=overwrite)
     target = _Output(out, ending, save_probabilities)
     todo = [case for case in cases if overwrite or not target.is_done(case)]
     finished = progress("predicting", len(todo)) if progress else None
@@ -145,7 +151,7 @@ def _claim(folder: Path, settings: dict[str, object], *, overwrite: bool) -> Non
             raise WorkspaceError(
                 f"{path}: found a {type(before).__name__}, expected an object; remove it or add --overwrite"
             )
-        before = _WITHOUT_FINISH | before
+        before = _UNSAID | before
         changed = [key for key, value in settings.items() if before.get(key) != value]
         if changed:
             raise WorkspaceError(

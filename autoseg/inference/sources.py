@@ -94,8 +94,8 @@ class FileSource:
         check_slices(path, geometry.size[0])
 
     def write(self, path: Path, labels: np.ndarray, geometry: Geometry, dataset: Dataset) -> None:
-        """Write a label map, in the very place of the image where the formats are the same."""
-        write_labels(path, labels, geometry, like=self.place if path.name.endswith(self.ending) else None)
+        """Write a label map, with the very header of the image where the formats are the same."""
+        write_labels(path, labels, geometry, like=self.place)
 
 
 def find_cases(folder: Path) -> list[Case]:

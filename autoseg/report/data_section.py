@@ -58,7 +58,7 @@ def data_tables(dataset: Dataset, fingerprint: Fingerprint) -> list[Table]:
 
 
 def _sizes(fingerprint: Fingerprint) -> Table:
-    shapes = np.array([case.shape for case in fingerprint.cases])
+    shapes = fingerprint.shapes
     rows = [
         *_axis_rows("Spacing, mm", fingerprint.spacings),
         *_axis_rows("Size, voxels", shapes),
@@ -69,6 +69,8 @@ def _sizes(fingerprint: Fingerprint) -> Table:
     seen = Counter(case.orientation for case in fingerprint.cases if case.orientation)
     axes = ", ".join(f"{name} ({count})" for name, count in seen.most_common(_MOST_NAMES))
     note = f"Axes z, y, x run towards, with the number of cases: {axes}." if axes else ""
+    if len(seen) > 1 and fingerprint.orientation:
+        note += f" All are turned to {fingerprint.orientation}, as counted here."
     return Table("Sizes and spacings", ("Axis", "Smallest", "Median", "Largest"), tuple(rows), note)
 
 

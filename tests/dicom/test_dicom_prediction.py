@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 
@@ -55,6 +56,23 @@ def test_several_series_of_a_patient_are_cases_of_their_own(tmp_path, series, vo
     assert "channel CT: found no series" in find_dicom_cases(tmp_path, CT, {"CT": "*SOFT"})[1].fault
 
 
+def test_copies_of_a_file_count_once(tmp_path, series, voxels):
+    series(tmp_path / "p" / "a", voxels)
+    shutil.copytree(tmp_path / "p" / "a", tmp_path / "p" / "copy")
+    (case,) = find_dicom_cases(tmp_path, CT)
+    assert case.read(CT.channels).array.shape == (1, *voxels.shape)
+
+
+def test_segmentations_cannot_refer_to_series_without_identifiers(tmp_path, series, voxels):
+    series(tmp_path / "p", voxels, SeriesInstanceUID="", SOPInstanceUID="")
+    (case,) = find_dicom_cases(tmp_path, CT)
+    geometry = case.stacks[0].geometry
+    assert np.array_equal(case.read(CT.channels).array[0] + 1024, voxels)
+    with pytest.raises(ImageError, match=r"found no SeriesInstanceUID, SOPInstanceUID.*such as nii.gz"):
+        case.check_output(tmp_path / "p.dcm", geometry)
+    case.check_output(tmp_path / "p.nii.gz", geometry)
+
+
 def test_a_series_in_a_folder_called_as_the_channel_is_the_one(tmp_path, series, voxels):
     series(tmp_path / "p" / "ct", voxels)
     series(tmp_path / "p" / "PET", voxels, description="pet")
@@ -87,6 +105,15 @@ def test_channels_are_told_by_descriptions(two_channels, tmp_path, voxels):
     assert np.array_equal(case.read(MR.channels).array[1] + 1024, voxels // 2)
     (case,) = find_dicom_cases(two_channels, MR, {"T1": "t*", "T2": "t2*"})
     assert "channel T1: found t1_vibe, t2_tse, expected one volume" in case.fault
+
+
+def test_phases_of_one_series_are_channels_by_their_titles(tmp_path, series, voxels):
+    for phase in (1, 2):
+        series(tmp_path / "p" / str(phase), voxels // phase, uid="1.2.3", AcquisitionNumber=phase)
+    (case,) = find_dicom_cases(tmp_path, MR, {"T1": "thorax *1", "T2": "thorax acquisitionnumber 2"})
+    assert np.array_equal(case.read(MR.channels).array + 1024, np.stack([voxels, voxels // 2]))
+    (case,) = find_dicom_cases(tmp_path, MR, {"T1": "thorax", "T2": "thorax *2"})
+    assert "channel T1: found thorax AcquisitionNumber 1, thorax AcquisitionNumber 2, expected one" in case.fault
 
 
 def test_channels_on_other_grids(two_channels, series, voxels):
@@ -186,3 +213,29 @@ def test_a_folder_is_predicted_and_its_bad_case_named(trained, tmp_path, series,
     assert again.skipped == ("good",)
     autoseg.predict_folder(trained, tmp_path / "in", tmp_path / "nifti", label_format="nii.gz")
     assert np.array_equal(read_labels(tmp_path / "nifti" / "good.nii.gz")[0] == 3, big > 1024)
+
+
+@pytest.mark.real_data
+def test_real_series_are_as_simpleitk_reads_them_and_their_segmentations_hold_the_mask(real_data, tmp_path):
+    import SimpleITK as sitk
+
+    highdicom = pytest.importorskip("highdicom")
+    cases = find_dicom_cases(real_data / "dicom" / "images", CT)
+    assert names(cases) == ["STS_001", "STS_002"], "of CT, PET and MR the folder that is called as the channel"
+    for case in cases:
+        volume = case.read(CT.channels)
+        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(case.folder / "CT"))
+        expected = sitk.ReadImage(files, sitk.sitkFloat32)
+        assert np.array_equal(volume.array[0], sitk.GetArrayFromImage(expected))
+        np.testing.assert_allclose(volume.geometry.origin, expected.GetOrigin(), atol=1e-3)
+        labels = np.where(volume.array[0] > 200, 3, 0)
+        case.write(tmp_path / "seg.dcm", labels, volume.geometry, CT)
+        made = highdicom.seg.segread(tmp_path / "seg.dcm").get_volume(segment_numbers=[1])
+        assert np.count_nonzero(made.array) == np.count_nonzero(labels)
+
+
+@pytest.mark.real_data
+def test_a_compressed_series_without_identifiers(real_data):
+    (case,) = find_dicom_cases(real_data / "odd" / "totalseg_ct" / "images_dicom", CT)
+    volume = case.read(CT.channels)
+    assert volume.array.shape == (1, 20, 512, 512) and volume.array.min() < -900

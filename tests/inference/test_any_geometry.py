@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 
 import numpy as np
 import pytest
@@ -12,8 +13,13 @@ from scipy.spatial.transform import Rotation
 from torch import nn
 
 from autoseg.dataset import Dataset
+from autoseg.geometry import Geometry
 from autoseg.images import read_geometry, read_labels, read_volume, write_labels
-from autoseg.orientation import turn_between
+from autoseg.inference.decoding import decoders
+from autoseg.inference.export import Scores
+from autoseg.orientation import direction_of, turn_between
+from autoseg.preprocessing.case import Steps
+from autoseg.preprocessing.crop import Box
 
 DATASET = Dataset("made", ("MR",), {"background": 0, "bright": 7}, ".nii.gz", ())
 PLACE_BYTES = [*range(76, 108), 123, *range(252, 328)]
@@ -41,7 +47,17 @@ def random_image(rng, path):
     # Adding 0 makes -0, which MetaImage reads as 0, plain.
     made.SetDirection((turned[:, rng.permutation(3)] * rng.choice([-1, 1], 3) + 0.0).ravel())
     sitk.WriteImage(made, str(path))
+    if path.name.endswith((".nii", ".nii.gz")):
+        choose_codes(path, *rng.choice([(1, 1), (1, 0), (0, 1), (2, 4), (1, 3)]))
     return array
+
+
+def choose_codes(path, qform, sform):
+    """Say in a NIfTI header which of its two matrices holds, as other programs do."""
+    is_compressed = path.suffix == ".gz"
+    content = bytearray(gzip.decompress(path.read_bytes()) if is_compressed else path.read_bytes())
+    struct.pack_into("<2h", content, 252, qform, sform)
+    path.write_bytes(gzip.compress(content) if is_compressed else content)
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -95,3 +111,17 @@ def test_arrays_without_a_file_are_taken_as_the_training_images_were(make_predic
     predictor = make_predictor(FirstHalf(), DATASET, patch=(5, 6, 8), orientation="SAR")
     found = predictor.predict_array(np.ones((1, 5, 6, 8)), spacing=(1, 1, 1))
     assert (found[..., :4] == 7).all() and not found[..., 4:].any()
+
+
+@pytest.mark.parametrize("decoder", decoders.names())
+@pytest.mark.parametrize("orientation", ["SPL", "IAR", "LSP", "ARS"])
+def test_every_decoder_turns_its_labels_back(decoder, orientation):
+    """Scores that are certain of labels give these labels on the file's grid, flipped axes and all."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (4, 5, 6))
+    turn = turn_between(orientation, "SPL").then((1, 0, 2))
+    seen = turn.apply(labels)
+    geometry = Geometry((4, 5, 6), (1.0,) * 3, (0.0,) * 3, direction_of(orientation))
+    steps = Steps(geometry, Box((0, 0, 0), (4, 5, 6)), turn.axes, seen.shape, seen.shape, None, turn.flips)
+    certain = np.stack([seen == 0, seen == 1]).astype(np.float32)
+    assert np.array_equal(decoders.get(decoder)()([Scores(certain, steps)], DATASET), labels * 7)
