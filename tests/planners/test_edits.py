@@ -74,7 +74,8 @@ def test_what_cannot_be_is_refused_in_one_line(made, assignment):
 
 
 def test_an_edited_file_is_checked_in_the_same_way_before_training(workspace, shrink_plan):
-    from autoseg.trainers.fold import FoldRequest, train_fold
+    from autoseg.trainers.fold import train_fold
+    from autoseg.trainers.setting import FoldRequest
 
     place = Workspace(workspace)
     shrink_plan(place.plan_file, sampling={"name": "foregound"})

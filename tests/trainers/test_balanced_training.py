@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from autoseg.trainers.fold import FoldRequest, train_fold
+from autoseg.trainers.fold import train_fold
+from autoseg.trainers.setting import FoldRequest
 from autoseg.workspace import Workspace
 
 

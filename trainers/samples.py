@@ -1,0 +1,55 @@
+"""Where a fold's samples come from: its cases, the places in them, and what becomes of patches."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from autoseg.augmentation import Augmentation, build_augmentation
+from autoseg.plan import Component, mirror_axes
+from autoseg.preprocessing.normalization import output_channels
+from autoseg.sampling import ALL_FOLDS, CaseSampler, Stream, build_sampler
+from autoseg.trainers.annotation import annotation_table, stored_holders
+from autoseg.trainers.loader import Cases, PatchSource, fits_in_memory
+from autoseg.trainers.setting import Setting
+
+
+def fold_data(setting: Setting, names: tuple[str, ...]) -> Cases:
+    """Open the preprocessed data of some cases, in memory where they fit."""
+    folder = setting.request.workspace.data(setting.plan, setting.configuration)
+    previous = setting.previous.folder if setting.previous else None
+    return Cases(folder, names, in_memory=fits_in_memory(folder, names, previous=previous), previous=previous)
+
+
+def patch_source(setting: Setting, cases: Cases, purpose: Literal["train", "validate"]) -> PatchSource:
+    """Make the stream of training samples, or the one of plain patches that validation takes."""
+    configuration, request = setting.configuration, setting.request
+    trains = purpose == "train"
+    fold = request.fold if isinstance(request.fold, int) else ALL_FOLDS
+    augmentation = _augmentation(setting, configuration.augmentation if trains else {"name": "none"})
+    sampler = build_sampler(configuration.sampling if trains else {"name": "foreground", "fraction": 1.0})
+    return PatchSource(
+        cases=cases,
+        stream=Stream(seed=request.seed, fold=fold, cases=len(cases), purpose=0 if trains else 1),
+        sampler=sampler,
+        augmentation=augmentation,
+        patch=configuration.patch_shape,
+        dimension=configuration.dimension,
+        batch_size=configuration.batch_size,
+        transform=augmentation.loader_transform,
+        annotated=annotation_table(setting.dataset, cases.names),
+        holders=stored_holders(setting.dataset, cases) if isinstance(sampler, CaseSampler) else {},
+    )
+
+
+def _augmentation(setting: Setting, spec: Component) -> Augmentation:
+    configuration = setting.configuration
+    return build_augmentation(
+        spec,
+        dimension=configuration.dimension,
+        patch_size=configuration.patch_size,
+        spacing=configuration.patch_spacing,
+        mirror_axes=mirror_axes(setting.plan, configuration),
+        channels=output_channels(configuration.normalization),
+        previous_labels=setting.previous_labels,
+        swapping=setting.swapping,
+    )
