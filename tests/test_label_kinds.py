@@ -115,6 +115,12 @@ def test_planned_trained_validated_and_predicted(name, phantoms, tmp_path, shrin
     summary = autoseg.train_fold(workspace.root, "3d_fullres", 0, iterations=STEPS)
     for case, measured in summary.cases.items():
         assert list(measured) == list(dataset.annotated_classes(case))
+    chosen = autoseg.choose(workspace.root, predict=False, workers=0)
+    assert list(chosen.best.classes) == list(dataset.classes)
+    assert chosen.best.dice == pytest.approx(summary.mean_dice, abs=0.01)
+    assert {name: found.count for name, found in chosen.best.classes.items()} == {
+        name: summary.classes[name]["dice"].count if name in summary.classes else 0 for name in dataset.classes
+    }
     predict_folder(workspace.root, phantoms / "imagesTs", tmp_path / "out", save_probabilities=True)
     for path in (tmp_path / "out").glob("*.nii.gz"):
         assert set(np.unique(read_labels(path)[0])) <= {0, *dataset.values}

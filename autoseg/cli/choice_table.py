@@ -24,7 +24,7 @@ def print_choice(found: CrossValidation) -> None:
     console.print(_classes(found))
     console.print(f"chosen: {' + '.join(found.chosen)}", markup=False)
     console.print(f"mirrored copies: {_mirroring(found.mirroring)}", markup=False)
-    decoder = "kept" if found.decoder.kept else "not kept: not better for sure"
+    decoder = "kept" if found.decoder.kept else "not kept: the interval is not above 0"
     console.print(f"Dice-optimal decoding: {_interval(found.decoder.gain)}, {decoder}", markup=False)
     _print_postprocessing(found.postprocessing)
     console.print(f"mean Dice of all this together: {_number(found.dice, 4)}", markup=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from autoseg.cli.display import case_progress, console, set_up_logging
-from autoseg.cli.options import Device, Workers, WorkspaceArgument
+from autoseg.cli.options import Device, WorkspaceArgument
 
 
 def choose(
@@ -23,7 +23,10 @@ def choose(
     predict: Annotated[
         bool, typer.Option(help="Predict held-out cases whose probabilities are not there; else that is an error.")
     ] = True,
-    workers: Workers = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes; 0 does everything in this one. By default one a core where that pays."),
+    ] = None,
 ) -> None:
     """Compare configurations and their ensembles by cross-validation; choose, with decoder and post-processing.
 

@@ -206,7 +206,7 @@ def test_a_file_that_is_no_zip(tmp_path):
 def test_a_bundle_cut_off_or_damaged_anywhere_is_refused_or_whole(members, tmp_path, data):
     whole = write(tmp_path / "whole.zip", members.items()).read_bytes()
     raw = bytearray(whole[: data.draw(st.sampled_from([len(whole), 0]) | st.integers(0, len(whole)), "length")])
-    tables = [len(raw) - back for back in range(1, min(len(raw), 900))]
+    tables = [len(raw) - back for back in range(1, min(len(raw), 900) + 1)]
     places = st.integers(0, len(raw) - 1) | st.sampled_from(tables) if raw else st.nothing()
     for place in data.draw(st.lists(places, max_size=4)) if raw else []:
         raw[place] = data.draw(st.integers(0, 255))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autoseg.choice.held_out import HeldOut, find_held_out
-from autoseg.dataset import Dataset, write_dataset
+from autoseg.dataset import write_dataset
 from autoseg.images import read_labels, write_labels
 from autoseg.inference.export import Scores
 from autoseg.inference.stored_scores import scores_source, write_scores
@@ -74,10 +74,14 @@ class Made(Workspace):
 
 
 @pytest.fixture
-def made(workspace, tmp_path) -> Made:
+def made(workspace) -> Made:
     """Both configurations with two folds; what they predict is for the test to say."""
     place = Made(workspace)
-    write_dataset(place.dataset_file, with_own_labels(place.dataset(), tmp_path / "references"))
+    # Other tests read the phantoms' own label maps.
+    dataset, labels = place.dataset(), workspace / "labels"
+    labels.mkdir()
+    cases = tuple(replace(case, label=Path(shutil.copy(case.label, labels))) for case in dataset.cases)
+    write_dataset(place.dataset_file, replace(dataset, cases=cases))
     write_splits(place.splits_file, kfold(place.names, 2))
     for name in CONFIGURATIONS:
         for fold in (0, 1):
@@ -87,15 +91,6 @@ def made(workspace, tmp_path) -> Made:
     for case in place.names:
         place.set_reference(case, box_labels(place.reference(case).shape))
     return place
-
-
-def with_own_labels(dataset: Dataset, folder: Path) -> Dataset:
-    """Copy the label maps, which tests change, so that those of other tests stay as they are."""
-    folder.mkdir()
-    copies = {case.name: folder / case.label.name for case in dataset.cases}
-    for case in dataset.cases:
-        shutil.copy(case.label, copies[case.name])
-    return replace(dataset, cases=tuple(replace(case, label=copies[case.name]) for case in dataset.cases))
 
 
 def box_labels(shape: tuple[int, ...]) -> np.ndarray:

@@ -66,7 +66,7 @@ def test_run_does_everything_and_then_nothing_again(workspace, phantoms, capfd):
     words = ["run", phantoms, "-w", workspace, "--iterations", 1, "--workers", 0]
     assert run(*words) == 0
     said = capfd.readouterr()
-    assert "chosen: " in said.err and "mean Dice" in said.out
+    assert "chosen: " in said.out and "mean Dice" in said.out
     models = sorted(workspace.rglob("model.safetensors"))
     assert len(models) == 10
     before = [path.stat().st_mtime_ns for path in models]
