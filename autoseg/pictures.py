@@ -21,6 +21,8 @@ from autoseg.tiff import is_tiff, read_by_itk, read_tiff, tiff_size
 HIGHEST_VALUE = 65535
 """Pictures store 16 bits at most."""
 
+_FORMATS = ("PNG", "JPEG", "BMP")
+"""What Pillow may take a file for."""
 _PNG_DEPTH = 24
 """Place of the bits of a sample in a PNG, which the kind of colours follows."""
 
@@ -135,7 +137,7 @@ def _pillow(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise ImageError(f"{path}: no such file, expected an image")
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=_FORMATS)
     except Image.DecompressionBombError:
         raise ImageError(f"{path}: found more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; cut it up") from None
     except (OSError, SyntaxError, ValueError):

@@ -123,22 +123,19 @@ def _cases_of(folder: Path, files: Sequence[Path], dataset: Dataset, series: dic
         return [DicomCase(name, folder, fault=str(error))]
     if not slices:
         return []
-    by_channel = _by_channel(folder, find_stacks(slices), dataset.channels, series)
-    if len(dataset.channels) > 1:
-        return [_joined(name, folder, by_channel)]
+    found = find_stacks(slices)
+    by_channel = _by_channel(folder, found, dataset.channels, series)
     candidates = by_channel[dataset.channels[0]]
-    if not candidates:
-        return [_joined(name, folder, by_channel)]
-    if len(candidates) == 1:
-        return [_single(name, folder, candidates[0])]
-    return [_single(f"{name}_{_safe(found.title)}", folder, found) for found in candidates]
+    if len(dataset.channels) == 1 and len(candidates) > 1:
+        return [_case(f"{name}_{_safe(item.title)}", folder, {item.title: [item]}, found) for item in candidates]
+    return [_case(name, folder, by_channel, found)]
 
 
 def _without_copies(slices: Iterable[Slice]) -> list[Slice]:
-    """Keep the first of files that hold the same slice."""
-    kept: dict[str, Slice] = {}
+    """Keep the first of files that hold the same slice, in the same place: some tools give all one identifier."""
+    kept: dict[tuple[str, tuple[float, ...]], Slice] = {}
     for item in slices:
-        kept.setdefault(item.instance or str(item.path), item)
+        kept.setdefault((item.instance or str(item.path), item.position), item)
     return list(kept.values())
 
 
@@ -164,20 +161,16 @@ def _lies_in(item: Slice, folder: Path, name: str) -> bool:
     return name.casefold() in (part.casefold() for part in item.path.relative_to(folder).parts[:-1])
 
 
-def _single(name: str, folder: Path, found: Stack | Unusable) -> DicomCase:
-    if isinstance(found, Unusable):
-        return DicomCase(name, folder, fault=found.reason)
-    return DicomCase(name, folder, (found,))
-
-
-def _joined(name: str, folder: Path, by_channel: dict[str, list[Stack | Unusable]]) -> DicomCase:
+def _case(
+    name: str, folder: Path, by_channel: dict[str, list[Stack | Unusable]], found: Sequence[Stack | Unusable]
+) -> DicomCase:
     """Take the one volume of each channel; a fault where there is none, or more than one, or it is unusable."""
     stacks = []
     for channel, candidates in by_channel.items():
         if len(candidates) != 1:
-            titles = ", ".join(item.title for item in candidates) or "no series"
+            which = _titles(candidates) if candidates else f"none of {_titles(found)}"
             fault = (
-                f"{folder}: channel {channel}: found {titles}, expected one volume, in a sub-folder '{channel}' or as "
+                f"{folder}: channel {channel}: found {which}, expected one volume, in a sub-folder '{channel}' or as "
                 "told by --series"
             )
             return DicomCase(name, folder, fault=fault)
@@ -185,6 +178,10 @@ def _joined(name: str, folder: Path, by_channel: dict[str, list[Stack | Unusable
             return DicomCase(name, folder, fault=candidates[0].reason)
         stacks.append(candidates[0])
     return DicomCase(name, folder, tuple(stacks))
+
+
+def _titles(items: Sequence[Stack | Unusable]) -> str:
+    return ", ".join(item.title for item in items) or "no series"
 
 
 def _safe(text: str) -> str:

@@ -74,7 +74,7 @@ def predict_folder(
     save_probabilities: bool = False,
     postprocessing: bool = True,
     label_format: str | None = None,
-    series: Path | None = None,
+    series: Path | str | None = None,
     overwrite: bool = False,
     progress: Callable[[str, int], Callable[[str], None]] | None = None,
 ) -> FolderResult:

@@ -115,7 +115,7 @@ def check_folder(folder: Path) -> None:
 
 
 def find_sources(
-    folder: Path, dataset: Dataset, *, series: Path | None = None, label_format: str | None = None
+    folder: Path, dataset: Dataset, *, series: Path | str | None = None, label_format: str | None = None
 ) -> list[Source]:
     """List the cases of a folder of images or, where it holds none, of the DICOM files in its sub-folders.
 
@@ -136,7 +136,7 @@ def find_sources(
 
     if label_format in (None, DICOM_FORMAT):
         needed("highdicom")
-    found = find_dicom_cases(folder, dataset, read_series_file(series, dataset.channels) if series else None)
+    found = find_dicom_cases(folder, dataset, read_series_file(Path(series), dataset.channels) if series else None)
     if not found:
         raise _nothing_in(folder)
     return [*found]

@@ -74,6 +74,7 @@ def write_series(
 def series():
     """Return what writes a DICOM series."""
     pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
     return write_series
 
 

@@ -53,12 +53,21 @@ def test_several_series_of_a_patient_are_cases_of_their_own(tmp_path, series, vo
         "q_thorax_AcquisitionNumber_2",
     ]
     assert names(find_dicom_cases(tmp_path, CT, {"CT": "*SOFT"})) == ["p", "q"]
-    assert "channel CT: found no series" in find_dicom_cases(tmp_path, CT, {"CT": "*SOFT"})[1].fault
+    assert (
+        "channel CT: found none of thorax AcquisitionNumber 1, thorax Acq"
+        in find_dicom_cases(tmp_path, CT, {"CT": "*SOFT"})[1].fault
+    )
 
 
 def test_copies_of_a_file_count_once(tmp_path, series, voxels):
     series(tmp_path / "p" / "a", voxels)
     shutil.copytree(tmp_path / "p" / "a", tmp_path / "p" / "copy")
+    (case,) = find_dicom_cases(tmp_path, CT)
+    assert case.read(CT.channels).array.shape == (1, *voxels.shape)
+
+
+def test_slices_that_share_one_identifier_are_no_copies(tmp_path, series, voxels):
+    series(tmp_path / "p", voxels, SOPInstanceUID="1.2.3")
     (case,) = find_dicom_cases(tmp_path, CT)
     assert case.read(CT.channels).array.shape == (1, *voxels.shape)
 
@@ -98,7 +107,10 @@ def test_channels_are_told_by_descriptions(two_channels, tmp_path, voxels):
     for folder, name in (("T1", "one"), ("T2", "other")):
         (two_channels / "p" / folder).rename(two_channels / "p" / name)
     (case,) = find_dicom_cases(two_channels, MR)
-    assert "channel T1: found no series, expected one volume, in a sub-folder 'T1' or as told by --series" in case.fault
+    assert (
+        "channel T1: found none of t1_vibe, t2_tse, expected one volume, in a sub-folder 'T1' or as told by --series"
+        in case.fault
+    )
     path = tmp_path / "series.json"
     path.write_text(json.dumps({"T1": "t1_*", "T2": "T2*"}))
     (case,) = find_sources(two_channels, MR, series=path)
@@ -152,7 +164,8 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path, series, voxel
 
 @pytest.mark.parametrize("highest", [300, 0])
 def test_segmentations_hold_a_segment_for_each_class(tmp_path, series, voxels, highest):
-    highdicom = pytest.importorskip("highdicom")
+    import highdicom
+
     series(tmp_path / "p", voxels, directions=((0, 1, 0), (0, 0, -1)))
     (case,) = find_dicom_cases(tmp_path, CT)
     labels = np.random.default_rng(0).choice([0, 3, highest], voxels.shape) if highest else np.zeros(voxels.shape, int)
@@ -173,8 +186,8 @@ def pydicom_header(path):
 
 
 def test_the_same_prediction_is_the_same_object(tmp_path, series, voxels):
-    pydicom = pytest.importorskip("pydicom")
-    pytest.importorskip("highdicom")
+    import pydicom
+
     series(tmp_path / "p", voxels)
     (case,) = find_dicom_cases(tmp_path, CT)
     labels = np.where(voxels > 1000, 3, 0)
