@@ -178,11 +178,11 @@ def train_fold(
 ) -> Summary:
     """Train one fold and return the metrics of its validation cases.
 
-    ``options`` are the fields of :class:`autoseg.trainers.setting.FoldRequest`: trainer, device, iterations, time_budget
-    in seconds, workers, seed, restart, checkpoint_seconds.
+    ``options`` are the fields of :class:`autoseg.trainers.setting.FoldRequest`: trainer, device, iterations,
+    time_budget in seconds, workers, seed, restart, save_probabilities, checkpoint_seconds.
     """
-    from autoseg.trainers.setting import FoldRequest
     from autoseg.trainers.fold import train_fold as train
+    from autoseg.trainers.setting import FoldRequest
 
     return train(FoldRequest(Workspace(Path(workspace)), configuration, fold, **options), listener=listener)
 
