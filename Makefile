@@ -24,7 +24,7 @@ lint: $(LINT_VENV)/.installed  ## style, formatting and types
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[test,dicom]'
 	touch $@
 
 $(LINT_VENV)/.installed: setup.cfg pyproject.toml constraints.txt
