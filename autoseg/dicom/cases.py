@@ -118,7 +118,7 @@ def _is_patient(folder: Path, channels: Sequence[str]) -> bool:
 def _cases_of(folder: Path, files: Sequence[Path], dataset: Dataset, series: dict[str, str] | None) -> list[DicomCase]:
     name = _safe(folder.resolve().name)
     try:
-        slices = _without_copies(found for path in files if (found := read_slice(path)) is not None)
+        slices = _without_copies(item for path in files if (item := read_slice(path)) is not None)
     except ImageError as error:
         return [DicomCase(name, folder, fault=str(error))]
     if not slices:
@@ -127,7 +127,7 @@ def _cases_of(folder: Path, files: Sequence[Path], dataset: Dataset, series: dic
     by_channel = _by_channel(folder, found, dataset.channels, series)
     candidates = by_channel[dataset.channels[0]]
     if len(dataset.channels) == 1 and len(candidates) > 1:
-        return [_case(f"{name}_{_safe(item.title)}", folder, {item.title: [item]}, found) for item in candidates]
+        return [_case(f"{name}_{_safe(one.title)}", folder, {one.title: [one]}, found) for one in candidates]
     return [_case(name, folder, by_channel, found)]
 
 
