@@ -249,6 +249,7 @@ def test_real_series_are_as_simpleitk_reads_them_and_their_segmentations_hold_th
 
 @pytest.mark.real_data
 def test_a_compressed_series_without_identifiers(real_data):
+    pytest.importorskip("pydicom")
     (case,) = find_dicom_cases(real_data / "odd" / "totalseg_ct" / "images_dicom", CT)
     volume = case.read(CT.channels)
     assert volume.array.shape == (1, 20, 512, 512) and volume.array.min() < -900
