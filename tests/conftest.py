@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 # How long an example takes depends on what else the machine does; pytest-timeout bounds a test as a whole.
-settings.register_profile("autoseg")
+settings.register_profile("autoseg", deadline=None)
 settings.load_profile("autoseg")
 
 REAL_DATA = Path(os.environ.get("AUTOSEG_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))

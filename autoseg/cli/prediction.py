@@ -47,9 +47,14 @@ def predict_folder(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Predict again what is there already.")] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="For the cases in flight, such as 8GB. By default most of what is free."),
+    ] = None,
 ) -> int:
     """Predict all cases of a folder; goes on where it was stopped."""
     from autoseg.inference.folder import predict_folder as work
+    from autoseg.units import parse_size
 
     set_up_logging()
     with case_progress() as progress:
@@ -68,6 +73,7 @@ def predict_folder(
             label_format=label_format,
             series=series,
             overwrite=overwrite,
+            memory=parse_size(memory) if memory else None,
             progress=progress,
         )
     counts = (

@@ -18,6 +18,8 @@ from autoseg.images import Geometry, Volume
 from autoseg.inference.export import Scores, label_map, probabilities_on_grid
 from autoseg.inference.finish import Finish, find_finish
 from autoseg.inference.members import Member, load_members, selected
+from autoseg.inference.needs import CaseNeed, case_need
+from autoseg.inference.scratch import mapped_array
 from autoseg.inference.sliding_window import predict_probabilities, with_label_map
 from autoseg.orientation import direction_of
 from autoseg.plan import Plan
@@ -106,17 +108,23 @@ class Predictor:
                 )
         return [made[(m.configuration.spacing, str(m.configuration.normalization))] for m in self.stages]
 
-    def scores(self, prepared: Sequence[Prepared]) -> list[Scores]:
+    def need(self, geometry: Geometry) -> CaseNeed:
+        """Estimate the bytes that an image takes until its label map is made."""
+        return case_need(geometry, self.plan, self.stages, channels=len(self.dataset.channels))
+
+    def scores(self, prepared: Sequence[Prepared], *, scratch: Path | None = None) -> list[Scores]:
         """Compute each member's class probabilities on its own grid, from what :meth:`prepare` made.
 
-        A stage that others read is computed once. Of one that is no member itself only the label map is kept.
+        A stage that others read is computed once. Of one that is no member itself only the label map is kept. Where a
+        folder is given as ``scratch``, probabilities lie in files there, for images that memory has no room for.
         """
         scores: dict[int, Scores] = {}
         maps: dict[int, np.ndarray] = {}
         for stage, case in zip(self.stages, prepared, strict=True):
             before = labels_on_grid(maps[id(stage.previous)], case.steps, self.dataset) if stage.previous else None
             image = with_label_map(case.image, before)
-            found = Scores(predict_probabilities(stage.networks, image, stage.window, self.device), case.steps)
+            out = mapped_array(scratch, (stage.window.outputs, *image.shape[1:])) if scratch else None
+            found = Scores(predict_probabilities(stage.networks, image, stage.window, self.device, out=out), case.steps)
             if any(other.previous is stage for other in self.stages):
                 maps[id(stage)] = label_map([found], self.dataset)
             if any(member is stage for member in self.members):

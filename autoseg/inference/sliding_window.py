@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from autoseg.inference.blending import blended, tiling_of
+from autoseg.inference.blending import blended, share_held, tiling_of
 from autoseg.inference.tiles import fitting_patch, mirrorings, padding
 from autoseg.networks.label_channels import split_label_map
 from autoseg.swapping import Swapping
@@ -115,6 +115,14 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterato
         place, inside = _without_padding(first, logits.shape[tiling.axis + 2], pad, space, tiling.axis)
         if place[tiling.axis].start < place[tiling.axis].stop:
             yield place, _activated(logits[(slice(None), slice(None), *inside)], window)
+
+
+def share_of_logits(shape: tuple[int, int, int], window: Window) -> float:
+    """Return how much of the logits of an image [Z,Y,X] is in memory at a time on a CPU, about."""
+    together = max(1, _per_forward(window, torch.device("cpu")) // len(mirrorings(window.mirror_axes)))
+    if len(window.patch) == 3:
+        return share_held(shape, window.patch, together=together)
+    return min(1.0, together / shape[0]) * share_held(shape[1:], window.patch, together=1)
 
 
 def _without_padding(
