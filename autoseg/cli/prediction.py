@@ -30,6 +30,10 @@ def predict_folder(
     tta: Mirroring = "auto",
     best: Annotated[bool, typer.Option(help="Weights with the best validation Dice instead of the last.")] = False,
     save_probabilities: Annotated[bool, typer.Option(help="Write class probabilities as well.")] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option("--uncertainty", help="Write maps of uncertainty, and the Dice that is expected of each case."),
+    ] = False,
     postprocessing: Annotated[
         bool, typer.Option(help="Do to label maps what cross-validation found to improve them.")
     ] = True,
@@ -69,6 +73,7 @@ def predict_folder(
             tta=tta,  # type: ignore[arg-type]
             best=best,
             save_probabilities=save_probabilities,
+            uncertainty=uncertainty,
             postprocessing=postprocessing,
             label_format=label_format,
             series=series,

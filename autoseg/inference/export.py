@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from autoseg.preprocessing.case import Steps
 from autoseg.preprocessing.crop import uncrop
 from autoseg.preprocessing.resample import argmax_resampled, resample_image
 from autoseg.preprocessing.spline import ROWS_PER_BAND
+
+if TYPE_CHECKING:
+    from autoseg.inference.votes import Votes
 
 REGION_THRESHOLD = 0.5
 """Mean probability above which a voxel belongs to a region."""
@@ -26,6 +29,8 @@ class Scores:
 
     probabilities: np.ndarray
     steps: Steps
+    votes: Votes | None = None
+    """What each network says for itself, where that was asked for."""
 
 
 def label_map(scores: Sequence[Scores], dataset: Dataset) -> np.ndarray:
@@ -126,14 +131,14 @@ def label_values(dataset: Dataset) -> np.ndarray:
 
 def class_on_grid(scores: Sequence[Scores], index: int) -> np.ndarray:
     """Return one class' mean probability [Z,Y,X] on the cropped grid, axes still transposed."""
-    total = _resampled(scores[0], index)
+    total = on_cropped_grid(scores[0].probabilities[index], scores[0].steps)
     for share in scores[1:]:
-        total = total + _resampled(share, index)
+        total = total + on_cropped_grid(share.probabilities[index], share.steps)
     return total / np.float32(len(scores))
 
 
-def _resampled(share: Scores, index: int) -> np.ndarray:
-    steps, volume = share.steps, share.probabilities[index]
+def on_cropped_grid(volume: np.ndarray, steps: Steps) -> np.ndarray:
+    """Bring a volume [Z,Y,X] float32 from a configuration's own grid to the cropped grid, axes still transposed."""
     if steps.shape == steps.cropped_shape:
         return volume
     return resample_image(volume[None], steps.cropped_shape, order=1, separate_axis=steps.separate_axis)[0]

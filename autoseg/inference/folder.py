@@ -16,6 +16,7 @@ from autoseg.inference.pipeline import Stages, run_stages
 from autoseg.inference.predictor import Mirroring, Predictor
 from autoseg.inference.sources import Source, check_folder, ending_of, find_sources
 from autoseg.inference.suitability import check_suitability
+from autoseg.inference.uncertainty_files import UncertaintyFiles
 from autoseg.memory import format_bytes
 from autoseg.preprocessing.case import Prepared
 from autoseg.storage import read_json, write_json
@@ -50,6 +51,7 @@ def predict_folder(
     tta: Mirroring = "auto",
     best: bool = False,
     save_probabilities: bool = False,
+    uncertainty: bool = False,
     postprocessing: bool = True,
     label_format: str | None = None,
     series: Path | None = None,
@@ -67,6 +69,10 @@ def predict_folder(
     with other settings is refused unless ``overwrite`` is set. A case that fails is reported in the result, the others
     are done. With ``save_probabilities`` each case also gets ``<case>_probabilities.b2nd``, [classes,Z,Y,X] float16,
     which ``blosc2.open(path)[:]`` reads.
+
+    With ``uncertainty`` the folder ``uncertainty`` in it gets maps of entropy and of disagreement between the networks
+    (:mod:`autoseg.inference.uncertainty`), and ``uncertainty.csv`` for each case the Dice that is expected of it. Of a
+    single network there is no disagreement and no such expectation.
 
     ``memory`` is the number of bytes that cases in flight may take together, by default most of what is free. A case
     that is too large for it is predicted alone, its probabilities in a file instead of in memory.
@@ -89,7 +95,9 @@ def predict_folder(
     )
     cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
     _claim(out, _settings(Path(workspace), predictor, folds, best), overwrite=overwrite)
-    target = Output(out, ending, save_probabilities)
+    target = Output(out, ending, save_probabilities, uncertainty)
+    if uncertainty and sum(len(member.networks) for member in predictor.members) == 1:
+        logger.warning("uncertainty: one network disagrees with nobody; there is entropy, and no expected Dice")
     todo = [case for case in cases if overwrite or not target.is_done(case)]
     advance = progress("predicting", len(todo)) if progress else None
     failed: dict[str, str] = {}
@@ -102,6 +110,8 @@ def predict_folder(
             advance(case.name)
 
     _run([predictor], todo, target, memory=memory_for_cases(memory), finished=finished)
+    if uncertainty:
+        UncertaintyFiles(out).write_table([case.name for case in cases], list(predictor.dataset.classes))
     named = {case.name for case in todo}
     return FolderResult(
         done=tuple(case.name for case in todo if case.name not in failed),
@@ -179,7 +189,7 @@ class _Work:
         geometry = case.geometry()
         if geometry is None:
             return 0
-        need = self.predictor.need(geometry)
+        need = self.predictor.need(geometry, votes=self.output.uncertainty)
         return need.arrays if need.total > self.memory else need.total
 
     def read(self, case: Source) -> list[Prepared]:
@@ -196,9 +206,10 @@ class _Work:
 
     def compute(self, predictor: Predictor, case: Source, prepared: list[Prepared]) -> list[Scores]:
         """Compute the scores of a case, in files where memory has no room for them."""
-        need = predictor.need(prepared[0].steps.geometry)
+        votes = self.output.uncertainty
+        need = predictor.need(prepared[0].steps.geometry, votes=votes)
         if need.total <= self.memory:
-            return predictor.scores(prepared)
+            return predictor.scores(prepared, votes=votes)
         logger.warning(
             "case %s: takes about %s, more than the %s there is for it; its %s of probabilities are kept in a file of "
             "%s meanwhile",
@@ -208,7 +219,7 @@ class _Work:
             format_bytes(need.scores),
             self.output.folder,
         )
-        return predictor.scores(prepared, scratch=self.output.folder)
+        return predictor.scores(prepared, scratch=self.output.folder, votes=votes)
 
     def write(self, case: Source, scores: list[Scores]) -> None:
         """Write all that is made of a case."""

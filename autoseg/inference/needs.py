@@ -24,6 +24,9 @@ READING = 2 * FLOAT
 WRITING = 24
 """Bytes of a voxel while labels are made and post-processed: two classes' scores, masks, components, label maps."""
 
+MEASURING = 5 * FLOAT
+"""Bytes of a voxel while uncertainty is measured: entropy, disagreement and a class' terms of them."""
+
 
 @dataclass(frozen=True)
 class CaseNeed:
@@ -45,21 +48,25 @@ def memory_for_cases(memory: int | None = None) -> int:
     return memory or int(available_memory() * SHARE_FOR_CASES)
 
 
-def case_need(geometry: Geometry, plan: Plan, stages: Sequence[Member], *, channels: int) -> CaseNeed:
-    """Estimate what a case takes that each of ``stages`` predicts.
+def case_need(
+    geometry: Geometry, plan: Plan, stages: Sequence[Member], *, channels: int, votes: bool = False
+) -> CaseNeed:
+    """Estimate what a case takes that each of ``stages`` predicts; ``votes`` are kept for its uncertainty.
 
     Nothing is known of the crop, so that the whole image counts.
     """
     voxels = math.prod(geometry.size)
-    prepared = working = scores = 0
+    prepared = working = scores = counted = 0
     for stage in stages:
         shape = steps_of(geometry, Box((0, 0, 0), geometry.size), plan, stage.configuration).shape
         image = FLOAT * math.prod(shape) * output_channels(stage.configuration.normalization)
         share = FLOAT * math.prod(shape) * stage.window.outputs
         prepared += image
+        counted += math.prod(shape) * (FLOAT + len(stage.networks)) if votes else 0
         scores += share
         # A padded copy of the image; logits, and probabilities of them.
         working = max(working, image + int(2 * share * share_of_logits(shape, stage.window)))
     # The image, its crop and that normalized.
     reading = 3 * FLOAT * channels * voxels + READING * voxels
-    return CaseNeed(max(reading + prepared, prepared + working, WRITING * voxels), scores)
+    writing = (WRITING + MEASURING if votes else WRITING) * voxels
+    return CaseNeed(max(reading + prepared, prepared + working + counted, writing + counted), scores)

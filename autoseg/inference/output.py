@@ -9,6 +9,8 @@ from pathlib import Path
 from autoseg.inference.export import Scores, write_probabilities
 from autoseg.inference.predictor import Predictor
 from autoseg.inference.sources import Source
+from autoseg.inference.uncertainty import uncertainty
+from autoseg.inference.uncertainty_files import UncertaintyFiles
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Output:
     ending: str | None
     """That of each image, where it is None."""
     probabilities: bool = False
+    uncertainty: bool = False
 
     def labels(self, case: Source) -> Path:
         """Where the label map of a case is; it is written last, so that a case that has one is whole."""
@@ -30,11 +33,20 @@ class Output:
 
     def is_done(self, case: Source) -> bool:
         """Tell whether all that is wanted of a case is there."""
-        return self.labels(case).exists() and (not self.probabilities or self.scores(case).exists())
+        wanted = [self.labels(case)]
+        wanted += [self.scores(case)] if self.probabilities else []
+        wanted += [UncertaintyFiles(self.folder).record(case.name)] if self.uncertainty else []
+        return all(path.exists() for path in wanted)
 
     def write(self, case: Source, scores: Sequence[Scores], predictor: Predictor) -> None:
         """Write all that is wanted of a case."""
         if self.probabilities:
             write_probabilities(self.scores(case), scores, predictor.dataset)
         labels = predictor.finish.label_map(scores, predictor.dataset)
-        case.write(self.labels(case), labels, scores[0].steps.geometry, predictor.dataset)
+        geometry = scores[0].steps.geometry
+        if self.uncertainty:
+            found = uncertainty(scores, predictor.dataset)
+            networks = sum(len(member.networks) for member in predictor.members)
+            files = UncertaintyFiles(self.folder)
+            files.write(case.name, found, labels, geometry, networks=networks, like=case.place)
+        case.write(self.labels(case), labels, geometry, predictor.dataset)
