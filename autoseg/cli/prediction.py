@@ -27,6 +27,9 @@ def predict_folder(
         typer.Option(help="Whose weights. By default what was chosen."),
     ] = None,
     device: Device = "auto",
+    devices: Annotated[
+        str | None, typer.Option(help="Several that share the cases, in place of --device: 0,1,2 for three GPUs.")
+    ] = None,
     tta: Mirroring = "auto",
     best: Annotated[bool, typer.Option(help="Weights with the best validation Dice instead of the last.")] = False,
     save_probabilities: Annotated[bool, typer.Option(help="Write class probabilities as well.")] = False,
@@ -57,6 +60,7 @@ def predict_folder(
     ] = None,
 ) -> int:
     """Predict all cases of a folder; goes on where it was stopped."""
+    from autoseg.inference.devices import parse_devices
     from autoseg.inference.folder import predict_folder as work
     from autoseg.units import parse_size
 
@@ -70,6 +74,7 @@ def predict_folder(
             folds=folds,
             trainer=trainer,
             device=device,
+            devices=parse_devices(devices),
             tta=tta,  # type: ignore[arg-type]
             best=best,
             save_probabilities=save_probabilities,

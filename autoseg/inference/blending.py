@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
+from autoseg.inference.empty_tiles import Forward
 from autoseg.inference.tiles import Shape, gaussian_weights, tile_starts
-
-Forward = Callable[[torch.Tensor], torch.Tensor]
-"""Takes tiles [N,C,*patch]; returns their logits [N,outputs,*patch] float32."""
 
 
 @dataclass(frozen=True)

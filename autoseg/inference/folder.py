@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from autoseg.errors import AutosegError, ImageError, WorkspaceError
+from autoseg.inference.devices import check_devices
 from autoseg.inference.export import Scores
 from autoseg.inference.needs import memory_for_cases
 from autoseg.inference.output import Output
@@ -48,6 +49,7 @@ def predict_folder(
     folds: Sequence[str | int] | None = None,
     trainer: str | None = None,
     device: str = "auto",
+    devices: Sequence[str] | None = None,
     tta: Mirroring = "auto",
     best: bool = False,
     save_probabilities: bool = False,
@@ -74,6 +76,9 @@ def predict_folder(
     (:mod:`autoseg.inference.uncertainty`), and ``uncertainty.csv`` for each case the Dice that is expected of it. Of a
     single network there is no disagreement and no such expectation.
 
+    ``devices``, such as ``cuda:0`` and ``cuda:1``, share the cases between them, in place of one ``device``; a name
+    that comes twice computes two cases at a time.
+
     ``memory`` is the number of bytes that cases in flight may take together, by default most of what is free. A case
     that is too large for it is predicted alone, its probabilities in a file instead of in memory.
     """
@@ -83,16 +88,19 @@ def predict_folder(
     if out.resolve() == Path(images).resolve():
         # An image with all channels in one file has the very name of its label map.
         raise WorkspaceError(f"{out}: is the folder of the images, which would be overwritten; name another folder")
-    predictor = Predictor.load(
+    load = partial(
+        Predictor.load,
         workspace,
         configurations=configurations,
         folds=folds,
         trainer=trainer,
-        device=device,
         tta=tta,
         best=best,
         postprocessing=postprocessing,
     )
+    names = check_devices(device, devices)
+    loaded = {name: load(device=name) for name in dict.fromkeys(names)}
+    predictor = loaded[names[0]]
     cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
     _claim(out, _settings(Path(workspace), predictor, folds, best), overwrite=overwrite)
     target = Output(out, ending, save_probabilities, uncertainty)
@@ -109,7 +117,7 @@ def predict_folder(
         if advance:
             advance(case.name)
 
-    _run([predictor], todo, target, memory=memory_for_cases(memory), finished=finished)
+    _run([loaded[name] for name in names], todo, target, memory=memory_for_cases(memory), finished=finished)
     if uncertainty:
         UncertaintyFiles(out).write_table([case.name for case in cases], list(predictor.dataset.classes))
     named = {case.name for case in todo}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from autoseg.inference.blending import blended, share_held, tiling_of
+from autoseg.inference.empty_tiles import saving_empty_tiles
 from autoseg.inference.tiles import fitting_patch, mirrorings, padding
 from autoseg.networks.label_channels import split_label_map
 from autoseg.swapping import Swapping
@@ -108,9 +110,10 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterato
     if any(map(any, pad)):
         images = torch.nn.functional.pad(images, [n for before_after in reversed(pad) for n in before_after])
     tiling = tiling_of(tuple(images.shape[2:]), window.patch, together=_together(window, images))
-    parts = blended(lambda tiles: _forward(network, tiles, window), images, window.outputs, tiling)
+    forward = saving_empty_tiles(partial(_forward, network, window=window), images, tiling.patch, tiling.starts)
+    parts = blended(forward, images, window.outputs, tiling)
     if len(tiling.starts) == 1:
-        parts = iter([(0, _forward(network, images, window))])
+        parts = iter([(0, forward(images))])
     for first, logits in parts:
         place, inside = _without_padding(first, logits.shape[tiling.axis + 2], pad, space, tiling.axis)
         if place[tiling.axis].start < place[tiling.axis].stop:
@@ -147,7 +150,7 @@ def _together(window: Window, images: torch.Tensor) -> int:
     return max(1, _per_forward(window, images.device) // len(mirrorings(window.mirror_axes)) // images.shape[0])
 
 
-def _forward(network: nn.Module, tiles: torch.Tensor, window: Window) -> torch.Tensor:
+def _forward(network: nn.Module, tiles: torch.Tensor, *, window: Window) -> torch.Tensor:
     """Return the mean logits [N,classes,*patch] float32 of tiles and their mirrored copies.
 
     A label map becomes channels here, tile by tile: those of a whole image would take many times its memory.
