@@ -17,10 +17,11 @@ from autoseg.inference.pipeline import Stages, run_stages
 from autoseg.inference.predictor import Mirroring, Predictor
 from autoseg.inference.sources import Source, check_folder, ending_of, find_sources
 from autoseg.inference.suitability import check_suitability
+from autoseg.inference.uncertainty_files import FOLDER as UNCERTAINTY_FOLDER
 from autoseg.inference.uncertainty_files import UncertaintyFiles
 from autoseg.memory import format_bytes
 from autoseg.preprocessing.case import Prepared
-from autoseg.storage import read_json, write_json
+from autoseg.storage import read_json, remove_partial, write_json
 
 logger = logging.getLogger("autoseg.prediction")
 
@@ -103,6 +104,8 @@ def predict_folder(
     predictor = loaded[names[0]]
     cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
     _claim(out, _settings(Path(workspace), predictor, folds, best), overwrite=overwrite)
+    for folder in (out, out / UNCERTAINTY_FOLDER):
+        remove_partial(folder)
     target = Output(out, ending, save_probabilities, uncertainty)
     if uncertainty and sum(len(member.networks) for member in predictor.members) == 1:
         logger.warning("uncertainty: one network disagrees with nobody; there is entropy, and no expected Dice")
