@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,9 @@ _ADVICE = {
     errno.ENOTDIR: "a part of this path is a file; choose another folder",
     errno.EEXIST: "a file of this name is in the way; choose another folder",
 }
+
+STALE = 3600.0
+"""Seconds after which an unfinished file that is not written to has been given up: no case takes so long to write."""
 
 
 def storage_error(path: Path, error: OSError) -> WorkspaceError:
@@ -57,6 +61,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
         # An interrupt may come at any time; an unfinished file must not stay behind.
         with _ignore_os_errors():
             temporary.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path, *, older_than: float = STALE) -> None:
+    """Remove the unfinished files of a folder that a process which was killed has left behind.
+
+    ``older_than`` is the number of seconds for which nobody has written to them: the process may be on another machine.
+    """
+    for path in folder.glob(".partial-*"):
+        with _ignore_os_errors():
+            if path.is_file() and time.time() - path.stat().st_mtime > older_than:
+                path.unlink()
 
 
 @contextmanager

@@ -27,9 +27,16 @@ def predict_folder(
         typer.Option(help="Whose weights. By default what was chosen."),
     ] = None,
     device: Device = "auto",
+    devices: Annotated[
+        str | None, typer.Option(help="Several that share the cases, in place of --device: 0,1,2 for three GPUs.")
+    ] = None,
     tta: Mirroring = "auto",
     best: Annotated[bool, typer.Option(help="Weights with the best validation Dice instead of the last.")] = False,
     save_probabilities: Annotated[bool, typer.Option(help="Write class probabilities as well.")] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option("--uncertainty", help="Write maps of uncertainty, and the Dice that is expected of each case."),
+    ] = False,
     postprocessing: Annotated[
         bool, typer.Option(help="Do to label maps what cross-validation found to improve them.")
     ] = True,
@@ -47,9 +54,15 @@ def predict_folder(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Predict again what is there already.")] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="For the cases in flight, such as 8GB. By default most of what is free."),
+    ] = None,
 ) -> int:
     """Predict all cases of a folder; goes on where it was stopped."""
+    from autoseg.inference.devices import parse_devices
     from autoseg.inference.folder import predict_folder as work
+    from autoseg.units import parse_size
 
     set_up_logging()
     with case_progress() as progress:
@@ -61,13 +74,16 @@ def predict_folder(
             folds=folds,
             trainer=trainer,
             device=device,
+            devices=parse_devices(devices),
             tta=tta,  # type: ignore[arg-type]
             best=best,
             save_probabilities=save_probabilities,
+            uncertainty=uncertainty,
             postprocessing=postprocessing,
             label_format=label_format,
             series=series,
             overwrite=overwrite,
+            memory=parse_size(memory) if memory else None,
             progress=progress,
         )
     counts = (

@@ -39,6 +39,10 @@ class DicomCase:
         """What a fault of this case names."""
         return self.folder
 
+    def geometry(self) -> Geometry | None:
+        """Return where the first channel lies."""
+        return self.stacks[0].geometry if self.stacks else None
+
     def read(self, channels: Sequence[str]) -> Volume:
         """Read all channels, one for each of ``channels``.
 

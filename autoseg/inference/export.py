@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +14,10 @@ from autoseg.errors import WeightsError
 from autoseg.preprocessing.case import Steps
 from autoseg.preprocessing.crop import uncrop
 from autoseg.preprocessing.resample import argmax_resampled, resample_image
+from autoseg.preprocessing.spline import ROWS_PER_BAND
+
+if TYPE_CHECKING:
+    from autoseg.inference.votes import Votes
 
 REGION_THRESHOLD = 0.5
 """Mean probability above which a voxel belongs to a region."""
@@ -23,6 +29,8 @@ class Scores:
 
     probabilities: np.ndarray
     steps: Steps
+    votes: Votes | None = None
+    """What each network says for itself, where that was asked for."""
 
 
 def label_map(scores: Sequence[Scores], dataset: Dataset) -> np.ndarray:
@@ -55,14 +63,29 @@ def _winner(share: Scores) -> np.ndarray:
     """Return the class index of the largest score on the cropped grid."""
     steps = share.steps
     if steps.shape == steps.cropped_shape:
-        return share.probabilities.argmax(axis=0)
+        return _largest(share.probabilities)
     return argmax_resampled(share.probabilities, steps.cropped_shape, separate_axis=steps.separate_axis)
+
+
+def _largest(scores: np.ndarray) -> np.ndarray:
+    """Return the class index of the largest score; numpy's argmax along the first axis would copy all of them."""
+    winner = np.zeros(scores.shape[1:], dtype=_index_type(len(scores)))
+    for rows in (slice(start, start + ROWS_PER_BAND) for start in range(0, len(winner), ROWS_PER_BAND)):
+        best = np.array(scores[0, rows])
+        for index in range(1, len(scores)):
+            candidate = scores[index, rows]
+            np.copyto(winner[rows], index, where=candidate > best, casting="unsafe")
+            np.maximum(best, candidate, out=best)
+        # A maximum keeps NaN wherever it met one.
+        if not np.isfinite(best.sum()):
+            raise WeightsError("scores: found NaN or infinity, expected finite numbers; train again")
+    return winner
 
 
 def _winner_of_many(scores: Sequence[Scores], classes: int) -> np.ndarray:
     """Return the class index of the largest mean score on the cropped grid."""
     best = class_on_grid(scores, 0)
-    winner = np.zeros(best.shape, dtype=np.uint8 if classes <= 256 else np.uint16)
+    winner = np.zeros(best.shape, dtype=_index_type(classes))
     for index in range(1, classes):
         candidate = class_on_grid(scores, index)
         np.copyto(winner, index, where=candidate > best, casting="unsafe")
@@ -70,16 +93,34 @@ def _winner_of_many(scores: Sequence[Scores], classes: int) -> np.ndarray:
     return winner
 
 
+def _index_type(classes: int) -> type[np.unsignedinteger[Any]]:
+    return np.uint8 if classes <= np.iinfo(np.uint8).max + 1 else np.uint16
+
+
 def probabilities_on_grid(scores: Sequence[Scores], dataset: Dataset) -> np.ndarray:
     """Return the mean probabilities [outputs,Z,Y,X] float16 on the file's grid; outside the crop all is background."""
-    steps = scores[0].steps
-    whole = np.zeros((dataset.outputs, *steps.geometry.size), dtype=np.float16)
-    if not dataset.regions:
-        whole[0] = 1
-    for index in range(dataset.outputs):
-        on_grid = steps.turn.undo(class_on_grid(scores, index))
-        whole[(index, *steps.box.slices)] = on_grid
+    whole = np.empty((dataset.outputs, *scores[0].steps.geometry.size), dtype=np.float16)
+    for index, on_grid in enumerate(_each_on_file_grid(scores, dataset)):
+        whole[index] = on_grid
     return whole
+
+
+def write_probabilities(path: Path, scores: Sequence[Scores], dataset: Dataset) -> None:
+    """Write what :func:`probabilities_on_grid` returns, one class in memory at a time."""
+    from autoseg.preprocessing.store import write_rows
+
+    shape = (dataset.outputs, *scores[0].steps.geometry.size)
+    write_rows(path, _each_on_file_grid(scores, dataset), shape=shape, dtype=np.dtype(np.float16))
+
+
+def _each_on_file_grid(scores: Sequence[Scores], dataset: Dataset) -> Iterator[np.ndarray]:
+    """Yield each output's mean probability [Z,Y,X] float16."""
+    steps = scores[0].steps
+    for index in range(dataset.outputs):
+        outside = 1 if index == 0 and not dataset.regions else 0
+        whole = np.full(steps.geometry.size, outside, dtype=np.float16)
+        whole[steps.box.slices] = steps.turn.undo(class_on_grid(scores, index))
+        yield whole
 
 
 def label_values(dataset: Dataset) -> np.ndarray:
@@ -90,14 +131,14 @@ def label_values(dataset: Dataset) -> np.ndarray:
 
 def class_on_grid(scores: Sequence[Scores], index: int) -> np.ndarray:
     """Return one class' mean probability [Z,Y,X] on the cropped grid, axes still transposed."""
-    total = _resampled(scores[0], index)
+    total = on_cropped_grid(scores[0].probabilities[index], scores[0].steps)
     for share in scores[1:]:
-        total = total + _resampled(share, index)
+        total = total + on_cropped_grid(share.probabilities[index], share.steps)
     return total / np.float32(len(scores))
 
 
-def _resampled(share: Scores, index: int) -> np.ndarray:
-    steps, volume = share.steps, share.probabilities[index]
+def on_cropped_grid(volume: np.ndarray, steps: Steps) -> np.ndarray:
+    """Bring a volume [Z,Y,X] float32 from a configuration's own grid to the cropped grid, axes still transposed."""
     if steps.shape == steps.cropped_shape:
         return volume
     return resample_image(volume[None], steps.cropped_shape, order=1, separate_axis=steps.separate_axis)[0]

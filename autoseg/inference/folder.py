@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from autoseg.errors import AutosegError, ImageError, WorkspaceError
-from autoseg.inference.export import Scores, probabilities_on_grid
+from autoseg.inference.devices import check_devices
+from autoseg.inference.export import Scores
+from autoseg.inference.needs import memory_for_cases
+from autoseg.inference.output import Output
+from autoseg.inference.pipeline import Stages, run_stages
 from autoseg.inference.predictor import Mirroring, Predictor
 from autoseg.inference.sources import Source, check_folder, ending_of, find_sources
 from autoseg.inference.suitability import check_suitability
+from autoseg.inference.uncertainty_files import FOLDER as UNCERTAINTY_FOLDER
+from autoseg.inference.uncertainty_files import UncertaintyFiles
+from autoseg.memory import format_bytes
 from autoseg.preprocessing.case import Prepared
-from autoseg.storage import read_json, write_json
+from autoseg.storage import read_json, remove_partial, write_json
 
 logger = logging.getLogger("autoseg.prediction")
 
-IN_FLIGHT = 2
-"""Cases that are read ahead, and cases that wait to be written."""
 SETTINGS_FILE = "prediction.json"
 _UNSAID: dict[str, object] = {
     "decoder": {"name": "argmax"},
@@ -41,25 +46,6 @@ class FolderResult:
     """Case and reason."""
 
 
-@dataclass(frozen=True)
-class _Output:
-    """Where and what is written."""
-
-    folder: Path
-    ending: str | None
-    """That of each image, where it is None."""
-    probabilities: bool
-
-    def labels(self, case: Source) -> Path:
-        return self.folder / f"{case.name}{self.ending or case.ending}"
-
-    def scores(self, case: Source) -> Path:
-        return self.folder / f"{case.name}_probabilities.b2nd"
-
-    def is_done(self, case: Source) -> bool:
-        return self.labels(case).exists() and (not self.probabilities or self.scores(case).exists())
-
-
 def predict_folder(
     workspace: Path | str,
     images: Path | str,
@@ -69,13 +55,16 @@ def predict_folder(
     folds: Sequence[str | int] | None = None,
     trainer: str | None = None,
     device: str = "auto",
+    devices: Sequence[str] | None = None,
     tta: Mirroring = "auto",
     best: bool = False,
     save_probabilities: bool = False,
+    uncertainty: bool = False,
     postprocessing: bool = True,
     label_format: str | None = None,
     series: Path | str | None = None,
     overwrite: bool = False,
+    memory: int | None = None,
     progress: Callable[[str, int], Callable[[str], None]] | None = None,
 ) -> FolderResult:
     """Predict every case of the folder ``images`` and write label maps to ``output`` on each image's own grid.
@@ -88,6 +77,16 @@ def predict_folder(
     with other settings is refused unless ``overwrite`` is set. A case that fails is reported in the result, the others
     are done. With ``save_probabilities`` each case also gets ``<case>_probabilities.b2nd``, [classes,Z,Y,X] float16,
     which ``blosc2.open(path)[:]`` reads.
+
+    With ``uncertainty`` the folder ``uncertainty`` in it gets maps of entropy and of disagreement between the networks
+    (:mod:`autoseg.inference.uncertainty`), and ``uncertainty.csv`` for each case the Dice that is expected of it. Of a
+    single network there is no disagreement and no such expectation.
+
+    ``devices``, such as ``cuda:0`` and ``cuda:1``, share the cases between them, in place of one ``device``; a name
+    that comes twice computes two cases at a time.
+
+    ``memory`` is the number of bytes that cases in flight may take together, by default most of what is free. A case
+    that is too large for it is predicted alone, its probabilities in a file instead of in memory.
     """
     ending = ending_of(label_format)
     check_folder(Path(images))
@@ -95,29 +94,41 @@ def predict_folder(
     if out.resolve() == Path(images).resolve():
         # An image with all channels in one file has the very name of its label map.
         raise WorkspaceError(f"{out}: is the folder of the images, which would be overwritten; name another folder")
-    predictor = Predictor.load(
+    load = partial(
+        Predictor.load,
         workspace,
         configurations=configurations,
         folds=folds,
         trainer=trainer,
-        device=device,
         tta=tta,
         best=best,
         postprocessing=postprocessing,
     )
+    names = check_devices(device, devices)
+    loaded = {name: load(device=name) for name in dict.fromkeys(names)}
+    predictor = loaded[names[0]]
     cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
     asked = {"format": label_format, "series": None if series is None else str(series)}
     _claim(out, _settings(Path(workspace), predictor, folds, best) | asked, overwrite=overwrite)
-    target = _Output(out, ending, save_probabilities)
+    for folder in (out, out / UNCERTAINTY_FOLDER):
+        remove_partial(folder)
+    target = Output(out, ending, save_probabilities, uncertainty)
+    if uncertainty and sum(len(member.networks) for member in predictor.members) == 1:
+        logger.warning("uncertainty: one network disagrees with nobody; there is entropy, and no expected Dice")
     todo = [case for case in cases if overwrite or not target.is_done(case)]
-    finished = progress("predicting", len(todo)) if progress else None
+    advance = progress("predicting", len(todo)) if progress else None
     failed: dict[str, str] = {}
-    for case, error in _run(predictor, todo, target):
+
+    def finished(case: Source, error: AutosegError | None) -> None:
         if error:
             failed[case.name] = str(error)
             logger.error("case %s: %s", case.name, error)
-        if finished:
-            finished(case.name)
+        if advance:
+            advance(case.name)
+
+    _run([loaded[name] for name in names], todo, target, memory=memory_for_cases(memory), finished=finished)
+    if uncertainty:
+        UncertaintyFiles(out).write_table([case.name for case in cases], list(predictor.dataset.classes))
     named = {case.name for case in todo}
     return FolderResult(
         done=tuple(case.name for case in todo if case.name not in failed),
@@ -162,56 +173,71 @@ def _claim(folder: Path, settings: dict[str, object], *, overwrite: bool) -> Non
 
 
 def _run(
-    predictor: Predictor, cases: Sequence[Source], target: _Output
-) -> Iterator[tuple[Source, AutosegError | None]]:
-    """Read, compute and write, each stage working on another case; yield cases as they are finished."""
-    with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
-        ahead: list[tuple[Source, Future[list[Prepared]]]] = []
-        writing: list[tuple[Source, Future[None]]] = []
-        waiting = iter(cases)
-        while True:
-            while len(ahead) < IN_FLIGHT and (case := next(waiting, None)) is not None:
-                ahead.append((case, reader.submit(_read, predictor, case, target)))
-            if not ahead:
-                break
-            case, reading = ahead.pop(0)
-            try:
-                scores = predictor.scores(reading.result())
-            except AutosegError as error:
-                yield case, error
-                continue
-            writing.append((case, writer.submit(_write, predictor, case, scores, target)))
-            while len(writing) > IN_FLIGHT:
-                yield _finish(*writing.pop(0))
-        for item in writing:
-            yield _finish(*item)
+    predictors: Sequence[Predictor],
+    cases: Sequence[Source],
+    output: Output,
+    *,
+    memory: int,
+    finished: Callable[[Source, AutosegError | None], None],
+) -> None:
+    """Read, compute and write, each stage working on another case; a predictor for each device."""
+    work = _Work(predictors[0], output, memory)
+    stages = Stages(
+        need=work.need,
+        read=work.read,
+        compute=[partial(work.compute, predictor) for predictor in predictors],
+        write=work.write,
+        finished=finished,
+    )
+    run_stages(cases, stages, budget=memory)
 
 
-def _finish(case: Source, writing: Future[None]) -> tuple[Source, AutosegError | None]:
-    """Wait for a case to be written. A fault of the disk ends the whole run: the next case would meet it too."""
-    try:
-        writing.result()
-    except ImageError as error:
-        return case, error
-    return case, None
+@dataclass(frozen=True)
+class _Work:
+    """What is done with each case."""
 
+    predictor: Predictor
+    output: Output
+    memory: int
+    """Bytes for all cases in flight."""
 
-def _read(predictor: Predictor, case: Source, target: _Output) -> list[Prepared]:
-    volume = case.read(predictor.dataset.channels)
-    case.check_output(target.labels(case), volume.geometry)
-    try:
-        stages = [stage.configuration for stage in predictor.stages]
-        for warning in check_suitability(volume.geometry, predictor.plan, stages):
-            logger.warning("case %s: %s", case.name, warning)
-        return predictor.prepare(volume)
-    except ImageError as error:
-        raise ImageError(f"{case.place}: {error}") from None
+    def need(self, case: Source) -> int:
+        """Estimate the bytes that a case takes."""
+        geometry = case.geometry()
+        if geometry is None:
+            return 0
+        need = self.predictor.need(geometry, votes=self.output.uncertainty)
+        return need.arrays if need.total > self.memory else need.total
 
+    def read(self, case: Source) -> list[Prepared]:
+        """Read and preprocess a case; raise :class:`ImageError` where it cannot be predicted."""
+        volume = case.read(self.predictor.dataset.channels)
+        case.check_output(self.output.labels(case), volume.geometry)
+        try:
+            stages = [stage.configuration for stage in self.predictor.stages]
+            for warning in check_suitability(volume.geometry, self.predictor.plan, stages):
+                logger.warning("case %s: %s", case.name, warning)
+            return self.predictor.prepare(volume)
+        except ImageError as error:
+            raise ImageError(f"{case.place}: {error}") from None
 
-def _write(predictor: Predictor, case: Source, scores: list[Scores], target: _Output) -> None:
-    if target.probabilities:
-        from autoseg.preprocessing.store import write_array
+    def compute(self, predictor: Predictor, case: Source, prepared: list[Prepared]) -> list[Scores]:
+        """Compute the scores of a case, in files where memory has no room for them."""
+        votes = self.output.uncertainty
+        need = predictor.need(prepared[0].steps.geometry, votes=votes)
+        if need.total <= self.memory:
+            return predictor.scores(prepared, votes=votes)
+        logger.warning(
+            "case %s: takes about %s, more than the %s there is for it; its %s of probabilities are kept in a file of "
+            "%s meanwhile",
+            case.name,
+            format_bytes(need.total),
+            format_bytes(self.memory),
+            format_bytes(need.scores),
+            self.output.folder,
+        )
+        return predictor.scores(prepared, scratch=self.output.folder, votes=votes)
 
-        write_array(target.scores(case), probabilities_on_grid(scores, predictor.dataset))
-    labels = predictor.finish.label_map(scores, predictor.dataset)
-    case.write(target.labels(case), labels, scores[0].steps.geometry, predictor.dataset)
+    def write(self, case: Source, scores: list[Scores]) -> None:
+        """Write all that is made of a case."""
+        self.output.write(case, scores, self.predictor)

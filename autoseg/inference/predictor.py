@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,10 +18,13 @@ from autoseg.images import Geometry, Volume
 from autoseg.inference.export import Scores, label_map, probabilities_on_grid
 from autoseg.inference.finish import Finish, find_finish
 from autoseg.inference.members import Member, load_members, selected
+from autoseg.inference.needs import CaseNeed, case_need
+from autoseg.inference.scratch import mapped_array
 from autoseg.inference.sliding_window import predict_probabilities, with_label_map
+from autoseg.inference.votes import Votes
 from autoseg.orientation import direction_of
 from autoseg.plan import Plan
-from autoseg.preprocessing.case import Prepared, prepare
+from autoseg.preprocessing.case import Prepared, Steps, prepare
 from autoseg.preprocessing.previous_stage import labels_on_grid
 
 Mirroring = Literal["auto", "mirror", "none"]
@@ -106,22 +109,38 @@ class Predictor:
                 )
         return [made[(m.configuration.spacing, str(m.configuration.normalization))] for m in self.stages]
 
-    def scores(self, prepared: Sequence[Prepared]) -> list[Scores]:
+    def need(self, geometry: Geometry, *, votes: bool = False) -> CaseNeed:
+        """Estimate the bytes that an image takes until its label map is made, ``votes`` as for :meth:`scores`."""
+        return case_need(geometry, self.plan, self.stages, channels=len(self.dataset.channels), votes=votes)
+
+    def scores(self, prepared: Sequence[Prepared], *, scratch: Path | None = None, votes: bool = False) -> list[Scores]:
         """Compute each member's class probabilities on its own grid, from what :meth:`prepare` made.
 
-        A stage that others read is computed once. Of one that is no member itself only the label map is kept.
+        A stage that others read is computed once. Of one that is no member itself only the label map is kept. Where a
+        folder is given as ``scratch``, probabilities lie in files there, for images that memory has no room for. With
+        ``votes`` the members' scores hold what each of their networks says for itself.
         """
         scores: dict[int, Scores] = {}
         maps: dict[int, np.ndarray] = {}
         for stage, case in zip(self.stages, prepared, strict=True):
             before = labels_on_grid(maps[id(stage.previous)], case.steps, self.dataset) if stage.previous else None
             image = with_label_map(case.image, before)
-            found = Scores(predict_probabilities(stage.networks, image, stage.window, self.device), case.steps)
+            is_member = any(member is stage for member in self.members)
+            found = self._stage_scores(stage, image, case.steps, scratch=scratch, votes=votes and is_member)
             if any(other.previous is stage for other in self.stages):
                 maps[id(stage)] = label_map([found], self.dataset)
-            if any(member is stage for member in self.members):
+            if is_member:
                 scores[id(stage)] = found
         return [scores[id(member)] for member in self.members]
+
+    def _stage_scores(
+        self, stage: Member, image: np.ndarray, steps: Steps, *, scratch: Path | None, votes: bool
+    ) -> Scores:
+        out = mapped_array(scratch, (stage.window.outputs, *image.shape[1:])) if scratch else None
+        counted = Votes.empty(len(stage.networks), image.shape[1:], self.dataset) if votes else None
+        watch = partial(counted.count, dataset=self.dataset) if counted else None
+        found = predict_probabilities(stage.networks, image, stage.window, self.device, out=out, watch=watch)
+        return Scores(found, steps, counted)
 
     def predict(self, volume: Volume) -> np.ndarray:
         """Return the label map [Z,Y,X] of an image on its own grid, in the dataset's label values."""

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from autoseg.inference.tiles import fitting_patch, gaussian_weights, mirrorings, padding, tile_starts
+from autoseg.inference.blending import blended, share_held, tiling_of
+from autoseg.inference.empty_tiles import saving_empty_tiles
+from autoseg.inference.tiles import fitting_patch, mirrorings, padding
 from autoseg.networks.label_channels import split_label_map
 from autoseg.swapping import Swapping
 
 FORWARD_VOXELS = 4_000_000
 """Voxels of one forward on a GPU, about a batch of two patches of 128³: enough to keep it busy."""
+
+Place = tuple[slice, ...]
+Watch = Callable[[int, Place, torch.Tensor], None]
+"""Called with a network's number, a place in [Z,Y,X] and the probabilities [outputs,z,y,x] that it gives there."""
 
 
 @dataclass(frozen=True)
@@ -47,68 +54,103 @@ def with_label_map(image: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
 
 @torch.inference_mode()
 def predict_probabilities(
-    networks: Sequence[nn.Module], image: np.ndarray, window: Window, device: torch.device
+    networks: Sequence[nn.Module],
+    image: np.ndarray,
+    window: Window,
+    device: torch.device,
+    *,
+    out: np.ndarray | None = None,
+    watch: Watch | None = None,
 ) -> np.ndarray:
     """Average the probabilities of ``networks`` (folds) over an image [C,Z,Y,X]; returns [classes,Z,Y,X] float32.
 
     Tiles overlap by half and are blended with Gaussian weights, mirrored copies by their mean, both as logits. An image
     only a little larger than the patch is a single tile. Networks say by ``divisor`` what sizes they take.
+
+    Logits are held for a part of the image at a time, so that memory beside the image and the result, in which
+    probabilities of all networks are added up, does not grow along one of its axes. ``out`` takes the result where it
+    is given, such as an array that is mapped to a file. ``watch`` sees each network's own probabilities on the way.
     """
+    result = np.empty((window.outputs, *image.shape[1:]), dtype=np.float32) if out is None else out
+    total, last = torch.from_numpy(result), len(networks) - 1
     array = torch.from_numpy(image).to(device)
-    if len(window.patch) == 2:
-        array = array.movedim(0, 1)
-        shares = [_slices(network, array, window) for network in networks]
-    else:
-        shares = [_volume(network, array[None], window) for network in networks]
-    total = shares[0]
-    for share in shares[1:]:
-        total += share
-    total /= len(shares)
-    result = total.movedim(0, 1) if len(window.patch) == 2 else total[0]
-    return result.contiguous().cpu().numpy()
+    for index, network in enumerate(networks):
+        for place, share in _parts(network, array, window):
+            found = share.cpu()
+            if watch:
+                watch(index, place, found)
+            part = total[(slice(None), *place)]
+            if index:
+                part += found
+            else:
+                part.copy_(found)
+            if index == last and last:
+                part /= len(networks)
+    return result
 
 
-def _slices(network: nn.Module, slices: torch.Tensor, window: Window) -> torch.Tensor:
-    """Predict slices [Z,C,Y,X] as so many images; returns [Z,classes,Y,X]."""
-    most = max(1, _per_forward(window, slices.device) // len(mirrorings(window.mirror_axes)))
-    return torch.cat([_volume(network, part, window) for part in slices.split(most)])
+def _parts(network: nn.Module, array: torch.Tensor, window: Window) -> Iterator[tuple[Place, torch.Tensor]]:
+    """Yield an image's probabilities part by part, [outputs,z,y,x] and where they are; no part comes twice."""
+    if len(window.patch) == 3:
+        for place, share in _volume(network, array[None], window):
+            yield place, share[0]
+        return
+    most = max(1, _per_forward(window, array.device) // len(mirrorings(window.mirror_axes)))
+    for first in range(0, array.shape[1], most):
+        slices = array[:, first : first + most].movedim(0, 1)
+        for place, share in _volume(network, slices, window):
+            yield (slice(first, first + most), *place), share.movedim(0, 1)
 
 
-def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> torch.Tensor:
-    """Predict images [N,C,*space] of one size; returns probabilities [N,classes,*space]."""
+def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterator[tuple[Place, torch.Tensor]]:
+    """Predict images [N,C,*space] of one size; yields places and the probabilities [N,classes,*space] there."""
     space = tuple(images.shape[2:])
     window = replace(window, patch=fitting_patch(space, window.patch, network.divisor))  # type: ignore[arg-type]
     pad = padding(space, window.patch)
-    padded = torch.nn.functional.pad(images, [n for before_after in reversed(pad) for n in before_after])
-    starts = tile_starts(tuple(padded.shape[2:]), window.patch)
-    logits = _forward(network, padded, window) if len(starts) == 1 else _blend(network, padded, starts, window)
-    inside = tuple(slice(before, before + n) for (before, _), n in zip(pad, space, strict=True))
-    logits = logits[(slice(None), slice(None), *inside)]
+    if any(map(any, pad)):
+        images = torch.nn.functional.pad(images, [n for before_after in reversed(pad) for n in before_after])
+    tiling = tiling_of(tuple(images.shape[2:]), window.patch, together=_together(window, images))
+    forward = saving_empty_tiles(partial(_forward, network, window=window), images, tiling.patch, tiling.starts)
+    parts = blended(forward, images, window.outputs, tiling)
+    if len(tiling.starts) == 1:
+        parts = iter([(0, forward(images))])
+    for first, logits in parts:
+        place, inside = _without_padding(first, logits.shape[tiling.axis + 2], pad, space, tiling.axis)
+        if place[tiling.axis].start < place[tiling.axis].stop:
+            yield place, _activated(logits[(slice(None), slice(None), *inside)], window)
+
+
+def share_of_logits(shape: tuple[int, int, int], window: Window) -> float:
+    """Return how much of the logits of an image [Z,Y,X] is in memory at a time on a CPU, about."""
+    together = max(1, _per_forward(window, torch.device("cpu")) // len(mirrorings(window.mirror_axes)))
+    if len(window.patch) == 3:
+        return share_held(shape, window.patch, together=together)
+    return min(1.0, together / shape[0]) * share_held(shape[1:], window.patch, together=1)
+
+
+def _without_padding(
+    first: int, rows: int, pad: Sequence[tuple[int, int]], space: Sequence[int], axis: int
+) -> tuple[Place, Place]:
+    """Return where a part of a padded image lies in the image, and which piece of the part that is."""
+    place, inside = [], []
+    for a, ((before, _), size) in enumerate(zip(pad, space, strict=True)):
+        begin, end = (first, first + rows) if a == axis else (0, before + size)
+        start, stop = max(begin - before, 0), min(end - before, size)
+        place.append(slice(start, stop))
+        inside.append(slice(start + before - begin, stop + before - begin))
+    return tuple(place), tuple(inside)
+
+
+def _activated(logits: torch.Tensor, window: Window) -> torch.Tensor:
     return torch.sigmoid(logits) if window.activation == "sigmoid" else torch.softmax(logits, dim=1)
 
 
-def _blend(network: nn.Module, images: torch.Tensor, starts: Sequence[tuple[int, ...]], window: Window) -> torch.Tensor:
-    """Add up the weighted logits of all tiles and divide by the weights."""
-    weights = gaussian_weights(window.patch).to(images.device)
-    total = torch.zeros(images.shape[0], window.outputs, *images.shape[2:], device=images.device)
-    norm = torch.zeros(images.shape[2:], device=images.device)
-    together = max(1, _per_forward(window, images.device) // len(mirrorings(window.mirror_axes)) // images.shape[0])
-    everything = (slice(None), slice(None))
-    for first in range(0, len(starts), together):
-        places = [_place(start, window.patch) for start in starts[first : first + together]]
-        tiles = torch.cat([images[(*everything, *place)] for place in places])
-        logits = _forward(network, tiles, window).unflatten(0, (len(places), -1))
-        for place, tile in zip(places, logits, strict=True):
-            total[(*everything, *place)] += tile * weights
-            norm[place] += weights
-    return total.div_(norm)
+def _together(window: Window, images: torch.Tensor) -> int:
+    """Tiles of each image in one forward."""
+    return max(1, _per_forward(window, images.device) // len(mirrorings(window.mirror_axes)) // images.shape[0])
 
 
-def _place(start: tuple[int, ...], patch: tuple[int, ...]) -> tuple[slice, ...]:
-    return tuple(slice(s, s + n) for s, n in zip(start, patch, strict=True))
-
-
-def _forward(network: nn.Module, tiles: torch.Tensor, window: Window) -> torch.Tensor:
+def _forward(network: nn.Module, tiles: torch.Tensor, *, window: Window) -> torch.Tensor:
     """Return the mean logits [N,classes,*patch] float32 of tiles and their mirrored copies.
 
     A label map becomes channels here, tile by tile: those of a whole image would take many times its memory.

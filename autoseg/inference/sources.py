@@ -13,7 +13,7 @@ from autoseg.dataset import Case, Dataset, label_ending, split_ending
 from autoseg.dataset_layouts import group_channels, missing_channels
 from autoseg.errors import DatasetError, ImageError, PlanError
 from autoseg.geometry import Geometry, Volume
-from autoseg.images import non_finite_count, read_volume, write_labels
+from autoseg.images import non_finite_count, read_geometry, read_volume, write_labels
 from autoseg.pictures import check_slices
 
 DICOM_FORMAT = "dicom-seg"
@@ -43,6 +43,9 @@ class Source(Protocol):
     @property
     def ending(self) -> str:
         """Ending of its label map where no format is asked for: that of the image."""
+
+    def geometry(self) -> Geometry | None:
+        """Return where the image lies, from its header alone; None where that cannot be read."""
 
     def read(self, channels: Sequence[str]) -> Volume:
         """Read the image, whose channels are named ``channels``; raise :class:`ImageError` where that fails."""
@@ -75,6 +78,13 @@ class FileSource:
         """The images' own, where it suits label maps."""
         split = split_ending(self.place)
         return label_ending(split[1]) if split else FORMATS["nii.gz"]
+
+    def geometry(self) -> Geometry | None:
+        """Read the header of the first file."""
+        try:
+            return read_geometry(self.place)
+        except ImageError:
+            return None  # Reading the image will say why.
 
     def read(self, channels: Sequence[str]) -> Volume:
         """Read all channels; raise :class:`ImageError` where they cannot be read or hold values that are no numbers."""

@@ -80,16 +80,20 @@ def prepare(
 
 def plan_steps(volume: Volume, plan: Plan, configuration: Configuration) -> Steps:
     """Decide the crop and the new shape of a case."""
-    box = nonzero_box(volume.array)
-    turn = turn_to_plan(volume.geometry, plan)
+    return steps_of(volume.geometry, nonzero_box(volume.array), plan, configuration)
+
+
+def steps_of(geometry: Geometry, box: Box, plan: Plan, configuration: Configuration) -> Steps:
+    """Return what is done to an image that is cropped to ``box``."""
+    turn = turn_to_plan(geometry, plan)
     cropped = _reorder(box.shape, turn.axes)
-    spacing = _reorder(volume.geometry.spacing, turn.axes)
+    spacing = _reorder(geometry.spacing, turn.axes)
     target = tuple(
         own if wanted is None else wanted for own, wanted in zip(spacing, configuration.spacing, strict=True)
     )
     shape = resampled_shape(cropped, spacing, target)
     axis = separate_axis(spacing, target) if shape != cropped else None
-    return Steps(volume.geometry, box, turn.axes, cropped, shape, axis, turn.flips)
+    return Steps(geometry, box, turn.axes, cropped, shape, axis, turn.flips)
 
 
 def turn_to_plan(geometry: Geometry, plan: Plan) -> Turn:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import errno
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -192,11 +195,33 @@ def write_array(path: Path, array: np.ndarray) -> None:
     array = np.ascontiguousarray(array)
     parameters = blosc2.CParams(codec=blosc2.Codec.LZ4HC, clevel=5, nthreads=1)
     blocks, chunks = _layout(array.shape, array.itemsize)
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, _blosc2_faults(temporary):
         if array.size:
             blosc2.asarray(array, urlpath=str(temporary), mode="w", cparams=parameters, blocks=blocks, chunks=chunks)
         else:
             blosc2.zeros(array.shape, dtype=array.dtype, urlpath=str(temporary), mode="w", cparams=parameters)
+
+
+def write_rows(path: Path, rows: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Write an array of ``shape``, compressed, atomically, from its parts along the first axis, one after the other."""
+    parameters = blosc2.CParams(codec=blosc2.Codec.LZ4HC, clevel=5, nthreads=1)
+    blocks, chunks = _layout(shape, dtype.itemsize)
+    with atomic_path(path) as temporary, _blosc2_faults(temporary):
+        stored = blosc2.empty(
+            shape, dtype=dtype, urlpath=str(temporary), mode="w", cparams=parameters, blocks=blocks, chunks=chunks
+        )
+        for index, row in enumerate(rows):
+            stored[index] = row
+
+
+@contextmanager
+def _blosc2_faults(path: Path) -> Iterator[None]:
+    """Turn what blosc2 raises where it cannot write into an :class:`OSError`; it does not say why."""
+    try:
+        yield
+    except RuntimeError as error:
+        is_full = shutil.disk_usage(path.parent).free < _CHUNK_BYTES
+        raise OSError(errno.ENOSPC if is_full else None, str(error)) from error
 
 
 def read_array(path: Path) -> np.ndarray:

@@ -31,9 +31,9 @@ def test_a_folder_is_predicted_through_both_stages(cascade, made_once, tmp_path)
 def test_both_stages_are_computed_once_for_an_ensemble_of_them(cascade_once, made_once, monkeypatch):
     calls = []
 
-    def counted(networks, image, window, device):
+    def counted(networks, image, window, device, **options):
         calls.append((len(image), window.previous_labels))
-        return real(networks, image, window, device)
+        return real(networks, image, window, device, **options)
 
     real = predicting.predict_probabilities
     monkeypatch.setattr(predicting, "predict_probabilities", counted)
@@ -48,9 +48,9 @@ def test_both_stages_are_computed_once_for_an_ensemble_of_them(cascade_once, mad
 def test_prediction_reads_what_training_would_have_read(cascade_once, made_once, monkeypatch):
     read = []
 
-    def kept(networks, image, window, device):
+    def kept(networks, image, window, device, **options):
         read.append(image)
-        return real(networks, image, window, device)
+        return real(networks, image, window, device, **options)
 
     real = predicting.predict_probabilities
     monkeypatch.setattr(predicting, "predict_probabilities", kept)

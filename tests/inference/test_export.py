@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from autoseg.dataset import Dataset
+from autoseg.errors import WeightsError
 from autoseg.geometry import Geometry
-from autoseg.inference.export import Scores, label_map, probabilities_on_grid
+from autoseg.inference.export import Scores, label_map, probabilities_on_grid, write_probabilities
 from autoseg.preprocessing.case import Steps
 from autoseg.preprocessing.crop import Box
+from autoseg.preprocessing.store import read_array
 
 DATASET = Dataset("d", ("CT",), {"background": 0, "a": 3, "b": 7}, ".nii.gz", ())
 SIZE, BOX = (6, 9, 8), Box((1, 2, 0), (5, 8, 7))
@@ -65,3 +67,26 @@ def test_a_class_that_never_wins_is_never_written():
     share = scores()
     share.probabilities[1] = 0
     assert 3 not in label_map([share], DATASET)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_probabilities_on_disk_are_those_in_memory(order, tmp_path):
+    shares = [scores(order), scores(order, shape=(3, 11, 5), seed=1)]
+    write_probabilities(tmp_path / "p.b2nd", shares, DATASET)
+    stored = read_array(tmp_path / "p.b2nd")
+    assert stored.dtype == np.float16
+    assert np.array_equal(stored, probabilities_on_grid(shares, DATASET))
+
+
+def test_where_scores_are_equal_the_lowest_class_wins():
+    share = scores(shape=(4, 6, 7))
+    share.probabilities[:] = 1 / 3
+    assert not label_map([share], DATASET).any()
+
+
+@pytest.mark.parametrize("shape", [None, (3, 11, 5)])
+def test_a_diverged_network_is_named(shape):
+    share = scores(shape=shape)
+    share.probabilities[2, 1, 1, 1] = np.nan
+    with pytest.raises(WeightsError, match="found NaN or infinity"):
+        label_map([share], DATASET)

@@ -1,0 +1,40 @@
+"""How far several label maps of one image agree, which tells how good they are where there is no reference."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from autoseg.evaluation.counting import count_voxels, disjoint_groups, numbered_pair
+from autoseg.evaluation.metrics import check_pair
+from autoseg.evaluation.overlap import NAN
+
+
+def agreement(label_maps: Sequence[np.ndarray], classes: Mapping[str, Sequence[int]]) -> dict[str, float]:
+    """Return the mean Dice of all pairs of ``label_maps`` [Z,Y,X] for each of ``classes`` (name to label values).
+
+    Classes may overlap. Pairs of which neither holds a class do not count for it; where no pair does, it is NaN, and so
+    it is of a single map.
+
+    Dice agreement of samples of a segmentation follows its Dice with the reference: Roy, Conjeti, Navab and Wachinger,
+    Inherent brain segmentation quality control from fully ConvNet Monte Carlo sampling, MICCAI 2018. Networks that were
+    trained apart take the place of the samples here, as in Lakshminarayanan et al., NeurIPS 2017.
+    """
+    found: dict[str, list[float]] = {name: [] for name in classes}
+    for first, second in itertools.combinations(label_maps, 2):
+        check_pair(first, second)
+        for group in disjoint_groups(classes):
+            counts = count_voxels(*numbered_pair(first, second, group, ignored=None), classes=len(group)).sum(axis=0)
+            for name, (both, one, other) in zip(group, counts.T[1:], strict=True):
+                if one + other:
+                    found[name].append(float(2 * both / (one + other)))
+    return {name: float(np.mean(values)) if values else NAN for name, values in found.items()}
+
+
+def mean_agreement(by_class: Mapping[str, float]) -> float:
+    """Return the mean over classes that :func:`agreement` could tell something of; NaN where there is none."""
+    known = [value for value in by_class.values() if not math.isnan(value)]
+    return float(np.mean(known)) if known else NAN
