@@ -54,6 +54,11 @@ class FoldFolder:
         return self.root / "validation"
 
     @property
+    def previews(self) -> Path:
+        """Pictures of the worst and best validation cases."""
+        return self.validation / "previews"
+
+    @property
     def summary(self) -> Path:
         """Metrics of the validation cases."""
         return self.validation / "summary.json"

@@ -22,6 +22,7 @@ from autoseg.trainers.loader import Cases, PatchSource, batches, loader_workers
 from autoseg.trainers.loop import LoopSettings, Progress, restore_progress, run_loop
 from autoseg.trainers.monitor import Listener, plot_progress
 from autoseg.trainers.pace import Pace
+from autoseg.trainers.previews import write_previews
 from autoseg.trainers.samples import fold_data, patch_source
 from autoseg.trainers.setting import FoldRequest, Setting, read_setting
 from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, PatchScore, patch_scores, validate_cases
@@ -63,6 +64,7 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
     summary = validate_cases(network, validation)
     summary.write_json(folder.summary)
     summary.write_csv(folder.validation / "summary.csv")
+    write_previews(summary, setting.dataset, folder)
     return summary
 
 

@@ -25,6 +25,7 @@ def demo(
     from autoseg.evaluation.folder import evaluate_folder
     from autoseg.inference.folder import predict_folder
     from autoseg.phantoms import write_phantoms
+    from autoseg.report.page import write_report
 
     set_up_logging()
     started = time.monotonic()
@@ -45,7 +46,7 @@ def demo(
     print_summary(summary)
     pictures = draw_cases(data, output)
     console.print(f"pictures of the predictions: {', '.join(map(str, pictures))}", soft_wrap=True, markup=False)
-    console.print(f"learning curves: {work}/models/*/supervised/fold_*/progress.png", soft_wrap=True, markup=False)
+    console.print(f"report: {write_report(work)}", soft_wrap=True, markup=False)
     console.print(f"done in {duration(time.monotonic() - started)}")
     return 0
 

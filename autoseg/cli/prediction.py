@@ -37,6 +37,9 @@ def predict_folder(
         bool,
         typer.Option("--uncertainty", help="Write maps of uncertainty, and the Dice that is expected of each case."),
     ] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Draw each case's contours over its image, in OUTPUT/previews.")
+    ] = False,
     postprocessing: Annotated[
         bool, typer.Option(help="Do to label maps what cross-validation found to improve them.")
     ] = True,
@@ -79,6 +82,7 @@ def predict_folder(
             best=best,
             save_probabilities=save_probabilities,
             uncertainty=uncertainty,
+            preview=preview,
             postprocessing=postprocessing,
             label_format=label_format,
             series=series,

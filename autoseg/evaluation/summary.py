@@ -119,6 +119,12 @@ def summarize(cases: Mapping[str, Mapping[str, ClassMetrics]], *, settings: Metr
     return Summary(mean_dice=mean_dice, classes=classes, cases=kept, pooled=pooled, settings=settings)
 
 
+def case_dice(metrics: Mapping[str, ClassMetrics]) -> float:
+    """Return the mean Dice of the classes of a case for which it is defined; NaN where it is for none."""
+    found = [of_class.dice for of_class in metrics.values() if not math.isnan(of_class.dice)]
+    return float(np.mean(found)) if found else math.nan
+
+
 def _class_statistics(found: list[ClassMetrics]) -> dict[str, Statistics]:
     return {metric: statistics_of([getattr(metrics, metric) for metrics in found]) for metric in METRICS}
 

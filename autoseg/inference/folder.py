@@ -12,7 +12,7 @@ from autoseg.errors import AutosegError, ImageError, WorkspaceError
 from autoseg.inference.devices import check_devices
 from autoseg.inference.export import Scores
 from autoseg.inference.needs import memory_for_cases
-from autoseg.inference.output import Output
+from autoseg.inference.output import PREVIEW_FOLDER, Output
 from autoseg.inference.pipeline import Stages, run_stages
 from autoseg.inference.predictor import Mirroring, Predictor
 from autoseg.inference.sources import Source, check_folder, ending_of, find_sources
@@ -60,6 +60,7 @@ def predict_folder(
     best: bool = False,
     save_probabilities: bool = False,
     uncertainty: bool = False,
+    preview: bool = False,
     postprocessing: bool = True,
     label_format: str | None = None,
     series: Path | str | None = None,
@@ -80,7 +81,8 @@ def predict_folder(
 
     With ``uncertainty`` the folder ``uncertainty`` in it gets maps of entropy and of disagreement between the networks
     (:mod:`autoseg.inference.uncertainty`), and ``uncertainty.csv`` for each case the Dice that is expected of it. Of a
-    single network there is no disagreement and no such expectation.
+    single network there is no disagreement and no such expectation. With ``preview`` the folder ``previews`` gets a
+    picture of each case, its contours over three planes.
 
     ``devices``, such as ``cuda:0`` and ``cuda:1``, share the cases between them, in place of one ``device``; a name
     that comes twice computes two cases at a time.
@@ -110,9 +112,9 @@ def predict_folder(
     cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
     asked = {"format": label_format, "series": None if series is None else str(series)}
     _claim(out, _settings(Path(workspace), predictor, folds, best) | asked, overwrite=overwrite)
-    for folder in (out, out / UNCERTAINTY_FOLDER):
+    for folder in (out, out / UNCERTAINTY_FOLDER, out / PREVIEW_FOLDER):
         remove_partial(folder)
-    target = Output(out, ending, save_probabilities, uncertainty)
+    target = Output(out, ending, save_probabilities, uncertainty, preview)
     if uncertainty and sum(len(member.networks) for member in predictor.members) == 1:
         logger.warning("uncertainty: one network disagrees with nobody; there is entropy, and no expected Dice")
     todo = [case for case in cases if overwrite or not target.is_done(case)]

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from autoseg.evaluation.metrics import ClassMetrics
-from autoseg.evaluation.summary import Summary, read_summary, summarize
+from autoseg.evaluation.summary import Summary, case_dice, read_summary, summarize
 from autoseg.plan import Plan
 from autoseg.training_log import read_metrics
 from autoseg.workspace import FoldFolder, Workspace
@@ -47,8 +45,7 @@ class ValidatedCase:
     @property
     def dice(self) -> float:
         """Mean Dice of the classes for which it is defined; NaN where it is for none."""
-        found = [metrics.dice for metrics in self.metrics.values() if not math.isnan(metrics.dice)]
-        return float(np.mean(found)) if found else math.nan
+        return case_dice(self.metrics)
 
     @property
     def worst(self) -> tuple[str, float] | None:

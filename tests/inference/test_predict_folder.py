@@ -5,6 +5,7 @@ import json
 import blosc2
 import numpy as np
 import pytest
+from PIL import Image
 
 import autoseg
 from autoseg.errors import DatasetError, WeightsError, WorkspaceError
@@ -21,6 +22,19 @@ def test_label_maps_lie_on_their_images_grid(trained, phantoms, tmp_path):
     for name in result.done:
         image = phantoms / "imagesTs" / f"{name}_0000.nii.gz"
         assert read_geometry(tmp_path / "out" / f"{name}.nii.gz") == read_geometry(image)
+
+
+def test_previews_are_drawn_where_they_are_asked_for(trained, phantoms, tmp_path):
+    assert not (predict(trained, phantoms, tmp_path / "out", configurations=["2d"]).failed)
+    assert not (tmp_path / "out" / "previews").exists()
+    again = predict(trained, phantoms, tmp_path / "out", configurations=["2d"], preview=True)
+    assert again.done == ("phantom_006", "phantom_007"), "what is not drawn yet is not done"
+    pictures = sorted((tmp_path / "out" / "previews").iterdir())
+    assert [path.name for path in pictures] == ["phantom_006.png", "phantom_007.png"]
+    for path in pictures:
+        with Image.open(path) as picture:
+            assert picture.width > 300 and np.asarray(picture.convert("RGB")).std() > 10
+    assert predict(trained, phantoms, tmp_path / "out", configurations=["2d"], preview=True).done == ()
 
 
 def test_what_is_done_is_left_alone(trained, phantoms, tmp_path):
