@@ -16,6 +16,9 @@ from torch.autograd.function import once_differentiable
 BLOCK_ELEMENTS = 1 << 20
 """Logits of a sample that are worked on at once: in float32 some megabytes, as caches have, and few enough blocks for a
 GPU, where each costs the start of two dozen kernels. The same on all devices, so that a plan counts what is used."""
+MOST_BLOCKS = 24
+"""Blocks of a sample. More of a very large one would take no less memory that counts, but time: for a plan, which counts
+each step of each candidate, and for a GPU's starts."""
 FIXED_POINT = 2.0**36
 """Units in 1 of a sum in fixed point. Integers add up to the same in any order, in which a GPU adds as it comes; and
 the voxels of a patch, each 1 at most, do not overflow it below 2**27 of them."""
@@ -142,6 +145,7 @@ def _like(number: int | torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 def _blocks(logits: torch.Tensor) -> Iterator[slice]:
     """Cut the voxels of logits [B,classes,voxels] into blocks, as many whatever the batch."""
-    size = max(1, BLOCK_ELEMENTS // logits.shape[1])
-    for start in range(0, logits.shape[2], size):
+    voxels = logits.shape[2]
+    size = max(1, BLOCK_ELEMENTS // logits.shape[1], -(-voxels // MOST_BLOCKS))
+    for start in range(0, voxels, size):
         yield slice(start, start + size)
