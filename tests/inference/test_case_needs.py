@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +71,21 @@ def test_a_case_too_large_for_memory_is_predicted_all_the_same(predictor, monkey
         "prediction.json",
         "small.nii.gz",
     ]
+
+
+def test_a_disk_without_room_for_a_large_case_leaves_the_others_alone(predictor, monkeypatch, tmp_path):
+    def full(file, start, count):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Predictor, "load", classmethod(lambda cls, *_, **__: predictor))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    for name, size in {"large": 12, "small": 6}.items():
+        write_volume(tmp_path / "in" / f"{name}_0000.nii.gz", np.ones((1, size, 15, 10)), grid((size, 15, 10)))
+    room = predictor.need(grid((6, 15, 10))).total
+    result = autoseg.predict_folder("w", tmp_path / "in", tmp_path / "out", memory=room)
+    assert result.done == ("small",)
+    assert "the disk is full; free some space and run the same command again" in result.failed["large"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["prediction.json", "small.nii.gz"]
 
 
 def test_slices_are_held_a_few_at_a_time(make_predictor, threshold):
