@@ -1,6 +1,6 @@
 """Export: seconds and peak memory from scores on a network's grid to a label map on the file's grid.
 
-    python benchmarks/export.py
+    python benchmarks/export.py [--probabilities]
     python benchmarks/export.py --from 100,130,130 --to 150,200,200 --nnunet OTHER_ENVIRONMENT/bin/python
 
 Every measurement has a process of its own; peak memory is its VmHWM, the scores and the libraries included. nnU-Net's
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--from", dest="network_grid", type=_shape, default=NETWORK_GRID, metavar="Z,Y,X")
     parser.add_argument("--to", dest="file_grid", type=_shape, default=FILE_GRID, metavar="Z,Y,X")
     parser.add_argument("--nnunet", type=Path, help="Python of an environment with nnU-Net")
+    parser.add_argument("--probabilities", action="store_true", help="export with --save-probabilities as well")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--measure", nargs=3, metavar=("NAME", "CLASSES", "RESULT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -54,7 +55,9 @@ def main() -> None:
 def compare(classes: int, options: argparse.Namespace) -> None:
     """Measure one number of classes with each program."""
     size = 4 * classes * np.prod(options.network_grid) / 1024**3
-    programs = {"autoseg": Path(sys.executable), "autoseg-probabilities": Path(sys.executable)}
+    programs = {"autoseg": Path(sys.executable)}
+    if options.probabilities:
+        programs["autoseg-probabilities"] = Path(sys.executable)
     if options.nnunet:
         programs["nnunet"] = options.nnunet
     with tempfile.TemporaryDirectory() as folder:

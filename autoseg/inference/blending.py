@@ -11,6 +11,9 @@ import torch
 from autoseg.inference.empty_tiles import Forward
 from autoseg.inference.tiles import Shape, gaussian_weights, tile_starts
 
+SHARE_FOR_LOGITS = 0.5
+"""Share of a GPU's free memory that logits may take: the activations of a network need the rest."""
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -43,21 +46,32 @@ def tiling_of(image: Shape, patch: Shape, *, together: int, axis: int | None = N
     return Tiling(patch, tuple(starts), axis, together)
 
 
-def blended(forward: Forward, images: torch.Tensor, outputs: int, tiling: Tiling) -> Iterator[tuple[int, torch.Tensor]]:
+def home_of(device: torch.device, held: int) -> torch.device:
+    """Return where so many bytes of logits are held: on the device that computes, or on the CPU if it has no room."""
+    if device.type != "cuda":
+        return device
+    # What torch keeps for later is as good as free.
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + kept
+    return device if held <= free * SHARE_FOR_LOGITS else torch.device("cpu")
+
+
+def blended(
+    forward: Forward, images: torch.Tensor, outputs: int, tiling: Tiling, *, home: torch.device | None = None
+) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield the logits of images [N,C,*space] part by part along the tiling's axis, the first row of each before it.
 
     Tiles are added up with Gaussian weights and divided by their sum. A part [N,outputs,*space] holds the rows that no
-    later tile touches; it is overwritten when the next is asked for.
+    later tile touches; it is overwritten when the next is asked for. Logits are held on the device ``home``, by default
+    where there is room.
     """
     axis, first = tiling.axis, 0
     size = list(images.shape[2:])
     size[axis] = tiling.rows_held
-    held = _Held(
-        torch.zeros(images.shape[0], outputs, *size, device=images.device),
-        torch.zeros(size, device=images.device),
-        axis,
-    )
-    weights = gaussian_weights(tiling.patch).to(images.device)
+    whole = (images.shape[0], outputs, *size)
+    home = home or home_of(images.device, math.prod(whole) * torch.float32.itemsize)
+    held = _Held(torch.zeros(whole, device=home), torch.zeros(size, device=home), axis)
+    weights = gaussian_weights(tiling.patch).to(home)
     for batch in tiling.batches:
         done = batch[0][axis] - first
         if done:
@@ -65,7 +79,7 @@ def blended(forward: Forward, images: torch.Tensor, outputs: int, tiling: Tiling
             held.advance(done)
             first += done
         tiles = torch.cat([images[(slice(None), slice(None), *_place(start, tiling.patch))] for start in batch])
-        for start, logits in zip(batch, forward(tiles).unflatten(0, (len(batch), -1)), strict=True):
+        for start, logits in zip(batch, forward(tiles).to(home).unflatten(0, (len(batch), -1)), strict=True):
             shifted = tuple(s - first if a == axis else s for a, s in enumerate(start))
             held.add(logits, weights, _place(shifted, tiling.patch))
     yield first, held.quotient(images.shape[axis + 2] - first)

@@ -208,7 +208,10 @@ class _Work:
         geometry = case.geometry()
         if geometry is None:
             return 0
-        need = self.predictor.need(geometry, votes=self.output.uncertainty)
+        try:
+            need = self.predictor.need(geometry, votes=self.output.uncertainty)
+        except AutosegError:
+            return 0  # Reading the image will meet the same and say which case it is.
         return need.arrays if need.total > self.memory else need.total
 
     def read(self, case: Source) -> list[Prepared]:

@@ -145,14 +145,14 @@ class _Line(Generic[Case, Read, Computed]):
 
     def _write(self, case: Case, need: int, computed: Computed) -> None:
         try:
-            self.stages.write(case, computed)
-        except ImageError as error:
-            self._leave(case, need, error)
+            fault = None
+            try:
+                self.stages.write(case, computed)
+            except ImageError as error:
+                fault = error
+            self._leave(case, need, fault)
         except Exception as error:
             self.stop(error)
-        else:
-            # What was computed is still held by the caller, for an instant.
-            self._leave(case, need, None)
 
     def _leave(self, case: Case, need: int, error: AutosegError | None) -> None:
         """Make the room of a case free."""

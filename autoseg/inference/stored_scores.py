@@ -14,7 +14,7 @@ from autoseg.errors import WeightsError, WorkspaceError
 from autoseg.inference.export import Scores
 from autoseg.inference.sliding_window import Window, predict_probabilities, with_label_map
 from autoseg.preprocessing.case import Steps
-from autoseg.preprocessing.store import CaseRecord, StoredCase, read_array, write_array
+from autoseg.preprocessing.store import CaseRecord, StoredCase, read_array, write_rows
 from autoseg.records import read_record, to_plain
 from autoseg.storage import write_json
 from autoseg.workspace import FoldFolder
@@ -51,13 +51,12 @@ def scores_source(folder: FoldFolder, record: CaseRecord) -> str:
 def write_scores(folder: FoldFolder, case: str, scores: Scores, *, source: str, mirror: bool = True) -> None:
     """Write the probabilities of a case on the configuration's grid; the record comes last."""
     path = _path(folder, case, mirror=mirror)
-    stored = np.empty(scores.probabilities.shape, dtype=np.uint8)
-    for target, volume in zip(stored, scores.probabilities, strict=True):
+    for volume in scores.probabilities:
         if not np.isfinite(volume.sum()):
             raise WeightsError(f"{folder.model}: predicts NaN or infinity for case '{case}'; train this fold again")
-        np.rint(volume * np.float32(LEVELS), out=target, casting="unsafe")
     path.with_suffix(".json").unlink(missing_ok=True)
-    write_array(path, stored)
+    levels = (np.rint(volume * np.float32(LEVELS)).astype(np.uint8) for volume in scores.probabilities)
+    write_rows(path, levels, shape=scores.probabilities.shape, dtype=np.dtype(np.uint8))
     write_json(path.with_suffix(".json"), to_plain(ScoresRecord(source, scores.steps)))
 
 

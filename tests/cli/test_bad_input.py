@@ -447,6 +447,9 @@ PREDICTION_FAULTS = {
     "a mirroring that there is not": (["--tta", "often"], "tta 'often': expected auto, mirror or none"),
     "a configuration that there is not": (["-c", "4d"], "configuration '4d' is not in the plan"),
     "a trainer that trained nothing": (["--trainer", "other"], "no fold is trained"),
+    "memory that is no size": (["--memory", "plenty"], "memory 'plenty': expected a size above zero, such as 8GB"),
+    "a device that there is not": (["--devices", "cpu,77"], "device 'cuda:77': not on this machine"),
+    "devices of one kind and another": (["--device", "cpu", "--devices", "cpu"], "name either the one or the others"),
 }
 
 

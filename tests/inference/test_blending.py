@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from autoseg.inference.blending import blended, share_held, tiling_of
+from autoseg.inference.blending import blended, home_of, share_held, tiling_of
 from autoseg.inference.sliding_window import Window, predict_probabilities
 from autoseg.inference.tiles import gaussian_weights
 
@@ -100,3 +100,13 @@ def test_networks_are_watched_voxel_by_voxel():
     predict_probabilities(networks, image, window, CPU, watch=watch)
     for network, found in zip(networks, seen, strict=True):
         assert np.array_equal(found, predict_probabilities([network], image, window, CPU))
+
+
+def test_logits_that_a_gpu_has_no_room_for_are_held_by_the_cpu(monkeypatch):
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (800, 10_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 300)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100)
+    assert home_of(gpu, 500) == gpu
+    assert home_of(gpu, 501) == CPU
+    assert home_of(CPU, 10**15) == CPU

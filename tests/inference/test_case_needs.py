@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,3 +71,71 @@ def test_a_case_too_large_for_memory_is_predicted_all_the_same(predictor, monkey
         "prediction.json",
         "small.nii.gz",
     ]
+
+
+def test_a_disk_without_room_for_a_large_case_leaves_the_others_alone(predictor, monkeypatch, tmp_path):
+    def full(file, start, count):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Predictor, "load", classmethod(lambda cls, *_, **__: predictor))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    for name, size in {"large": 12, "small": 6}.items():
+        write_volume(tmp_path / "in" / f"{name}_0000.nii.gz", np.ones((1, size, 15, 10)), grid((size, 15, 10)))
+    room = predictor.need(grid((6, 15, 10))).total
+    result = autoseg.predict_folder("w", tmp_path / "in", tmp_path / "out", memory=room)
+    assert result.done == ("small",)
+    assert "the disk is full; free some space and run the same command again" in result.failed["large"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["prediction.json", "small.nii.gz"]
+
+
+def test_slices_are_held_a_few_at_a_time(make_predictor, threshold):
+    flat = make_predictor(
+        threshold(40, axes=2), Dataset("d", ("CT",), {f"c{i}": i for i in range(40)}, "", ()), patch=(8, 8)
+    )
+    few, many = flat.need(grid((10, 64, 64))), flat.need(grid((1000, 64, 64)))
+    assert many.scores == 100 * few.scores == 4 * 40 * 1000 * 64 * 64
+    assert many.arrays < 0.4 * many.scores
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import torch
+sys.path.insert(0, sys.argv[1])
+from conftest import predictor_of
+import autoseg
+from autoseg.dataset import Dataset
+from autoseg.geometry import Geometry
+from autoseg.images import write_volume
+from autoseg.inference.predictor import Predictor
+
+class Classes(torch.nn.Module):
+    divisor = (1, 1, 1)
+
+    def forward(self, image):
+        return [torch.cat([image[:, :1] - n for n in range(60)], dim=1)]
+
+torch.set_num_threads(1)
+dataset = Dataset("d", ("CT",), {f"c{n}": n for n in range(60)}, ".nii.gz", ())
+predictor = predictor_of(Classes(), dataset, patch=(16, 32, 32))
+Predictor.load = classmethod(lambda cls, *_, **__: predictor)
+folder, size = Path(sys.argv[2]), (120, 120, 120)
+geometry = Geometry(size, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
+write_volume(folder / "in" / "case_0000.nii.gz", np.ones((1, *size), np.float32), geometry)
+need = predictor.need(geometry)
+used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) * 1024
+limit = used + need.arrays + 200 * 1024**2
+assert need.scores > 300 * 1024**2
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+print(autoseg.predict_folder("w", folder / "in", folder / "out", memory=int(sys.argv[3])).done)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("memory", "survives"), [(250 * 1024**2, True), (10 * 1024**3, False)])
+def test_what_a_process_may_not_take_is_kept_in_a_file(memory, survives, tmp_path):
+    words = [sys.executable, "-c", LIMITED, Path(__file__).parents[1], tmp_path, memory]
+    found = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    assert (found.stdout.strip() == "('case',)") is survives, found.stderr
+    assert survives or "llocate" in found.stderr, found.stderr

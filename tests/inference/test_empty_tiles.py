@@ -56,9 +56,9 @@ def test_empty_tiles_are_computed_once_and_come_out_alike(patch, mirror, value, 
 
 
 def test_an_image_without_empty_tiles_is_computed_as_ever():
-    images = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     forward = Counting()
-    assert saving_empty_tiles(forward, images, (4, 4, 4), ((0, 0, 0), (4, 4, 4))) is forward
+    assert saving_empty_tiles(forward, images, (8, 8, 8), ((0, 0, 0), (8, 8, 8))) is forward
 
 
 def test_every_channel_has_to_be_constant():
