@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autoseg.dataset import Dataset
 from autoseg.errors import AutosegError, PlanError
+from autoseg.losses.fitting import check_loss
 from autoseg.memory import format_bytes
 from autoseg.plan import Configuration
 from autoseg.preprocessing.normalization import output_channels
@@ -21,6 +22,7 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
     place = f"field 'configurations.{name}"
     build_sampler(configuration.sampling, place=f"{place}.sampling")
     try:
+        check_loss(configuration.loss, dataset)
         _build_augmentation(configuration, dataset)
         cost = batch_cost(configuration, dataset)
     except AutosegError as error:

@@ -17,8 +17,8 @@ class FBeta(OverlapLoss):
     """One minus soft F_β (Moe, *Deep learning for automatic delineation of tumours from PET/CT images*, NMBU 2019).
 
     F_β is ((1 + β²) Σ p·y + ε) / (β² Σ y + Σ p^s + ε), with ε, which the source does not state, ``smooth``: a class
-    that is neither there nor predicted costs nothing. β = 1 and s = 2 is V-Net's Dice loss (Milletari et al. 2016), s = 1
-    nnU-Net's; the source recommends β from 2 to 4. Its power of y has no say where y is 0 or 1, and is left out.
+    that is neither there nor predicted costs nothing. β = 1 and s = 2 is V-Net's Dice loss (Milletari et al. 2016),
+    s = 1 nnU-Net's; the source recommends β from 2 to 4. Its power of y has no say where y is 0 or 1, and is left out.
     """
 
     beta: Positive = 2.0

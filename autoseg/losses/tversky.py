@@ -19,7 +19,7 @@ SMALLEST_BASE = 1e-6
 class Tversky(OverlapLoss):
     """One minus (TP + ε) / (TP + α FP + β FN + ε) of soft counts (Salehi et al. 2017), to the power ``focal``.
 
-    α = β = ½ is soft Dice, α = β = 1 soft IoU; a larger β finds more of small classes. A ``focal`` above 1 turns more to
+    α = β = ½ is soft Dice, α = β = 1 soft IoU; a larger β finds more of small classes. A ``focal`` above 1 turns to
     classes that are far from right, one below 1 to those that are nearly right, as the ¾ of Abraham and Khan 2019.
     """
 
