@@ -58,6 +58,7 @@ REFUSED = {
     "3d_fullres.training.schedule.warmup=2": "schedules 'cosine', argument 'warmup': found 2",
     "3d_fullres.training.iterations=0": "expected at least 1 or null",
     "3d_fullres.sampling.name=foregound": "samplers: found 'foregound', expected one of: foreground",
+    '3d_fullres.sampling={"name": "masked", "channel": 9}': "sampling.channel', found 9, expected a number below [1-9], the",
     "3d_fullres.augmentation.name=blue": "augmentations: found 'blue'",
     "3d_fullres.normalization.0.name=z": "normalizations: found 'z', expected one of: .*z_score",
     "3d_fullres.previous_stage=3d_lowres": "previous_stage', found '3d_lowres', expected null or one of: 2d",
