@@ -9,29 +9,22 @@ import torch
 from annotated_types import Ge, Lt
 
 from autoseg.losses import losses
-from autoseg.losses.labelled import check_for_classes_only
 from autoseg.losses.partial import NEVER
-from autoseg.losses.voxelwise import VoxelwiseLoss, own, surprises
-from autoseg.quantities import NonNegative
+from autoseg.losses.voxelwise import ClassWeightedLoss, own, surprises
 
 Smoothing = Annotated[float, Ge(0), Lt(1)]
 """Share of a label that is spread over all classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EntropyLoss(VoxelwiseLoss):
+class EntropyLoss(ClassWeightedLoss):
     """What all cross-entropies share.
 
-    ``weights`` are those of the classes, the background first; a mean is then by their sum over voxels, as PyTorch's.
     With ``label_smoothing`` ε the target is 1 − ε of a voxel's class and ε/C of each of all C (Szegedy et al. 2016), of
     a region 1 − ε/2 inside and ε/2 outside.
     """
 
-    weights: list[NonNegative] | None = None
     label_smoothing: Smoothing = 0.0
-
-    def __post_init__(self) -> None:
-        check_for_classes_only("weights", given=self.weights is not None, regions=self.regions)
 
     def of_classes(self, logarithms: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return −w·log p of each voxel's class, [B,N], smoothed."""
@@ -52,12 +45,6 @@ class EntropyLoss(VoxelwiseLoss):
             return costs
         # Of the other answer it is more by the logit towards this one.
         return costs + self.label_smoothing / 2 * torch.where(expected, logits, -logits)
-
-    def weights_of(self, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """Return the weight of each voxel's class."""
-        if self.weights is None:
-            return torch.ones_like(labels, dtype=dtype)
-        return torch.tensor(self.weights, dtype=dtype, device=labels.device)[labels]
 
 
 @losses.register("cross_entropy")

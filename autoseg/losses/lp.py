@@ -7,7 +7,6 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Lt
-from torch.nn import functional as F
 
 from autoseg.losses import losses
 from autoseg.losses.voxelwise import VoxelwiseLoss
@@ -32,8 +31,8 @@ class Lp(VoxelwiseLoss):
 
     def of_classes(self, logarithms: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the cost of each voxel, [B,N]."""
-        expected = F.one_hot(labels, logarithms.shape[1]).movedim(-1, 1)
-        return self._powers(logarithms.exp() - expected).sum(1)
+        expected = self.masks(labels, logarithms.shape[1])
+        return self._powers(logarithms.exp() - expected.to(logarithms.dtype)).sum(1)
 
     def of_regions(self, logits: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         """Return the cost of each region, [B,regions,N]."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
 from autoseg.losses.in_blocks import voxels_in_blocks
-from autoseg.losses.labelled import LabelledLoss
+from autoseg.losses.labelled import LabelledLoss, check_for_classes_only
+from autoseg.quantities import NonNegative
 
 
 @dataclass(frozen=True)
@@ -24,19 +26,19 @@ class VoxelLosses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VoxelwiseLoss(LabelledLoss):
+class VoxelwiseLoss(LabelledLoss, ABC):
     """A loss that is a mean over voxels of what each costs by itself.
 
     Of regions, a voxel's cost is the sum over those that were annotated, and its weight is their number.
     """
 
+    @abstractmethod
     def of_classes(self, logarithms: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return what voxels cost, [B,N], by the log-softmax [B,classes,N] and their classes [B,N]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def of_regions(self, logits: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-        """Return what voxels cost for each region, [B,regions,N], by logits and masks as well."""
-        raise NotImplementedError
+        """Return what voxels cost for each region, [B,regions,N], by logits and masks of that shape."""
 
     def weights_of(self, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """Return how much voxels of classes [B,N] weigh."""
@@ -66,6 +68,25 @@ class VoxelwiseLoss(LabelledLoss):
             each = self.of_regions(logits, self.masks(labels, logits.shape[1]))
             costs = (each if annotated is None else each * annotated[..., None]).sum(1)
         return costs if counted is None else costs * counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassWeightedLoss(VoxelwiseLoss):
+    """One whose voxels weigh as their class does.
+
+    ``weights`` are those of the classes, the background first; a mean is by their sum over voxels, as PyTorch's.
+    """
+
+    weights: list[NonNegative] | None = None
+
+    def __post_init__(self) -> None:
+        check_for_classes_only("weights", given=self.weights is not None, regions=self.regions)
+
+    def weights_of(self, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Return how much voxels of classes [B,N] weigh."""
+        if self.weights is None:
+            return super().weights_of(labels, dtype)
+        return torch.tensor(self.weights, dtype=dtype, device=labels.device)[labels]
 
 
 def own(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
