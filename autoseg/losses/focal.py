@@ -19,7 +19,7 @@ SMALLEST_BASE = 1e-6
 class Focal(ClassWeightedLoss):
     """The mean over voxels of −w (1 − p)^γ log p, of what is expected (Lin et al. 2017, equation 5).
 
-    γ = 0 is the cross-entropy, and the mean is that of ``cross_entropy``; Lin et al. divide by the number of objects, of
+    γ = 0 is the cross-entropy, and the mean is as that of ``cross_entropy``: Lin et al. divide by the objects, of
     which voxels know nothing. Of regions it is the mean over voxels and regions.
     """
 
