@@ -9,6 +9,7 @@ from autoseg.errors import PlanError
 from autoseg.losses import losses
 from autoseg.losses.labelled import LabelledLoss
 from autoseg.losses.partial import activation_of
+from autoseg.losses.weighted_sum import WeightedSum
 from autoseg.plan import Component
 
 
@@ -18,13 +19,16 @@ def check_loss(spec: Component, dataset: Dataset) -> None:
     A plan may be older than the dataset's description, and a person may edit both. The losses of a sum are checked one
     by one.
     """
-    loss = losses.build(spec)
-    parts = getattr(loss, "parts", None)
-    if parts is None:
-        _check(loss, f"loss '{spec['name']}':", dataset)
+    _check_parts(losses.build(spec), spec, f"loss '{spec['name']}'", dataset)
+
+
+def _check_parts(loss: Any, spec: Component, place: str, dataset: Dataset) -> None:
+    """Check a loss, or each of a sum; ``place`` is the beginning of the message."""
+    if not isinstance(loss, WeightedSum):
+        _check(loss, f"{place}:", dataset)
         return
-    for place, (part, named) in enumerate(zip(parts, spec["of"], strict=True)):
-        _check(part, f"loss '{spec['name']}', 'of[{place}]', '{named['name']}':", dataset)
+    for number, (part, named) in enumerate(zip(loss.parts, spec["of"], strict=True)):
+        _check_parts(part, named, f"{place}, 'of[{number}]', '{named['name']}'", dataset)
 
 
 def _check(loss: Any, begin: str, dataset: Dataset) -> None:

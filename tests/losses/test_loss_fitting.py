@@ -85,6 +85,11 @@ def test_a_loss_by_name_fits_what_its_fields_say(spec, used_on):
         ),
         ({"name": "sum", "of": [F_BETA, F_BETA]}, REGIONS, r"^loss 'sum', 'of\[0\]', 'f_beta': found one for classes"),
         (
+            {"name": "sum", "of": [{"name": "sum", "of": [F_BETA]}]},
+            REGIONS,
+            r"^loss 'sum', 'of\[0\]', 'sum', 'of\[0\]', 'f_beta': found one for classes",
+        ),
+        (
             {"name": "sum", "of": [F_BETA | {"ignore_index": -1}, F_BETA]},
             DATASETS[1],
             r"^loss 'sum', 'of\[1\]', 'f_beta': found ignore_index None, expected -1",
