@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from autoseg.losses.blockwise import BLOCK_ELEMENTS
+BLOCK_ELEMENTS = 1 << 19
+"""Logits of a sample that are worked on at once. A block has about ten temporary tensors of this size for each sample,
+which the C library keeps when they are freed: few, so that they are little beside the logits of a patch, and stay in
+the cache; and enough for a GPU, where each block costs the start of some dozens of kernels."""
 
 BlockFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Of logits [B,outputs,N] of at least single precision and label indices [B,N] of the N voxels of a block."""
