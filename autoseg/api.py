@@ -143,7 +143,7 @@ def plan_dataset(
     if edits:
         from autoseg.planners.edits import edited
 
-        plan = edited(plan, edits, dataset)
+        plan = edited(plan, edits, dataset, fingerprint)
     write_plan(workspace.plan_file, plan)
     for decision in plan.explanation:
         logger.info("%s: %s", decision.about, decision.decision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, TypeVar, get_type_hints
@@ -87,7 +88,9 @@ class Registry:
         """Hold what a plan says against the type hints of what it names."""
         from pydantic import TypeAdapter, ValidationError
 
-        annotated = implementation.__init__ if inspect.isclass(implementation) else implementation
+        by_call = inspect.isclass(implementation) and not is_dataclass(implementation)
+        # What a dataclass inherits is only known by the hints of the class, which may stand in another module.
+        annotated = implementation.__init__ if by_call else implementation
         hints = get_type_hints(annotated, include_extras=True)
         for key, value in arguments.items():
             try:

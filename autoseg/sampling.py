@@ -12,7 +12,9 @@ from autoseg.errors import PlanError
 from autoseg.preprocessing.store import StoredCase
 from autoseg.registry import Registry
 
-samplers: Registry = Registry("samplers", modules=("autoseg.balanced_sampling",))
+samplers: Registry = Registry(
+    "samplers", modules=("autoseg.balanced_sampling", "autoseg.body_sampling", "autoseg.class_sampling")
+)
 
 ALL_FOLDS = 9999
 """Stands for fold ``all`` in seeds, which are numbers."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from autoseg.dataset import Dataset
 from autoseg.errors import AutosegError, PlanError
+from autoseg.losses.fitting import check_loss
 from autoseg.memory import format_bytes
 from autoseg.plan import Configuration
 from autoseg.preprocessing.normalization import output_channels
-from autoseg.sampling import build_sampler
+from autoseg.sampling import CaseSampler, Sampler, build_sampler
 
 
 def check_configuration(name: str, configuration: Configuration, dataset: Dataset, memory: int | None) -> None:
@@ -19,8 +20,9 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
     from autoseg.planners.memory import batch_cost
 
     place = f"field 'configurations.{name}"
-    build_sampler(configuration.sampling, place=f"{place}.sampling")
+    _check_channel(build_sampler(configuration.sampling, place=f"{place}.sampling"), configuration, place)
     try:
+        check_loss(configuration.loss, dataset)
         _build_augmentation(configuration, dataset)
         cost = batch_cost(configuration, dataset)
     except AutosegError as error:
@@ -36,6 +38,13 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
             f"{format_bytes(memory)}, expected at most {cost.largest_batch(memory)}; take less, "
             "or plan with more --memory"
         )
+
+
+def _check_channel(sampler: Sampler | CaseSampler, configuration: Configuration, place: str) -> None:
+    """Check that the channel by which a sampler tells the body is one that there is."""
+    channel, channels = getattr(sampler, "channel", None), output_channels(configuration.normalization)
+    if channel is not None and channel >= channels:
+        raise PlanError(f"{place}.sampling.channel', found {channel}, expected a number below {channels}, the channels")
 
 
 def _build_augmentation(configuration: Configuration, dataset: Dataset) -> None:

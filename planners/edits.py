@@ -10,14 +10,16 @@ from typing import Any
 
 from autoseg.dataset import Dataset
 from autoseg.errors import PlanError
+from autoseg.fingerprint import Fingerprint
 from autoseg.plan import Decision, Plan, parse_plan
 from autoseg.records import to_plain
 
 
-def edited(plan: Plan, assignments: Sequence[str], dataset: Dataset) -> Plan:
+def edited(plan: Plan, assignments: Sequence[str], dataset: Dataset, fingerprint: Fingerprint | None = None) -> Plan:
     """Return ``plan`` with fields set by ``FIELD=VALUE`` texts, such as ``3d_fullres.batch_size=4``.
 
     A field begins with a configuration's name, or is one of the plan's own; values are JSON, or else taken as text.
+    With the ``fingerprint``, weights of a loss that are to be by inverse frequency become numbers.
     Raises :class:`PlanError` where a field does not exist, a value does not fit it, or a changed configuration cannot
     be built or needs more memory than the plan was made for.
     """
@@ -26,10 +28,22 @@ def edited(plan: Plan, assignments: Sequence[str], dataset: Dataset) -> Plan:
     plain = to_plain(plan)
     decisions = [_assign(plain, assignment) for assignment in assignments]
     changed = parse_plan(plain, source="--set")
+    if fingerprint is not None:
+        changed = _with_class_weights(changed, dataset, fingerprint)
     for name, configuration in changed.configurations.items():
         if configuration != plan.configurations[name]:
             check_configuration(name, configuration, dataset, plan.memory)
     return replace(changed, explanation=(*changed.explanation, *decisions))
+
+
+def _with_class_weights(plan: Plan, dataset: Dataset, fingerprint: Fingerprint) -> Plan:
+    from autoseg.planners.class_weights import with_numbers
+
+    configurations = {
+        name: replace(configuration, loss=with_numbers(configuration.loss, dataset, fingerprint))
+        for name, configuration in plan.configurations.items()
+    }
+    return replace(plan, configurations=configurations)
 
 
 def _assign(plain: dict[str, Any], assignment: str) -> Decision:

@@ -18,6 +18,7 @@ from autoseg.trainers.loader import Batch
 from autoseg.trainers.missed_classes import warn_of_missed_classes
 from autoseg.trainers.monitor import Listener, MetricsFile, Report
 from autoseg.trainers.pace import Pace
+from autoseg.trainers.plateau import WatchingSchedule
 from autoseg.trainers.sanity import EARLY_STEPS, SanityCheck, check_finite
 from autoseg.trainers.validation import PatchScore
 from autoseg.training_log import read_metrics
@@ -133,6 +134,8 @@ def _validate(learner: Learner, progress: Progress, metrics: MetricsFile, settin
         past = progress.smoothed_dice
         now = progress.last_dice
         progress.smoothed_dice = now if past is None else SMOOTHING * past + (1 - SMOOTHING) * now
+        if isinstance(learner.schedule, WatchingSchedule):
+            learner.schedule.watch(pace.progress, progress.smoothed_dice)
         if progress.smoothed_dice > progress.best_dice:
             progress.best_dice = progress.smoothed_dice
             save_tensors(settings.folder.best, learner.final_weights())
@@ -169,6 +172,8 @@ def save_progress(learner: Learner, progress: Progress, folder: FoldFolder, iden
         "losses": progress.losses,
         "identity": identity,
     }
+    if isinstance(learner.schedule, WatchingSchedule):
+        numbers["schedule"] = learner.schedule.state()
     save_state(folder.resume_state, tensors, numbers)
 
 
@@ -192,6 +197,8 @@ def restore_progress(learner: Learner, folder: FoldFolder, identity: Mapping[str
     if learner.average:
         for name, tensor in _part(tensors, "average.").items():
             learner.average.tensors[name].copy_(tensor)
+    if isinstance(learner.schedule, WatchingSchedule):
+        learner.schedule.restore(numbers["schedule"])
     return Progress(
         pace=Pace(**numbers["pace"]),
         smoothed_dice=numbers["smoothed_dice"],

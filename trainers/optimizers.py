@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import nn
 
-from autoseg.networks.input_layers import Undecayed
 from autoseg.quantities import Decay, NonNegative, Positive
 from autoseg.registry import Registry
+from autoseg.trainers.angular_grad import AngularGrad
 from autoseg.trainers.muon import Muon
+from autoseg.trainers.parameter_groups import Parameters, decayed_groups
+from autoseg.trainers.rmsprop import RMSProp
 
 optimizers: Registry = Registry("optimizers")
 
 optimizers.register("muon")(Muon)
-
-Parameters = Iterable[nn.Parameter]
+optimizers.register("rmsprop")(RMSProp)
+optimizers.register("angular_grad")(AngularGrad)
 
 
 @optimizers.register("sgd")
@@ -29,14 +29,36 @@ def sgd(
     weight_decay: NonNegative = 0.0,
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent; biases and normalization are decayed as well, as in nnU-Net."""
-    decayed: list[nn.Parameter] = []
-    undecayed: list[nn.Parameter] = []
-    for parameter in parameters:
-        (undecayed if isinstance(parameter, Undecayed) else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]], lr=learning_rate, momentum=momentum, nesterov=nesterov
-    )
+    groups = decayed_groups(parameters, weight_decay)
+    return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov)
+
+
+@optimizers.register("adam")
+def adam(
+    parameters: Parameters,
+    *,
+    learning_rate: Positive,
+    beta1: Decay = 0.9,
+    beta2: Decay = 0.999,
+    epsilon: Positive = 1e-8,
+    weight_decay: NonNegative = 0.0,
+) -> torch.optim.Optimizer:
+    """Adam (Kingma and Ba 2015); ``weight_decay`` is part of the gradient, as in the paper's day."""
+    groups = decayed_groups(parameters, weight_decay)
+    return torch.optim.Adam(groups, lr=learning_rate, betas=(beta1, beta2), eps=epsilon, fused=True)
+
+
+@optimizers.register("adadelta")
+def adadelta(
+    parameters: Parameters,
+    *,
+    learning_rate: Positive = 1.0,
+    decay: Decay = 0.9,
+    epsilon: Positive = 1e-6,
+    weight_decay: NonNegative = 0.0,
+) -> torch.optim.Optimizer:
+    """AdaDelta (Zeiler 2012), which finds the size of its steps: the paper's learning rate is 1."""
+    return torch.optim.Adadelta(decayed_groups(parameters, weight_decay), lr=learning_rate, rho=decay, eps=epsilon)
 
 
 @optimizers.register("adamw")

@@ -11,7 +11,6 @@ from autoseg.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.inference.members import window_of
 from autoseg.inference.sliding_window import Window
-from autoseg.losses.fitting import check_loss
 from autoseg.plan import Configuration, Plan
 from autoseg.planners.check import check_configuration
 from autoseg.planners.resources import choose_device, computes_bfloat16
@@ -95,7 +94,6 @@ def read_setting(request: FoldRequest) -> Setting:
     dataset, plan = workspace.dataset(), workspace.plan()
     check_plan(plan, dataset, workspace.plan_file)
     configuration = plan.configuration(request.configuration)
-    check_loss(configuration.loss, dataset)
     try:
         check_configuration(request.configuration, configuration, dataset, plan.memory)
     except PlanError as error:

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from autoseg.dataset import IGNORED, Dataset
 from autoseg.errors import PlanError
 from autoseg.losses import losses
+from autoseg.losses.labelled import LabelledLoss
 from autoseg.losses.partial import activation_of
+from autoseg.losses.weighted_sum import WeightedSum
 from autoseg.plan import Component
 
 
 def check_loss(spec: Component, dataset: Dataset) -> None:
     """Raise :class:`PlanError` where a plan's loss was made for other regions or ignored values than a dataset's.
 
-    A plan may be older than the dataset's description, and a person may edit both.
+    A plan may be older than the dataset's description, and a person may edit both. The losses of a sum are checked one
+    by one.
     """
-    loss = losses.build(spec)
+    _check_parts(losses.build(spec), spec, f"loss '{spec['name']}'", dataset)
+
+
+def _check_parts(loss: Any, spec: Component, place: str, dataset: Dataset) -> None:
+    """Check a loss, or each of a sum; ``place`` is the beginning of the message."""
+    if not isinstance(loss, WeightedSum):
+        _check(loss, f"{place}:", dataset)
+        return
+    for number, (part, named) in enumerate(zip(loss.parts, spec["of"], strict=True)):
+        _check_parts(part, named, f"{place}, 'of[{number}]', '{named['name']}'", dataset)
+
+
+def _check(loss: Any, begin: str, dataset: Dataset) -> None:
+    """Check one loss; ``begin`` is the beginning of the message."""
     regions = [list(members) for members in dataset.class_indices.values()]
-    begin, end = f"loss '{spec['name']}':", "plan again with --replan"
+    end = "plan again with --replan"
     if activation_of(loss) != dataset.activation:
         kinds = {"softmax": "classes that exclude each other", "sigmoid": "regions that may overlap"}
         raise PlanError(
             f"{begin} found one for {kinds[activation_of(loss)]}, expected one for {kinds[dataset.activation]}, which "
-            f"dataset {dataset.name} has; {end}"
+            f"dataset {dataset.name} has; {_change_of_regions(loss, regions, dataset)}{end}"
         )
     if dataset.regions and [list(members) for members in loss.regions] != regions:
         raise PlanError(
@@ -34,3 +52,16 @@ def check_loss(spec: Component, dataset: Dataset) -> None:
             f"{begin} found ignore_index {found}, expected {IGNORED}, since dataset {dataset.name} has ignored voxels; "
             f"{end}"
         )
+    weights = getattr(loss, "weights", None)
+    if weights is not None and len(weights) != dataset.outputs:
+        raise PlanError(
+            f"{begin} found {len(weights)} weights, expected {dataset.outputs}, those of the background and each class "
+            f"of dataset {dataset.name}; {end}"
+        )
+
+
+def _change_of_regions(loss: Any, regions: list[list[int]], dataset: Dataset) -> str:
+    """Say what to do where a field of the loss decides which of the two it is for."""
+    if not isinstance(loss, LabelledLoss):
+        return ""
+    return f"set its field 'regions' to {regions if dataset.regions else 'null'}, or "

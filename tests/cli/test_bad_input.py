@@ -289,8 +289,8 @@ PLAN_FAULTS = {
     "an even kernel": (lambda p: configuration(p)["network"].update(kernels=[[2, 2, 2]] * 2), "even kernel"),
     "an unknown loss": (lambda p: configuration(p)["loss"].update(name="dice"), "losses: found 'dice', expected"),
     "an unknown optimizer": (
-        lambda p: configuration(p)["training"]["optimizer"].update(name="adam"),
-        "optimizers: found 'adam', expected one of: adamw",
+        lambda p: configuration(p)["training"]["optimizer"].update(name="adamw2"),
+        "optimizers: found 'adamw2', expected one of: adamw",
     ),
     "an unknown schedule": (
         lambda p: configuration(p)["training"]["schedule"].update(name="cosin"),

@@ -45,3 +45,63 @@ def test_a_loss_for_other_labels_is_refused(made_for, used_on, message):
     with pytest.raises(PlanError, match=f"{message}.*plan again with --replan") as raised:
         check_loss(objective(made_for, batch_dice=False), used_on)
     assert "\n" not in str(raised.value)
+
+
+F_BETA = {"name": "f_beta", "beta": 2.0}
+PLACES = {"regions": [[1, 2], [2]]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "used_on"),
+    [
+        (F_BETA, CLASSES),
+        (F_BETA | PLACES, REGIONS),
+        (F_BETA | {"ignore_index": -1}, DATASETS[1]),
+        ({"name": "sum", "of": [F_BETA | PLACES, {"name": "cross_entropy", "weight": 0.5} | PLACES]}, REGIONS),
+        ({"name": "cross_entropy", "weights": [0.1, 1, 2]}, CLASSES),
+    ],
+)
+def test_a_loss_by_name_fits_what_its_fields_say(spec, used_on):
+    check_loss(spec, used_on)
+
+
+@pytest.mark.parametrize(
+    ("spec", "used_on", "message"),
+    [
+        (
+            F_BETA,
+            REGIONS,
+            r"^loss 'f_beta': found one for classes .* set its field 'regions' to \[\[1, 2\], \[2\]\], or",
+        ),
+        (
+            F_BETA | PLACES,
+            CLASSES,
+            r"^loss 'f_beta': found one for regions .* set its field 'regions' to null, or plan",
+        ),
+        (
+            F_BETA | {"regions": [[1], [2]]},
+            REGIONS,
+            r"^loss 'f_beta': found regions \[\[1\], \[2\]\], expected \[\[1, 2\]",
+        ),
+        ({"name": "sum", "of": [F_BETA, F_BETA]}, REGIONS, r"^loss 'sum', 'of\[0\]', 'f_beta': found one for classes"),
+        (
+            {"name": "sum", "of": [{"name": "sum", "of": [F_BETA]}]},
+            REGIONS,
+            r"^loss 'sum', 'of\[0\]', 'sum', 'of\[0\]', 'f_beta': found one for classes",
+        ),
+        (
+            {"name": "sum", "of": [F_BETA | {"ignore_index": -1}, F_BETA]},
+            DATASETS[1],
+            r"^loss 'sum', 'of\[1\]', 'f_beta': found ignore_index None, expected -1",
+        ),
+        (
+            {"name": "focal", "weights": [1, 2]},
+            CLASSES,
+            "^loss 'focal': found 2 weights, expected 3, those of the back",
+        ),
+    ],
+)
+def test_a_loss_by_name_that_does_not_fit_is_refused(spec, used_on, message):
+    with pytest.raises(PlanError, match=message) as raised:
+        check_loss(spec, used_on)
+    assert "\n" not in str(raised.value)

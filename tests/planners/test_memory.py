@@ -78,7 +78,10 @@ def test_every_activation_that_backward_needs_is_counted():
     assert cost(batch).peak_bytes > 4 * 2 * features * patch * batch * 4
 
 
-@pytest.mark.parametrize(("optimizer", "copies"), [("sgd", 3), ("adamw", 4), ("muon", 4)])
+@pytest.mark.parametrize(
+    ("optimizer", "copies"),
+    [("sgd", 3), ("adamw", 4), ("muon", 4), ("adam", 4), ("rmsprop", 4), ("adadelta", 4), ("angular_grad", 6)],
+)
 def test_weights_gradients_and_the_optimizers_state_are_counted(optimizer, copies):
     wide = {**CONFIGURATION.network, "features": [8, 1024]}
     rates = {"momentum": 0.9} if optimizer == "sgd" else {"vector_learning_rate": 1e-3} if optimizer == "muon" else {}

@@ -14,6 +14,12 @@ SPECS = [
     {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "nesterov": True},
     {"name": "adamw", "learning_rate": 0.01},
     {"name": "muon", "learning_rate": 0.01, "vector_learning_rate": 0.01},
+    {"name": "adam", "learning_rate": 0.01, "weight_decay": 0.1},
+    {"name": "rmsprop", "learning_rate": 0.01},
+    {"name": "rmsprop", "learning_rate": 0.01, "momentum": 0.0},
+    {"name": "adadelta"},
+    {"name": "angular_grad", "learning_rate": 0.01},
+    {"name": "angular_grad", "learning_rate": 0.01, "angle": "tan", "weight_decay": 0.1},
 ]
 
 

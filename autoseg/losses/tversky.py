@@ -1,0 +1,40 @@
+"""The Tversky loss, with weights of its own for voxels too many and voxels missed, and its focal form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from autoseg.losses import losses
+from autoseg.losses.soft_counts import OverlapLoss
+from autoseg.quantities import NonNegative, Positive
+
+SMALLEST_BASE = 1e-6
+"""What a focal exponent is taken of at least: below 1, its slope has no bound at 0."""
+
+
+@losses.register("tversky")
+@dataclass(frozen=True, kw_only=True)
+class Tversky(OverlapLoss):
+    """One minus (TP + ε) / (TP + α FP + β FN + ε) of soft counts (Salehi et al. 2017), to the power ``focal``.
+
+    α = β = ½ is soft Dice, α = β = 1 soft IoU; a larger β finds more of small classes. A ``focal`` above 1 turns to
+    classes that are far from right, one below 1 to those that are nearly right, as the ¾ of Abraham and Khan 2019.
+    """
+
+    alpha: NonNegative = 0.3
+    beta: NonNegative = 0.7
+    focal: Positive = 1.0
+    smooth: Positive = 1e-5
+
+    def __call__(
+        self, logits: torch.Tensor, target: torch.Tensor, annotated: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the loss, a float32 scalar, of logits [B,outputs,*space] against label indices [B,*space]."""
+        counts = self.counts(logits, target, annotated)
+        excess, missed = counts.predicted - counts.overlap, counts.expected - counts.overlap
+        faults = self.alpha * excess + self.beta * missed
+        # The same as one minus the index, without the rounding of a difference.
+        shares = faults / (counts.overlap + faults + self.smooth)
+        return counts.mean(shares if self.focal == 1 else shares.clamp_min(SMALLEST_BASE) ** self.focal)
