@@ -42,6 +42,7 @@ planners: Registry = Registry(
         "autoseg.planners.emma_unets",
         "autoseg.planners.fcn",
         "autoseg.planners.vnet",
+        "autoseg.planners.mednext",
     ),
 )
 

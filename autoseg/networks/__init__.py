@@ -15,5 +15,6 @@ networks: Registry = Registry(
         "autoseg.networks.fcn",
         "autoseg.networks.fcn_resnet50",
         "autoseg.networks.vnet",
+        "autoseg.networks.mednext",
     ),
 )

@@ -20,9 +20,10 @@ from autoseg.networks.layers import LINEAR, Normalization, Residual, convolution
 class FCN(nn.Module):
     """An encoder whose stages are each classified; the decoder is linear (Long et al. 2015).
 
-    EMMA's members FCN-1 with ``layer`` ``plain``, FCN-2 with ``residual``, where each convolution is a residual block of
-    two, and FCN-3, which has one stage fewer (Kamnitsas et al. 2018; their features are not published). ``features``,
-    ``kernels`` and ``strides`` have one entry for each stage, finest first; the first layer of a stage strides.
+    EMMA's members FCN-1 with ``layer`` ``plain``, FCN-2 with ``residual``, where each layer is a residual block of two
+    convolutions, and FCN-3, which has one stage fewer (Kamnitsas et al. 2018; their features are not published).
+    ``features``, ``kernels`` and ``strides`` have one entry for each stage, finest first; the first layer of a stage
+    strides.
     """
 
     def __init__(

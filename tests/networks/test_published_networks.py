@@ -37,6 +37,8 @@ TINY = {
     "fcn_resnet50": lambda dimension: {"features": 4},
     "vnet": lambda dimension: staged(dimension, stages=3),
     "vnet normalized": lambda dimension: staged(dimension, convolutions=2, normalization="batch"),
+    "mednext": lambda dimension: staged(dimension, stages=3, blocks=1),
+    "mednext unsupervised": lambda dimension: staged(dimension, deep_supervision=False, expansions=[2, 3]),
 }
 ANY_SIZE = ("unet_scinets", "convmixer", "fcn_resnet50")
 
