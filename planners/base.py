@@ -43,6 +43,7 @@ planners: Registry = Registry(
         "autoseg.planners.fcn",
         "autoseg.planners.vnet",
         "autoseg.planners.mednext",
+        "autoseg.planners.hyperdense",
     ),
 )
 

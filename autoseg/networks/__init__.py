@@ -16,5 +16,6 @@ networks: Registry = Registry(
         "autoseg.networks.fcn_resnet50",
         "autoseg.networks.vnet",
         "autoseg.networks.mednext",
+        "autoseg.networks.hyperdense",
     ),
 )

@@ -84,7 +84,7 @@ def _resampling(
     stride: Sequence[int],
     ratio: int,
 ) -> Residual:
-    """Return a block from one width to another, whose depthwise convolution strides, or is transposed, as ``make`` says.
+    """Return a block from one width to another, whose depthwise convolution is ``make``: striding or transposed.
 
     The shortcut is a 1×1 convolution of the same kind.
     """

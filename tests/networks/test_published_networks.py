@@ -39,8 +39,9 @@ TINY = {
     "vnet normalized": lambda dimension: staged(dimension, convolutions=2, normalization="batch"),
     "mednext": lambda dimension: staged(dimension, stages=3, blocks=1),
     "mednext unsupervised": lambda dimension: staged(dimension, deep_supervision=False, expansions=[2, 3]),
+    "hyperdense": lambda dimension: {"features": [3, 4, 5], "classifier": [6]},
 }
-ANY_SIZE = ("unet_scinets", "convmixer", "fcn_resnet50")
+ANY_SIZE = ("unet_scinets", "convmixer", "fcn_resnet50", "hyperdense")
 
 
 def tiny(key, dimension):
