@@ -68,14 +68,18 @@ class HyperDenseNet(nn.Module):
     @property
     def taps(self) -> dict[str, nn.Module]:
         """Hidden layers that losses may read, by name."""
-        layers = {f"paths.{p}.{i}": layer for p, path in enumerate(self.paths) for i, layer in enumerate(path)}  # type: ignore[arg-type]
-        return layers | {f"classifier.{i}": layer for i, layer in enumerate(self.classifier[:-1])}
+        layers = {f"paths.{p}.{i}": layer for p, path in enumerate(self._layers()) for i, layer in enumerate(path)}
+        return layers | {f"classifier.{i}": layer for i, layer in enumerate([*self.classifier.children()][:-1])}
+
+    def _layers(self) -> list[list[nn.Module]]:
+        """List the layers of each path."""
+        return [list(path.children()) for path in self.paths]
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return one level of logits [B,outputs,*space] of images [B,C,*space] of any size."""
         # For each layer, the last first, what each path found.
         found: list[list[torch.Tensor]] = []
-        for index, layers in enumerate(zip(*self.paths, strict=True)):  # type: ignore[arg-type]
+        for index, layers in enumerate(zip(*self._layers(), strict=True)):
             if index == 0:
                 inputs = [x[:, channels] for channels in self.channels]
             else:
