@@ -16,7 +16,7 @@ SIZES = {
     "mednext_m": ((3, 4, 4, 4, 4), (2, 3, 4, 4, 4)),
     "mednext_l": ((3, 4, 8, 8, 8), (3, 4, 8, 8, 8)),
 }
-"""Blocks and expansions of the five stages of S, B, M and L (Roy et al. 2023, table 1); a sixth is as the fifth."""
+"""Blocks and expansions of the five stages of S, B, M and L (Roy et al. 2023); a sixth is as the fifth."""
 KERNELS = {"": 3, "_k5": 5}
 """What is added to a planner's name for a depthwise kernel of so many voxels where nnU-Net's rules say 3."""
 MOST_FEATURES = 512

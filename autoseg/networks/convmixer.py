@@ -22,7 +22,7 @@ Count = Annotated[int, Ge(1)]
 
 @networks.register("convmixer")
 class ConvMixer(nn.Module):
-    """Patches are embedded, mixed in place and in depth ``depth`` times, and decoded (Joakimsen 2021, section 4.2).
+    """Patches are embedded, mixed in place and in depth ``depth`` times, and decoded (Joakimsen 2021).
 
     ``patch`` and ``kernel``: voxels of an embedded patch and patches that a depthwise convolution spans, one number or
     one for each axis. Images of any size are padded with zeros to whole patches, and logits cropped. ``upsampling`` is

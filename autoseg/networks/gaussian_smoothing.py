@@ -13,7 +13,7 @@ TRUNCATED = 3.5
 
 
 class GaussianSmoothing(nn.Module):
-    """Smooth every channel of [B,C,*space] by a Gaussian of ``sigma`` voxels (Joakimsen 2021, section 4.4).
+    """Smooth every channel of [B,C,*space] by a Gaussian of ``sigma`` voxels (Joakimsen 2021).
 
     Weights sum to 1, and at borders those inside the image do: a constant map stays as it is everywhere.
     """

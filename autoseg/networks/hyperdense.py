@@ -24,7 +24,7 @@ as the labels of a previous stage, join the last."""
 
 @networks.register("hyperdense")
 class HyperDenseNet(nn.Module):
-    """Dense connections within and across paths, at full resolution throughout (Dolz et al. 2018, equation 3).
+    """Dense connections within and across paths, at full resolution throughout (Dolz et al. 2018).
 
     ``features`` and ``kernels`` have one entry for each layer of a path, ``classifier`` one for each 1×1 convolution
     that follows on all features together; None stands for kernels of 3. ``paths`` lists the channels of each path,

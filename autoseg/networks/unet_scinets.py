@@ -20,7 +20,7 @@ Layer = Literal["plain", "residual"]
 
 @networks.register("unet_scinets")
 class SciNetsUNet(UShape):
-    """Max pooling on the way down, transposed convolutions on the way up (Moe 2019, table 4.1).
+    """Max pooling on the way down, transposed convolutions on the way up (Moe 2019).
 
     ``features``, ``kernels`` and ``strides`` have one entry for each stage, finest first. ``layer`` is ``plain`` (a
     convolution, ReLU, normalization) or ``residual``: the pre-activation layers of He et al. 2016b, whose 1×1 shortcut

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -14,6 +15,7 @@ from autoseg.bundle.writing import export_bundle
 from autoseg.errors import PlanError
 from autoseg.networks import networks
 from autoseg.trainers.loop import Interrupted
+from autoseg.weights import load_tensors
 from autoseg.workspace import Workspace
 
 
@@ -76,6 +78,17 @@ def test_every_parameter_of_published_networks_learns(key):
 
 
 @pytest.mark.parametrize("key", TINY)
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_published_networks_learn_in_bfloat16(key, dimension):
+    network = build(tiny(key, dimension), dimension)
+    images = torch.randn(2, 2, *(8, 12, 16)[-dimension:])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = sum(level.float().square().mean() for level in network(images))
+    loss.backward()
+    assert all(bool(p.grad.isfinite().all()) for p in network.parameters())
+
+
+@pytest.mark.parametrize("key", TINY)
 def test_taps_are_stages_whose_features_losses_may_read(key):
     network = build(tiny(key, 3), 3)
     seen = {}
@@ -86,13 +99,15 @@ def test_taps_are_stages_whose_features_losses_may_read(key):
     assert all(result.ndim == 5 for result in seen.values())
 
 
-@pytest.mark.parametrize("key", TINY)
-def test_trained_stopped_resumed_exported_and_predicted(key, workspace, phantoms, tmp_path):
-    space = Workspace(workspace)
-    plan = json.loads(space.plan_file.read_text())
-    plan["configurations"]["3d_fullres"]["network"] = tiny(key, 3)
-    space.plan_file.write_text(json.dumps(plan))
+def give_network(workspace, spec):
+    """Edit a plan as a person would."""
+    plan_file = Workspace(workspace).plan_file
+    plan = json.loads(plan_file.read_text())
+    plan["configurations"]["3d_fullres"]["network"] = spec
+    plan_file.write_text(json.dumps(plan))
 
+
+def train_with_a_stop(workspace):
     def stop(report):
         if report.step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -100,9 +115,25 @@ def test_trained_stopped_resumed_exported_and_predicted(key, workspace, phantoms
     with pytest.raises(Interrupted):
         autoseg.train_fold(workspace, "3d_fullres", 0, iterations=2, listener=stop)
     autoseg.train_fold(workspace, "3d_fullres", 0, iterations=2)
+
+
+@pytest.mark.parametrize("key", [key for key in TINY if " " not in key])
+def test_trained_stopped_resumed_exported_and_predicted(key, workspace, phantoms, tmp_path):
+    give_network(workspace, tiny(key, 3))
+    train_with_a_stop(workspace)
     export_bundle(workspace, tmp_path / "bundle.zip", license_text="CC-BY-4.0")
     autoseg.predict_folder(tmp_path / "bundle.zip", phantoms / "imagesTs", tmp_path / "out", tta="none")
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
+
+
+def test_statistics_of_batch_normalization_survive_a_stop(workspace, tmp_path):
+    give_network(workspace, tiny("unet_sum", 3))
+    whole = shutil.copytree(workspace, tmp_path / "whole")
+    autoseg.train_fold(whole, "3d_fullres", 0, iterations=2)
+    train_with_a_stop(workspace)
+    ours, theirs = (load_tensors(Workspace(place).fold("3d_fullres", 0).model) for place in (workspace, whole))
+    assert any("running_mean" in name for name in ours)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
 @pytest.mark.parametrize(
