@@ -51,12 +51,10 @@ def convolution(
     kernel: Sequence[int],
     stride: Sequence[int] | None = None,
     groups: int = 1,
-    dilation: int = 1,
 ) -> nn.Module:
     """Return a zero-padded convolution of odd kernels: [B,inputs,*space] becomes [B,outputs,*ceil(space / stride)]."""
-    padding = tuple(dilation * (k // 2) for k in kernel)
-    strides = tuple(stride or [1] * dimension)
-    return CONVOLUTIONS[dimension](inputs, outputs, tuple(kernel), strides, padding, dilation, groups)  # type: ignore[arg-type]
+    padding, strides = tuple(k // 2 for k in kernel), tuple(stride or [1] * dimension)
+    return CONVOLUTIONS[dimension](inputs, outputs, tuple(kernel), strides, padding, groups=groups)  # type: ignore[arg-type]
 
 
 def upsampling(

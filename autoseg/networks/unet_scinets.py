@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -62,12 +63,14 @@ class SciNetsUNet(UShape):
         self.apply(initialize)
 
 
+@dataclass(frozen=True)
 class _Layers:
     """Makes the layers of one kind."""
 
-    def __init__(self, dimension: int, layer: Layer, shortcut_norm: bool, normalization: Normalization) -> None:
-        self.dimension, self.layer = dimension, layer
-        self.shortcut_norm, self.normalization = shortcut_norm, normalization
+    dimension: int
+    layer: Layer
+    shortcut_norm: bool
+    normalization: Normalization
 
     def one(self, inputs: int, outputs: int, kernel: Sequence[int], up: Sequence[int] | None = None) -> nn.Module:
         """Return a layer; with ``up`` one that makes its input so many times as large."""
