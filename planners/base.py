@@ -32,7 +32,20 @@ MEMORY_TARGETS = {
 
 Planner = Callable[[PlanRequest], Plan]
 
-planners: Registry = Registry("planners", modules=("autoseg.planners.unet", "autoseg.planners.residual_unet"))
+planners: Registry = Registry(
+    "planners",
+    modules=(
+        "autoseg.planners.unet",
+        "autoseg.planners.residual_unet",
+        "autoseg.planners.unet_scinets",
+        "autoseg.planners.convmixer",
+        "autoseg.planners.emma_unets",
+        "autoseg.planners.fcn",
+        "autoseg.planners.vnet",
+        "autoseg.planners.mednext",
+        "autoseg.planners.hyperdense",
+    ),
+)
 
 
 def make_plan(request: PlanRequest, planner: str = "unet") -> Plan:

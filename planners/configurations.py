@@ -209,12 +209,13 @@ def _orientation_decision(fingerprint: Fingerprint) -> list[Decision]:
 def _decision(name: str, fitted: Fitted, request: PlanRequest) -> Decision:
     """Sum a configuration up."""
     configuration = fitted.configuration
-    features: Sequence[int] = configuration.network["features"]
+    features: int | Sequence[int] = configuration.network["features"]
+    listed = [features] if isinstance(features, int) else features
     peak = format_bytes(fitted.cost.peak_bytes(configuration.batch_size))
     return Decision(
         name,
         f"patch {times(configuration.patch_size)} of {times(configuration.median_shape)} at "
-        f"{times(configuration.spacing)} mm, batch {configuration.batch_size}, features {numbers(features)}, about "
+        f"{times(configuration.spacing)} mm, batch {configuration.batch_size}, features {numbers(listed)}, about "
         f"{peak} of {format_bytes(request.resources.memory)} in {configuration.precision}",
         (*fitted.reasons, f"a patch sees {_context(configuration):.0%} of the median image"),
     )

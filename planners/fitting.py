@@ -115,9 +115,16 @@ def _fit(search: _Search, patches: Sequence[Candidate], first_features: int) -> 
         f"with a batch of {smallest}"
         for i, cost in sorted(costs.items())
     ]
-    pooling = pooling_reasons(patches[high].topology, patches[high].patch, search.draft.patch_spacing)
     drafted = search.drafted(patches[high], first_features)
+    pooling = _pooling_reasons(patches[high], drafted)
     return _with_batch(Fitted(drafted, costs[high], (*reasons, *counted, *pooling)), search.request)
+
+
+def _pooling_reasons(candidate: Candidate, drafted: Configuration) -> tuple[str, ...]:
+    """Give the reasons of a topology, where the network follows it."""
+    if drafted.network.get("strides") != [list(stride) for stride in candidate.topology.strides]:
+        return ()
+    return pooling_reasons(candidate.topology, candidate.patch, drafted.patch_spacing)
 
 
 def _next_guess(patches: Sequence[Candidate], voxels_that_fit: float, low: int, high: int) -> int:

@@ -32,7 +32,8 @@ Configurations = Annotated[
 Planner = Annotated[
     str | None,
     typer.Option(
-        help="Network family: unet, residual_unet, or residual_unet_m, _l, _xl for 8, 24, 40 GB. By default unet."
+        help="Network family: unet, residual_unet, or residual_unet_m, _l, _xl for 8, 24, 40 GB; mednext, vnet, "
+        "convmixer and others: a name that is none of them lists all. By default unet."
     ),
 ]
 VerifyMemory = Annotated[

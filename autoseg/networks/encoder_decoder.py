@@ -1,23 +1,18 @@
-"""The shape that U-Nets share: an encoder's skips, a decoder, and logits at each of its resolutions."""
+"""nnU-Net's decoder for any encoder, and the checks of a plan's stages."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from autoseg.errors import PlanError
 from autoseg.networks.blocks import CONVOLUTIONS, TRANSPOSED, initialize, stack
+from autoseg.networks.u_shape import UShape
 
 
-class EncoderDecoder(nn.Module):
-    """A U-Net (Ronneberger et al. 2015) around any stages of an encoder.
-
-    ``forward`` takes images [B,C,*patch], every axis a multiple of ``divisor``, and returns a list of logits, finest
-    first: one for each stage of the decoder in training with deep supervision, otherwise the finest alone.
-    """
+class EncoderDecoder(UShape):
+    """Any stages of an encoder under nnU-Net's decoder: transposed convolutions, stacks of convolutions, 1×1 heads."""
 
     def __init__(
         self,
@@ -31,16 +26,13 @@ class EncoderDecoder(nn.Module):
         decoder_convolutions: Sequence[int],
         deep_supervision: bool,
     ) -> None:
-        super().__init__()
-        self.deep_supervision = deep_supervision
-        self.margin = (0,) * dimension
-        self.divisor = tuple(math.prod(axis) for axis in zip(*strides, strict=True))
-        self.encoder = nn.ModuleList(encoder)
-        self.up, self.decoder, self.heads = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        up: list[nn.Module] = []
+        decoder: list[nn.Module] = []
+        heads: list[nn.Module] = []
         for stage in reversed(range(len(features) - 1)):
             stride = tuple(strides[stage + 1])
-            self.up.append(TRANSPOSED[dimension](features[stage + 1], features[stage], stride, stride))  # type: ignore[arg-type]
-            self.decoder.append(
+            up.append(TRANSPOSED[dimension](features[stage + 1], features[stage], stride, stride))  # type: ignore[arg-type]
+            decoder.append(
                 stack(
                     dimension,
                     2 * features[stage],
@@ -50,33 +42,14 @@ class EncoderDecoder(nn.Module):
                     count=decoder_convolutions[stage],
                 )
             )
-            self.heads.append(CONVOLUTIONS[dimension](features[stage], outputs, 1))
-        if not self.heads:
+            heads.append(CONVOLUTIONS[dimension](features[stage], outputs, 1))
+        if not heads:
             # A single stage has nothing to decode: its features are classified as they are.
-            self.heads.append(CONVOLUTIONS[dimension](features[0], outputs, 1))
+            heads.append(CONVOLUTIONS[dimension](features[0], outputs, 1))
+        super().__init__(
+            encoder=encoder, up=up, decoder=decoder, heads=heads, strides=strides, deep_supervision=deep_supervision
+        )
         self.apply(initialize)
-
-    @property
-    def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages that losses may read, by name."""
-        encoder = {f"encoder.{index}": stage for index, stage in enumerate(self.encoder)}
-        return encoder | {f"decoder.{index}": stage for index, stage in enumerate(self.decoder)}
-
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return logits [B,outputs,*patch / stride], finest first."""
-        skips = []
-        for stage in self.encoder:
-            x = stage(x)
-            skips.append(x)
-        supervised = self.training and self.deep_supervision
-        logits = []
-        for index, (up, decode) in enumerate(zip(self.up, self.decoder, strict=True)):
-            x = decode(torch.cat([up(x), skips[-2 - index]], dim=1))
-            if supervised:
-                logits.append(self.heads[index](x))
-        if not supervised or not logits:
-            return [self.heads[-1](x)]
-        return logits[::-1]
 
 
 def check_stages(

@@ -1,0 +1,68 @@
+"""The shape that U-Nets share: an encoder, whose stages a decoder joins on its way up, and logits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+Join = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Brings what comes up from the coarser stage [B,C,*space] and a skip of the same stage together."""
+
+
+def concatenate(up: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+    """Put a skip behind what comes up, as further channels (Ronneberger et al. 2015)."""
+    return torch.cat([up, skip], dim=1)
+
+
+class UShape(nn.Module):
+    """A U-Net (Ronneberger et al. 2015) of any stages.
+
+    ``encoder`` and ``strides`` go from fine to coarse, ``up``, ``decoder`` and ``heads`` from coarse to fine; without
+    deep supervision a single head, the finest, will do. ``forward`` takes images [B,C,*patch], every axis a multiple
+    of ``divisor``, and returns a list of logits, finest first: one for each stage of the decoder in training with deep
+    supervision, otherwise the finest alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: Sequence[nn.Module],
+        up: Sequence[nn.Module],
+        decoder: Sequence[nn.Module],
+        heads: Sequence[nn.Module],
+        strides: Sequence[Sequence[int]],
+        deep_supervision: bool = False,
+        join: Join = concatenate,
+    ) -> None:
+        super().__init__()
+        self.deep_supervision = deep_supervision
+        self.join = join
+        self.divisor = tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+        self.margin = (0,) * len(self.divisor)
+        self.encoder, self.up = nn.ModuleList(encoder), nn.ModuleList(up)
+        self.decoder, self.heads = nn.ModuleList(decoder), nn.ModuleList(heads)
+
+    @property
+    def taps(self) -> dict[str, nn.Module]:
+        """Hidden stages that losses may read, by name."""
+        encoder = {f"encoder.{index}": stage for index, stage in enumerate(self.encoder)}
+        return encoder | {f"decoder.{index}": stage for index, stage in enumerate(self.decoder)}
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return logits [B,outputs,*patch / stride], finest first."""
+        skips = []
+        for stage in self.encoder:
+            x = stage(x)
+            skips.append(x)
+        supervised = self.training and self.deep_supervision
+        logits = []
+        for index, (up, decode) in enumerate(zip(self.up, self.decoder, strict=True)):
+            x = decode(self.join(up(x), skips[-2 - index]))
+            if supervised:
+                logits.append(self.heads[index](x))
+        if not supervised or not logits:
+            return [self.heads[-1](x)]
+        return logits[::-1]

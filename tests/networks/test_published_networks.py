@@ -1,0 +1,152 @@
+"""What holds for each network beside nnU-Net's: shapes, gradients, and the way through the pipeline."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+
+import autoseg
+from autoseg.bundle.writing import export_bundle
+from autoseg.errors import PlanError
+from autoseg.networks import networks
+from autoseg.trainers.loop import Interrupted
+from autoseg.weights import load_tensors
+from autoseg.workspace import Workspace
+
+
+def staged(dimension, *, stages=2, **more):
+    strides = [[1] * dimension] + [[2] * dimension] * (stages - 1)
+    features = [4 * 2**stage for stage in range(stages)]
+    return {"features": features, "kernels": [[3] * dimension] * stages, "strides": strides, **more}
+
+
+TINY = {
+    "unet_scinets": staged,
+    "unet_scinets residual": lambda dimension: staged(dimension, layer="residual"),
+    "convmixer": lambda dimension: {"features": 8, "depth": 2, "patch": 3, "kernel": 3, "decoded_features": 4},
+    "convmixer bilinear": lambda dimension: (
+        TINY["convmixer"](dimension) | {"upsampling": "bilinear", "smoothing": 1.0, "residual_pointwise": False}
+    ),
+    "unet_sum": staged,
+    "unet_strided": staged,
+    "fcn": staged,
+    "fcn residual": lambda dimension: staged(dimension, layer="residual"),
+    "fcn_resnet50": lambda dimension: {"features": 4},
+    "vnet": lambda dimension: staged(dimension, stages=3),
+    "vnet normalized": lambda dimension: staged(dimension, convolutions=2, normalization="batch"),
+    "mednext": lambda dimension: staged(dimension, stages=3, blocks=1),
+    "mednext unsupervised": lambda dimension: staged(dimension, deep_supervision=False, expansions=[2, 3]),
+    "hyperdense": lambda dimension: {"features": [3, 4, 5], "classifier": [6]},
+}
+ANY_SIZE = ("unet_scinets", "convmixer", "fcn_resnet50", "hyperdense")
+
+
+def tiny(key, dimension):
+    return {"name": key.split()[0], **TINY[key](dimension)}
+
+
+def build(spec, dimension, channels=2, outputs=3):
+    return networks.build(spec, in_channels=channels, outputs=outputs, dimension=dimension)
+
+
+@pytest.mark.parametrize("key", TINY)
+@pytest.mark.parametrize("dimension", [2, 3])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_logits_are_as_large_as_the_image(key, dimension, channels):
+    network = build(tiny(key, dimension), dimension, channels)
+    shape = (9, 11, 17)[-dimension:] if key.split()[0] in ANY_SIZE else (8, 12, 16)[-dimension:]
+    assert len(network.divisor) == len(network.margin) == dimension
+    assert all(size % step == 0 for size, step in zip(shape, network.divisor, strict=True))
+    images = torch.randn(2, channels, *shape)
+    assert network(images)[0].shape == (2, 3, *shape)
+    network.eval()
+    assert [tuple(level.shape) for level in network(images)] == [(2, 3, *shape)]
+
+
+@pytest.mark.parametrize("key", TINY)
+def test_every_parameter_of_published_networks_learns(key):
+    network = build(tiny(key, 3), 3)
+    # Squares of normalized values would not depend on what was normalized.
+    images = torch.randn(2, 2, 8, 12, 16)
+    sum(level.pow(4).mean() for level in network(images)).backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
+
+
+@pytest.mark.parametrize("key", TINY)
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_published_networks_learn_in_bfloat16(key, dimension):
+    network = build(tiny(key, dimension), dimension)
+    images = torch.randn(2, 2, *(8, 12, 16)[-dimension:])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = sum(level.float().square().mean() for level in network(images))
+    loss.backward()
+    assert all(bool(p.grad.isfinite().all()) for p in network.parameters())
+
+
+@pytest.mark.parametrize("key", TINY)
+def test_taps_are_stages_whose_features_losses_may_read(key):
+    network = build(tiny(key, 3), 3)
+    seen = {}
+    for name, stage in network.taps.items():
+        stage.register_forward_hook(lambda module, inputs, result, name=name: seen.update({name: result}))
+    network(torch.randn(1, 2, 8, 12, 16))
+    assert seen.keys() == network.taps.keys() and len(seen) >= 2
+    assert all(result.ndim == 5 for result in seen.values())
+
+
+def give_network(workspace, spec):
+    """Edit a plan as a person would."""
+    plan_file = Workspace(workspace).plan_file
+    plan = json.loads(plan_file.read_text())
+    plan["configurations"]["3d_fullres"]["network"] = spec
+    plan_file.write_text(json.dumps(plan))
+
+
+def train_with_a_stop(workspace):
+    def stop(report):
+        if report.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        autoseg.train_fold(workspace, "3d_fullres", 0, iterations=2, listener=stop)
+    autoseg.train_fold(workspace, "3d_fullres", 0, iterations=2)
+
+
+@pytest.mark.parametrize("key", [key for key in TINY if " " not in key])
+def test_trained_stopped_resumed_exported_and_predicted(key, workspace, phantoms, tmp_path):
+    give_network(workspace, tiny(key, 3))
+    train_with_a_stop(workspace)
+    export_bundle(workspace, tmp_path / "bundle.zip", license_text="CC-BY-4.0")
+    autoseg.predict_folder(tmp_path / "bundle.zip", phantoms / "imagesTs", tmp_path / "out", tta="none")
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
+
+
+def test_statistics_of_batch_normalization_survive_a_stop(workspace, tmp_path):
+    give_network(workspace, tiny("unet_sum", 3))
+    whole = shutil.copytree(workspace, tmp_path / "whole")
+    autoseg.train_fold(whole, "3d_fullres", 0, iterations=2)
+    train_with_a_stop(workspace)
+    ours, theirs = (load_tensors(Workspace(place).fold("3d_fullres", 0).model) for place in (workspace, whole))
+    assert any("running_mean" in name for name in ours)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"name": "unet_scinets", **staged(3)} | {"kernels": [[3, 3, 2]] * 2}, "'unet_scinets', .*even kernel"),
+        ({"name": "unet_scinets", **staged(3, layer="dense")}, "argument 'layer': found 'dense'"),
+        ({"name": "convmixer", "kernel": 4}, "'convmixer', field 'kernel': found 4, expected odd"),
+        ({"name": "convmixer", "patch": [7, 7]}, "field 'patch': found .7, 7., expected 3 numbers"),
+        ({"name": "convmixer", "depth": 0}, "argument 'depth'"),
+        ({"name": "convmixer", "smoothing": 0.0}, "argument 'smoothing'"),
+    ],
+)
+def test_what_published_networks_cannot_do_is_named(spec, message):
+    with pytest.raises(PlanError, match=message):
+        build(spec, 3)
