@@ -6,19 +6,17 @@ several times as large; and what stays in the cache is faster as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
+from autoseg.losses.blocks import voxel_blocks
+
 BLOCK_ELEMENTS = 1 << 20
 """Logits of a sample that are worked on at once: in float32 some megabytes, as caches have, and few enough blocks for a
 GPU, where each costs the start of two dozen kernels. The same on all devices, so that a plan counts what is used."""
-MOST_BLOCKS = 24
-"""Blocks of a sample. More of a very large one would take no less memory that counts, but time: for a plan, which counts
-each step of each candidate, and for a GPU's starts."""
 FIXED_POINT = 2.0**36
 """Units in 1 of a sum in fixed point. Integers add up to the same in any order, in which a GPU adds as it comes; and
 the voxels of a patch, each 1 at most, do not overflow it below 2**27 of them."""
@@ -72,7 +70,7 @@ class _DiceCrossEntropy(torch.autograd.Function):
         gradient = torch.empty_like(logits)
         with torch.autocast(logits.device.type, enabled=False):
             own, every, entropy = own * outer, every * outer, entropy * outer
-            for block in _blocks(logits):
+            for block in voxel_blocks(logits, BLOCK_ELEMENTS):
                 # Where a voxel does not count, the normalizer is infinite and all probabilities are 0.
                 shift, label = normalizer[:, None, block], target[:, None, block]
                 probabilities = (logits[..., block] - shift).exp_()
@@ -105,7 +103,7 @@ def _sums(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None
     total, entropy = logits.new_zeros(batch, classes, dtype=dtype), logits.new_zeros((), dtype=dtype)
     overlap, counts = (logits.new_zeros(batch, classes, dtype=torch.int64) for _ in range(2))
     normalizer, one = logits.new_empty(batch, voxels, dtype=dtype), target.new_ones(())
-    for block in _blocks(logits):
+    for block in voxel_blocks(logits, BLOCK_ELEMENTS):
         values, label = logits[..., block], target[:, block]
         highest = values.amax(1, keepdim=True).to(dtype)
         exponentials = (values - highest).exp_()
@@ -141,11 +139,3 @@ def _dice_slopes(
 
 def _like(number: int | torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(number, dtype=other.dtype, device=other.device)
-
-
-def _blocks(logits: torch.Tensor) -> Iterator[slice]:
-    """Cut the voxels of logits [B,classes,voxels] into blocks, as many whatever the batch."""
-    voxels = logits.shape[2]
-    size = max(1, BLOCK_ELEMENTS // logits.shape[1], -(-voxels // MOST_BLOCKS))
-    for start in range(0, voxels, size):
-        yield slice(start, start + size)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
+
+from autoseg.losses.blocks import voxel_blocks
 
 BLOCK_ELEMENTS = 1 << 19
 """Logits of a sample that are worked on at once. A block has about ten temporary tensors of this size for each sample,
@@ -42,7 +44,10 @@ class _InBlocks(torch.autograd.Function):
         ctx.save_for_backward(logits, target)
         ctx.function, ctx.summed = function, summed
         with torch.autocast(logits.device.type, enabled=False):
-            parts = (function(_precise(logits[..., block]), target[:, block]) for block in _blocks(logits))
+            parts = (
+                function(_precise(logits[..., block]), target[:, block])
+                for block in voxel_blocks(logits, BLOCK_ELEMENTS)
+            )
             if not summed:
                 return torch.cat(list(parts), dim=-1)
             total = next(parts)
@@ -56,7 +61,7 @@ class _InBlocks(torch.autograd.Function):
         logits, target = ctx.saved_tensors
         gradient = torch.empty_like(logits)
         with torch.autocast(logits.device.type, enabled=False):
-            for block in _blocks(logits):
+            for block in voxel_blocks(logits, BLOCK_ELEMENTS):
                 values = _precise(logits[..., block].detach()).requires_grad_()
                 with torch.enable_grad():
                     result = ctx.function(values, target[:, block])
@@ -67,10 +72,3 @@ class _InBlocks(torch.autograd.Function):
 
 def _precise(values: torch.Tensor) -> torch.Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def _blocks(logits: torch.Tensor) -> Iterator[slice]:
-    """Cut the voxels of logits [B,outputs,V] into blocks, as many whatever the batch."""
-    size = max(1, BLOCK_ELEMENTS // logits.shape[1])
-    for start in range(0, logits.shape[2], size):
-        yield slice(start, start + size)
