@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from autoseg.choice.calibration import measure_calibration
 from autoseg.choice.dice import difference, mean_dice
 from autoseg.choice.held_out import HeldOut, Progress, complete_scores, find_held_out
 from autoseg.choice.improving import find_postprocessing
@@ -81,6 +82,7 @@ def choose(
         decoder=DecoderResult(DICE_OPTIMAL, gain, kept=gain.shown),
         postprocessing=postprocessing,
         dice=defined(mean_dice(table)),
+        calibration=measure_calibration(held_out, recipe, workers=workers, progress=progress),
     )
     _write(place, found, recipe)
     return found

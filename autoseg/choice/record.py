@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from autoseg.choice.calibration import Calibration
 from autoseg.choice.dice import Difference, Table, difference, mean_dice
 from autoseg.choice.trial import Recipe
 from autoseg.dataset import Dataset
@@ -76,6 +77,7 @@ class CrossValidation:
     postprocessing: PostProcessing
     dice: float | None
     """Of what was chosen, after its decoder and the post-processing."""
+    calibration: Calibration
 
     @property
     def best_single(self) -> Result:

@@ -28,6 +28,9 @@ def print_choice(found: CrossValidation) -> None:
     console.print(f"Dice-optimal decoding: {_interval(found.decoder.gain)}, {decoder}", markup=False)
     _print_postprocessing(found.postprocessing)
     console.print(f"mean Dice of all this together: {_number(found.dice, 4)}", markup=False)
+    error = found.calibration.expected_error
+    if error is not None:
+        console.print(f"probabilities are off by {error:.3f} on average (see the report's plot)", markup=False)
 
 
 def _comparison(found: CrossValidation) -> Table:

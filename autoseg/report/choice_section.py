@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autoseg.choice.calibration import LOWEST, Calibration
+from autoseg.errors import WorkspaceError
+from autoseg.records import from_plain
 from autoseg.report.plan_section import described
+from autoseg.report.reliability_plot import reliability_plot
+from autoseg.report.results_section import Plot
 from autoseg.report.tables import Table, number
 from autoseg.storage import read_json
 from autoseg.workspace import Workspace
@@ -15,6 +20,7 @@ _FILES = {
     "Cross-validation of the choice": "cross_validation.json",
     "Post-processing": "postprocessing.json",
 }
+_PLOTTED = "calibration"
 _MOST_ROWS = 20
 _MOST_LETTERS = 300
 
@@ -27,10 +33,25 @@ def choice_tables(workspace: Workspace) -> list[Table]:
     ]
 
 
+def calibration_plot(workspace: Workspace) -> Plot | None:
+    """Draw how often the probabilities of what was chosen were right; None where that was not measured."""
+    path = workspace.cross_validation_file
+    plain = read_json(path) if path.exists() else None
+    found = plain.get(_PLOTTED) if isinstance(plain, Mapping) else None
+    if found is None:
+        return None
+    measured = from_plain(Calibration, found, source=f"{path}: field '{_PLOTTED}'", error=WorkspaceError)
+    title = "Share of voxels that hold a class, by the probability that it was given"
+    svg = reliability_plot(measured.reliability, name="calibration", title=title, xlabel="probability", ylabel="share")
+    caption = f"{title}: held-out cases, all foreground classes, probabilities from {LOWEST:g}"
+    return Plot(svg, caption)
+
+
 def tables_of(title: str, plain: Any) -> list[Table]:
     """Turn plain JSON values into tables: one of single values, and one for each list of alternatives."""
     if not isinstance(plain, Mapping):
         return [Table(title, ("", "Value"), (("content", _cut(described(plain))),))] if plain else []
+    plain = {key: value for key, value in plain.items() if key != _PLOTTED}
     lists = {key: value for key, value in plain.items() if _are_results(value)}
     single = [row for key, value in plain.items() if key not in lists for row in _rows(_words(key), value)]
     tables = [Table(title, ("", "Value"), tuple(single[:_MOST_ROWS]), _left_out(single))] if single else []
