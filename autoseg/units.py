@@ -30,3 +30,15 @@ def parse_duration(text: str) -> float:
     if seconds <= 0:
         raise PlanError(f"time '{text}': expected a duration above zero, such as 4h, 1h30m, 25m or 90s")
     return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration as :func:`parse_duration` reads it, in two units at most: 8h, 1h30m, 25m, 90s."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 120:
+        return f"{minutes}m{rest}s" if rest else f"{minutes}m"
+    hours, minutes = divmod(round(whole / 60), 60)
+    return f"{hours}h{minutes}m" if minutes else f"{hours}h"

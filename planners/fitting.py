@@ -14,6 +14,7 @@ from autoseg.planners.patches import Candidate
 from autoseg.planners.recipe import ENOUGH_ITERATIONS, Speed, affordable_batch, speed_of
 from autoseg.planners.topology import Topology, pooling_reasons
 from autoseg.planners.wording import times
+from autoseg.units import format_duration
 
 FIRST_FEATURES = (32, 16, 8)
 """Features of the first stage, nnU-Net's first; fewer where time or memory is short."""
@@ -161,7 +162,7 @@ def _time_reasons(draft: Configuration, batch: int, speed: Speed | None, device:
         return (f"{device} is not on this machine, so that its speed could not be measured",)
     return (
         f"batch {batch}: about {speed.seconds(batch):.2g} s a step, {speed.iterations(batch):,} steps in "
-        f"{speed.time_budget / 3600:.3g} h; {ENOUGH_ITERATIONS:,} would be enough for the largest batch",
+        f"{format_duration(speed.time_budget)}; {ENOUGH_ITERATIONS:,} would be enough for the largest batch",
     )
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autoseg.errors import PlanError
-from autoseg.units import parse_duration, parse_size
+from autoseg.units import format_duration, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,16 @@ def test_bad_sizes(text):
 def test_bad_durations(text):
     with pytest.raises(PlanError, match="expected a duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(90, "90s"), (1500, "25m"), (150, "2m30s"), (5400, "90m"), (9000, "2h30m"), (28800, "8h")]
+)
+def test_durations_as_people_write_them(seconds, text):
+    assert format_duration(seconds) == text
+
+
+@given(st.floats(1, 1e6))
+def test_what_is_written_is_read_again(seconds):
+    coarse = 60 if seconds >= 7170 else 1
+    assert parse_duration(format_duration(seconds)) == pytest.approx(seconds, abs=coarse / 2 + 0.5)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autoseg.memory import format_bytes
 from autoseg.plan import Configuration, Plan
 from autoseg.report.tables import Table, listed
+from autoseg.units import format_duration
 
 _MOST_CHANNELS = 6
 _BYTES_PER_GB = 2**30
+_UNITS = {"memory": format_bytes, "time_budget": format_duration}
 
 
 def plan_facts(plan: Plan) -> dict[str, str]:
@@ -20,7 +23,8 @@ def plan_facts(plan: Plan) -> dict[str, str]:
         facts["Memory of a training step"] = f"{plan.memory / _BYTES_PER_GB:.1f} GB at most"
     asked = {name: value for name, value in plan.request.items() if value not in (None, [], {})}
     if asked:
-        facts["Asked for"] = described(asked)
+        written = {key: write(asked[key]) for key, write in _UNITS.items() if key in asked}
+        facts["Asked for"] = described(asked | written)
     return facts
 
 
@@ -35,7 +39,7 @@ def _column(configuration: Configuration) -> dict[str, str]:
     training, network = configuration.training, configuration.network
     length = "–" if training.iterations is None else f"{training.iterations:,} steps"
     if training.time_budget is not None:
-        length = f"{training.time_budget / 60:.3g} minutes a fold"
+        length = f"{format_duration(training.time_budget)} a fold"
     return {
         "Spacing (z, y, x), mm": "×".join("own" if s is None else f"{s:.4g}" for s in configuration.spacing),
         "Median size, voxels": "×".join(map(str, configuration.median_shape)),
