@@ -12,7 +12,7 @@ test: $(VENV)/.installed  ## the fast tests
 	$(VENV)/bin/python -m pytest
 
 test-all: $(VENV)/.installed  ## the slow tests and those on real images as well
-	$(VENV)/bin/python -m pytest --slow
+	$(VENV)/bin/python -m pytest --slow --numprocesses 2 --dist worksteal
 
 lint: $(LINT_VENV)/.installed  ## style, formatting and types
 	$(LINT_VENV)/bin/ruff check .
