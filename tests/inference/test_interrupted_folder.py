@@ -130,10 +130,11 @@ def test_memory_does_not_grow_with_the_cases(trained, tmp_path):
     plan["configurations"]["3d_fullres"]["patch_size"] = [24, 64, 64]
     (trained / "plan.json").write_text(json.dumps(plan))
     peaks = {}
-    for count in (5, 200):
+    # With twenty all stages are busy at once, as they are with any number.
+    for count in (20, 200):
         images = copies(tmp_path / "large", tmp_path / f"images-{count}", count)
         words = [sys.executable, "-c", PEAK, trained, images, tmp_path / f"out-{count}"]
         done, peak = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
         assert int(done) == count
         peaks[count] = int(peak)
-    assert peaks[200] < 1.1 * peaks[5], f"kilobytes by number of cases: {peaks}"
+    assert peaks[200] < 1.1 * peaks[20], f"kilobytes by number of cases: {peaks}"
