@@ -98,7 +98,8 @@ def test_a_preprocessing_that_is_stopped_goes_on(phantoms, tmp_path, number):
         assert not unfinished(work)
     finish(*words)
     # Every case for the volumes and for the slices, or once where they share their data.
-    assert len(list(work.rglob("*_seg.b2nd"))) % 6 == 0
+    # What a killed process left unfinished is not one of them.
+    assert len(set(work.rglob("*_seg.b2nd")) - set(unfinished(work))) % 6 == 0
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from torch import nn
 
 from autoseg.errors import PlanError
 from autoseg.networks import networks
-from autoseg.networks.blocks import TRANSPOSED, InstanceNorm
+from autoseg.networks.blocks import CONVOLUTIONS, TRANSPOSED, InstanceNorm
 
 
 def spec(name="unet", dimension=3, stages=3, **changes):
@@ -139,3 +139,19 @@ def test_taps_name_hidden_stages():
 def test_bad_stages_are_named(changes, message):
     with pytest.raises(PlanError, match=message):
         build(spec(**changes))
+
+
+@pytest.mark.parametrize(("kernel", "size"), [(3, (2, 4, 4)), (3, (2, 3, 4)), (5, (4, 4, 4)), (5, (2, 3, 4))])
+def test_gradients_are_right_where_a_kernel_is_longer_than_its_input(kernel, size):
+    """In bfloat16 on a CPU; PyTorch's own convolution returns what lay in memory."""
+    for seed in range(8):
+        torch.manual_seed(seed)
+        layer = CONVOLUTIONS[3](32, 32, kernel, padding=kernel // 2)
+        images = torch.randn(2, 32, *size)
+        # What the allocator hands out next is not zero.
+        leftover = torch.full((200_000,), float("nan"))
+        del leftover
+        with torch.autocast("cpu", torch.bfloat16):
+            layer(images).float().square().mean().backward()
+        exact = torch.autograd.grad(layer(images).square().mean(), layer.weight)[0]
+        assert torch.allclose(layer.weight.grad, exact, atol=0.02 * float(exact.abs().max()))
