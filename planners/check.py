@@ -18,7 +18,7 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
     ``memory`` bytes.
     """
     from autoseg.networks.build import PatchError
-    from autoseg.planners.memory import batch_cost
+    from autoseg.planners.memory import batch_cost, step_cost
 
     place = f"field 'configurations.{name}"
     _check_channel(build_sampler(configuration.sampling, place=f"{place}.sampling"), configuration, place)
@@ -26,6 +26,9 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
         check_loss(configuration.loss, dataset)
         _build_augmentation(configuration, dataset)
         cost = batch_cost(configuration, dataset)
+        if configuration.batch_size == 1:
+            # Batch normalization does not take a single voxel; batches that are counted for all have more of them.
+            step_cost(configuration, dataset, batch_size=1)
     except PatchError as error:
         raise PlanError(f"{place}.patch_size', {error}") from None
     except AutosegError as error:

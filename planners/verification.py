@@ -83,7 +83,7 @@ def _measured_peak(step: _Step) -> int:
     learner = build_learner(configuration, network, device=device)
     generator = torch.Generator().manual_seed(0)
     count, patch = configuration.batch_size, configuration.patch_size
-    labelled = (count, *output_size(patch, network.margin))
+    labelled = (count, *output_size(patch, network.margin))  # type: ignore[arg-type]
     labels = torch.randint(0, len(step.dataset.values) + 1, labelled, generator=generator)
     images = torch.randn(count, input_channels(configuration, step.dataset), *patch, generator=generator)
     batch = Batch(images.to(device), labels.to(device))

@@ -39,11 +39,15 @@ def build_network(configuration: Configuration, dataset: Dataset) -> nn.Module:
     return WithInputLayer(layer, network) if layer else network
 
 
+def described_network(configuration: Configuration, dataset: Dataset) -> nn.Module:
+    """Build a configuration's network without any weights, to ask it what it declares."""
+    with torch.device("meta"):
+        return build_network(configuration, dataset)
+
+
 def network_margin(configuration: Configuration, dataset: Dataset) -> tuple[int, ...]:
     """Return the voxels on each side of a patch for which a configuration's network gives no logits."""
-    with torch.device("meta"):
-        network = build_network(configuration, dataset)
-    return network.margin  # type: ignore[return-value]
+    return described_network(configuration, dataset).margin  # type: ignore[return-value]
 
 
 class PatchError(PlanError):

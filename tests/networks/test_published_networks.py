@@ -136,8 +136,9 @@ def test_trained_stopped_resumed_exported_and_predicted(key, workspace, phantoms
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
 
 
-def test_statistics_of_batch_normalization_survive_a_stop(workspace, tmp_path):
-    give_network(workspace, tiny("unet_sum", 3))
+@pytest.mark.parametrize("key", ["unet_sum", "deepmedic residual"])
+def test_what_batch_normalization_and_dropout_do_survives_a_stop(key, workspace, tmp_path):
+    give_network(workspace, tiny(key, 3))
     whole = shutil.copytree(workspace, tmp_path / "whole")
     autoseg.train_fold(whole, "3d_fullres", 0, iterations=2)
     train_with_a_stop(workspace)
