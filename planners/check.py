@@ -17,7 +17,8 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
     Raises :class:`PlanError` that names the field where something cannot be built, or where the step needs more than
     ``memory`` bytes.
     """
-    from autoseg.planners.memory import batch_cost
+    from autoseg.networks.build import PatchError
+    from autoseg.planners.memory import batch_cost, step_cost
 
     place = f"field 'configurations.{name}"
     _check_channel(build_sampler(configuration.sampling, place=f"{place}.sampling"), configuration, place)
@@ -25,6 +26,11 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
         check_loss(configuration.loss, dataset)
         _build_augmentation(configuration, dataset)
         cost = batch_cost(configuration, dataset)
+        if configuration.batch_size == 1:
+            # Batch normalization does not take a single voxel; batches that are counted for all have more of them.
+            step_cost(configuration, dataset, batch_size=1)
+    except PatchError as error:
+        raise PlanError(f"{place}.patch_size', {error}") from None
     except AutosegError as error:
         raise PlanError(f"{place}': {error}") from None
     except (RuntimeError, ValueError, TypeError, IndexError) as error:

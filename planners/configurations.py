@@ -13,18 +13,17 @@ from autoseg.fingerprint import Fingerprint
 from autoseg.memory import format_bytes
 from autoseg.plan import PLAN_VERSION, Configuration, Decision, Plan, voxels
 from autoseg.planners.base import PlanRequest
+from autoseg.planners.family import CONFIGURATIONS, Family
 from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec, fit
 from autoseg.planners.mirroring import bounded, mirroring
 from autoseg.planners.normalization import Normalized, normalization
 from autoseg.planners.objective import objective
-from autoseg.planners.patches import candidates
+from autoseg.planners.patches import Candidate
 from autoseg.planners.recipe import time_budget, training
-from autoseg.planners.sampling import Sampled, sampling
+from autoseg.planners.sampling import Sampled
 from autoseg.planners.spacing import axis_order, coarser, median_shape, target_spacing
 from autoseg.planners.wording import numbers, times
 
-CONFIGURATIONS = ("2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres")
-"""In the order in which they are trained: a cascade reads what ``3d_lowres`` predicts."""
 ENOUGH_CONTEXT = 0.25
 """Share of the median image that a patch should see; below, a coarser resolution is planned as well (nnU-Net)."""
 WORTH_LOWERING = 2.0
@@ -42,19 +41,26 @@ class _Frame:
     order: tuple[int, int, int]
     normalized: Normalized
     network: NetworkSpec
+    family: Family
     sampled: Sampled
 
     def shape(self, spacing: Spacing) -> tuple[int, int, int]:
         return median_shape(self.request.fingerprint, spacing, self.order)
 
+    def fit(self, draft: Configuration, patches: Sequence[Candidate]) -> Fitted:
+        most = self.family.most_samples.get(draft.dimension)
+        return fit(draft, patches, self.request, self.network, most=most)
 
-def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
+
+def plan_with(request: PlanRequest, planner: str, network: NetworkSpec, family: Family | None = None) -> Plan:
     """Plan every configuration that suits the data, or those that are asked for, with networks of one family."""
+    family = family or Family()
     own_spacing = target_spacing(request.fingerprint)
     order = axis_order(request.fingerprint, own_spacing)
     spacing = (own_spacing[order[0]], own_spacing[order[1]], own_spacing[order[2]])
     normalized = normalization(request.dataset, request.fingerprint)
-    frame = _Frame(request, spacing, order, normalized, network, sampling(request.dataset, request.fingerprint))
+    sampled = family.sampling(request.dataset, request.fingerprint)
+    frame = _Frame(request, spacing, order, normalized, network, family, sampled)
     mirrored = mirroring(request.dataset, request.fingerprint, order)
     fitted = _plan_all(frame)
     return Plan(
@@ -104,7 +110,7 @@ def _plan_all(frame: _Frame) -> dict[str, Fitted]:
 def _wanted(frame: _Frame) -> tuple[str, ...]:
     names = frame.request.configurations
     if not names:
-        return ("2d",) if frame.shape(frame.spacing)[0] == 1 else CONFIGURATIONS
+        return ("2d",) if frame.shape(frame.spacing)[0] == 1 else frame.family.configurations
     unknown = [name for name in names if name not in CONFIGURATIONS]
     if unknown:
         raise PlanError(f"configuration '{unknown[0]}': expected one of {', '.join(CONFIGURATIONS)}")
@@ -115,9 +121,9 @@ def _wanted(frame: _Frame) -> tuple[str, ...]:
 def _fit(frame: _Frame, spacing: Spacing, dimension: int) -> Fitted:
     """Plan a configuration of its own patch at ``spacing``."""
     draft = _draft(frame, dimension, spacing)
-    patches = candidates(draft.median_shape[3 - dimension :], draft.patch_spacing)
-    fitted = fit(draft, patches, frame.request, frame.network)
-    if dimension == 3 and _context(fitted.configuration) < ENOUGH_CONTEXT:
+    patches = frame.family.patches(draft.median_shape[3 - dimension :], draft.patch_spacing)
+    fitted = frame.fit(draft, patches)
+    if dimension == 3 and "batch_dice" in draft.loss and _context(fitted.configuration) < ENOUGH_CONTEXT:
         # Where a patch sees little of an image, a class is often missing from it: its Dice is that of the batch.
         loss = {**fitted.configuration.loss, "batch_dice": True}
         return replace(fitted, configuration=replace(fitted.configuration, loss=loss))
@@ -149,9 +155,9 @@ def _cascade(frame: _Frame, fullres: Fitted) -> Fitted:
     """Plan full resolution with the labels of ``3d_lowres`` as more input: the same patch, or what still fits."""
     configuration = fullres.configuration
     draft = replace(configuration, batch_size=SMALLEST_BATCH, previous_stage="3d_lowres")
-    patches = candidates(configuration.median_shape, frame.spacing)
+    patches = frame.family.patches(configuration.median_shape, frame.spacing)
     first = [candidate.patch for candidate in patches].index(configuration.patch_size)
-    return fit(draft, patches[first:], frame.request, frame.network)
+    return frame.fit(draft, patches[first:])
 
 
 def _spacing_2d(frame: _Frame) -> Spacing:
@@ -164,7 +170,7 @@ def _spacing_2d(frame: _Frame) -> Spacing:
 def _draft(frame: _Frame, dimension: int, spacing: Spacing) -> Configuration:
     """Decide all but patch, network and batch."""
     resources, shape = frame.request.resources, frame.shape(spacing)
-    return Configuration(
+    draft = Configuration(
         dimension=2 if dimension == 2 else 3,
         spacing=spacing,
         median_shape=shape,
@@ -179,6 +185,7 @@ def _draft(frame: _Frame, dimension: int, spacing: Spacing) -> Configuration:
         training=training(time_budget(resources)),
         precision="bfloat16" if resources.bfloat16 else "float32",
     )
+    return frame.family.revise(draft)
 
 
 def _spacing_decision(frame: _Frame) -> Decision:

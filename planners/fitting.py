@@ -54,6 +54,8 @@ class _Search:
     draft: Configuration
     request: PlanRequest
     network: NetworkSpec
+    most: int | None
+    """Samples that a batch may have; None: as many as fit."""
 
     def drafted(self, candidate: Candidate, first_features: int) -> Configuration:
         """Return the draft with a patch and its network."""
@@ -61,12 +63,20 @@ class _Search:
         return replace(self.draft, patch_size=candidate.patch, network=spec)
 
 
-def fit(draft: Configuration, patches: Sequence[Candidate], request: PlanRequest, network: NetworkSpec) -> Fitted:
+def fit(
+    draft: Configuration,
+    patches: Sequence[Candidate],
+    request: PlanRequest,
+    network: NetworkSpec,
+    *,
+    most: int | None = None,
+) -> Fitted:
     """Give ``draft`` the largest patch whose step fits the memory, then a batch and features that suit the time.
 
+    The batch has ``most`` samples at most, where that is given.
     Raises :class:`PlanError` that names the smallest memory that would do where nothing fits.
     """
-    search, tried = _Search(draft, request, network), []
+    search, tried = _Search(draft, request, network, most), []
     for first_features in FIRST_FEATURES:
         fitted = _fit(search, patches, first_features)
         if fitted is None:
@@ -118,7 +128,7 @@ def _fit(search: _Search, patches: Sequence[Candidate], first_features: int) -> 
     ]
     drafted = search.drafted(patches[high], first_features)
     pooling = _pooling_reasons(patches[high], drafted)
-    return _with_batch(Fitted(drafted, costs[high], (*reasons, *counted, *pooling)), search.request)
+    return _with_batch(Fitted(drafted, costs[high], (*reasons, *counted, *pooling)), search, patches[high])
 
 
 def _pooling_reasons(candidate: Candidate, drafted: Configuration) -> tuple[str, ...]:
@@ -134,21 +144,23 @@ def _next_guess(patches: Sequence[Candidate], voxels_that_fit: float, low: int, 
     return min(max(guess, low + 1), max(high - 1, 0))
 
 
-def _with_batch(fitted: Fitted, request: PlanRequest) -> Fitted:
+def _with_batch(fitted: Fitted, search: _Search, candidate: Candidate) -> Fitted:
     """Choose the batch: what the memory holds, no more than 5 % of the data, no more than the time allows."""
-    draft = fitted.configuration
+    draft, request = fitted.configuration, search.request
     speed = speed_of(draft, fitted.cost, request)
     by_memory = fitted.cost.largest_batch(request.resources.memory)
     cases = len(request.fingerprint.cases)
-    by_data = round(DATASET_SHARE * voxels(draft.median_shape) * cases / voxels(draft.patch_size))
-    largest = max(SMALLEST_BATCH, min(by_memory, by_data))
+    by_data = round(DATASET_SHARE * voxels(draft.median_shape) * cases / candidate.learned_voxels)
+    bounds = [by_memory, by_data] if search.most is None else [by_memory, by_data, search.most]
+    largest = max(SMALLEST_BATCH, min(bounds))
     batch = affordable_batch(largest, min(FEWEST_SAMPLES[draft.dimension], largest), speed)
     return replace(
         fitted,
         configuration=replace(draft, batch_size=batch),
         reasons=(
             *fitted.reasons,
-            f"batch: the memory holds {by_memory}, {DATASET_SHARE:.0%} of the dataset's voxels are {by_data}",
+            f"batch: the memory holds {by_memory}, {DATASET_SHARE:.0%} of the dataset's voxels are {by_data}"
+            + (f", {search.most} are published" if search.most else ""),
             *_time_reasons(draft, batch, speed, request.resources.device),
         ),
         steps=speed.iterations(batch) if speed else None,

@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from autoseg.dataset import Dataset
-from autoseg.networks.build import build_network, input_channels
+from autoseg.networks.build import build_network, described_network, input_channels, output_size
 from autoseg.plan import Component, Configuration
 from autoseg.planners.memory import BatchCost, batch_cost
 from autoseg.records import to_plain
@@ -47,9 +48,10 @@ class Throughput:
 
 def throughput(configuration: Configuration, dataset: Dataset, device: str) -> Throughput:
     """Time training steps like those of a configuration on ``device``, once in a process for each kind of them."""
-    timed = _small(configuration, TIMED_VOXELS.get(torch.device(device).type, TIMED_VOXELS["cuda"]))
     described = replace(dataset, cases=(), groups={}, annotated={})
-    largest = _largest_kernel(configuration, described)
+    network = described_network(configuration, described)
+    timed = _small(configuration, TIMED_VOXELS.get(torch.device(device).type, TIMED_VOXELS["cuda"]), network)
+    largest = max((tuple(parameter.shape) for parameter in network.parameters()), key=math.prod)
     key = json.dumps(to_plain((timed, largest, described, device)))
     if key not in _measured:
         _measured[key] = _time_steps(timed, largest, described, torch.device(device))
@@ -60,19 +62,25 @@ _measured: dict[str, Throughput] = {}
 """What was measured in this process, by the text of what it was measured for."""
 
 
-def _small(configuration: Configuration, most_voxels: int) -> Configuration:
-    """Cut a configuration down to the finest stages of its network and a patch of about ``most_voxels``."""
-    network = _finest_stages(configuration.network)
-    strides = network.get("strides") or [[1] * configuration.dimension]
+def _small(configuration: Configuration, most_voxels: int, network: nn.Module) -> Configuration:
+    """Cut a configuration down to the finest stages of its network and a patch of about ``most_voxels``.
+
+    Where the network has a margin, what is cut is what that leaves, which keeps two voxels of the coarsest pathway.
+    """
+    spec, margin = _finest_stages(configuration.network), cast(tuple[int, ...], network.margin)
+    least = [2 * d if m else 1 for m, d in zip(margin, cast(tuple[int, ...], network.divisor), strict=True)]
+    strides = spec.get("strides") or [[1] * configuration.dimension]
     steps = [math.prod(axis) for axis in zip(*strides, strict=True)]
-    patch = list(configuration.patch_size)
-    while math.prod(patch) > most_voxels:
-        axis = patch.index(max(patch))
-        patch[axis] = -(-patch[axis] // 2)
+    size = list(output_size(configuration.patch_size, margin))
+    while math.prod(n + 2 * m for n, m in zip(size, margin, strict=True)) > most_voxels:
+        axis = size.index(max(size))
+        if -(-size[axis] // 2) < least[axis]:
+            break
+        size[axis] = -(-size[axis] // 2)
     return replace(
         configuration,
-        network=network,
-        patch_size=tuple(-(-size // step) * step for size, step in zip(patch, steps, strict=True)),
+        network=spec,
+        patch_size=tuple(-(-n // step) * step + 2 * m for n, step, m in zip(size, steps, margin, strict=True)),
         batch_size=1,
         spacing=(None, 1.0, 1.0),
         median_shape=(1, 1, 1),
@@ -97,7 +105,8 @@ def _time_steps(timed: Configuration, largest: tuple[int, ...], dataset: Dataset
         network = build_network(timed, dataset).to(device)
     learner = build_learner(timed, network, device=device)
     images = torch.zeros(1, input_channels(timed, dataset), *timed.patch_size, device=device)
-    batch = Batch(images, torch.zeros(1, *timed.patch_size, dtype=torch.int64, device=device))
+    labelled = output_size(timed.patch_size, network.margin)  # type: ignore[arg-type]
+    batch = Batch(images, torch.zeros(1, *labelled, dtype=torch.int64, device=device))
     step = _quickest(lambda: learning_step(learner, batch, 1.0), device)
     optimizer = _quickest(learner.optimizer.step, device)
     samples = batch_cost(timed, dataset).sample_flops / max(step - optimizer, 0.1 * step)
@@ -113,13 +122,6 @@ def _optimizer_rate(configuration: Configuration, shape: tuple[int, ...], device
         optimizer.step()
     flops = counter.get_total_flops()
     return flops / _quickest(optimizer.step, device) if flops else math.inf
-
-
-def _largest_kernel(configuration: Configuration, dataset: Dataset) -> tuple[int, ...]:
-    """Return the shape of the largest parameter of a configuration's network."""
-    with torch.device("meta"):
-        network = build_network(configuration, dataset)
-    return max((tuple(parameter.shape) for parameter in network.parameters()), key=math.prod)
 
 
 def _quickest(work: Callable[[], object], device: torch.device) -> float:

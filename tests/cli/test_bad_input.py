@@ -330,6 +330,16 @@ PLAN_FAULTS = {
     ),
     "an axis mirrored twice": (lambda p: p.update(mirror_axes=[0, 0]), "field 'mirror_axes', found .0, 0."),
     "axes out of order": (lambda p: p.update(transpose=[0, 0, 1]), "field 'transpose'"),
+    "a patch that is all margin": (
+        lambda p: configuration(p).update(network={"name": "deepmedic"}),
+        r"field 'configurations.3d_fullres.patch_size', found .8, 16, 16., expected at least .49, 49, 49.",
+    ),
+    "a batch of a single voxel": (
+        lambda p: configuration(p).update(
+            network={"name": "deepmedic", "features": [2]}, patch_size=[7] * 3, batch_size=1
+        ),
+        "field 'configurations.3d_fullres.network', .* more than 1 value per channel",
+    ),
     "another normalization": (
         lambda p: configuration(p).update(normalization=[{"name": "rescale"}, {"name": "rescale"}]),
         "not preprocessed; run",

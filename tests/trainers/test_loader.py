@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -109,3 +110,41 @@ def test_without_augmentation_a_patch_is_cut_out_of_its_case(made_once):
     ]
     found = [tuple(slice(s, s + n) for s, n in zip(start, size, strict=True)) for start in offsets]
     assert any(np.array_equal(whole.image[(slice(None), *place)], image) for place in found)
+
+
+@pytest.mark.parametrize("augmentation", [{"name": "none"}, {"name": "none", "rotation": {"probability": 1.0}}])
+def test_what_is_learned_lies_in_the_middle_of_what_is_seen(made_once, name, augmentation):
+    """Of a sample, labels are those of the patch less its margin."""
+    plain = source(made_once / "workspace", name, augmentation=augmentation)
+    margin = (0, 3, 4)
+    inner = tuple(n - 2 * m for n, m in zip(plain.patch, margin, strict=True))
+    around = replace(plain, margin=margin)
+    for index in range(3):
+        sample = around.sample(index)
+        seen = plain.to_device([sample], CPU)
+        learned = around.to_device([sample], CPU)
+        assert torch.equal(learned.images, seen.images)
+        assert torch.equal(learned.labels, seen.labels[..., 3:-3, 4:-4])
+        assert tuple(learned.labels.shape[1:]) == inner[3 - around.dimension :]
+
+
+def test_what_is_learned_is_centred_on_the_foreground_and_lies_in_the_image(made_once):
+    plain = source(made_once / "workspace", "3d_fullres", fraction=1.0, augmentation={"name": "none"})
+    case = plain.cases[0].shape
+    learned = (3, 3, 3)
+    margin = (20, 20, 20)
+    patch = tuple(n + 2 * m for n, m in zip(learned, margin, strict=True))
+    spatial = replace(plain.augmentation.spatial, patch=patch)
+    around = replace(plain, patch=patch, margin=margin, augmentation=replace(plain.augmentation, spatial=spatial))
+    assert any(n < p for n, p in zip(case, patch, strict=True)), "margins reach beyond the image"
+    middles = []
+    for index in range(8):
+        batch = around.to_device([around.sample(index)], CPU)
+        alone = replace(
+            plain, patch=learned, augmentation=replace(plain.augmentation, spatial=replace(spatial, patch=learned))
+        )
+        same = alone.to_device([alone.sample(index)], CPU)
+        assert torch.equal(batch.labels, same.labels), "the margin changes nothing of what is drawn"
+        assert torch.equal(batch.images[..., 20:-20, 20:-20, 20:-20], same.images)
+        middles.append(bool((batch.labels > 0).any()))
+    assert all(middles)
