@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,13 @@ from autoseg.dataset import (
 )
 from autoseg.dataset_labels import parse_annotated, parse_labels
 from autoseg.errors import DatasetError
+from autoseg.missing import CHANNEL_SUFFIX, hint, read_missing, with_absent
 from autoseg.preprocessing.normalization.declared import read_declared
 from autoseg.sides import read_sides
 from autoseg.storage import read_json
 
 MOST_CHANNELS = 64
 """More are time frames or slices that were taken for channels; a network would hardly learn from so many."""
-
-_CHANNEL_SUFFIX = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
 
 
 def load_dataset(folder: Path) -> Dataset:
@@ -40,7 +38,8 @@ def load_dataset(folder: Path) -> Dataset:
     path = folder / "dataset.json"
     description = _read_description(path)
     channels = _channels(description, path)
-    cases = _cases(folder, description, channels, path)
+    missing = read_missing(description.get("missing", {}), channels, path)
+    cases = _cases(_Place(folder, path, channels, missing), description)
     if not cases:
         raise DatasetError(f"{folder / 'imagesTr'}: found no training images, expected files like CASE_0000.nii.gz")
     return replace(
@@ -51,6 +50,7 @@ def load_dataset(folder: Path) -> Dataset:
         cases=cases,
         groups=_groups(description, path),
         normalization=read_declared(description.get("normalization", {}), channels, path),
+        missing=missing,
     )
 
 
@@ -127,28 +127,13 @@ def group_channels(folder: Path, ending: str | None = None) -> dict[str, tuple[P
         split = split_ending(path, endings)
         if split is None or path.name.startswith(".") or not path.is_file():
             continue
-        match = _CHANNEL_SUFFIX.fullmatch(split[0])
+        match = CHANNEL_SUFFIX.fullmatch(split[0])
         case, channel = (match["name"], int(match["channel"])) if match else (split[0], -1)
         if channel in channels[case] or (channels[case] and (channel == -1) != (-1 in channels[case])):
             other = next(iter(channels[case].values()))
             raise DatasetError(f"{path}: case '{case}' comes twice, also as {other.name}; keep one of the two")
         channels[check_case_name(case)][channel] = path
     return {case: tuple(files[i] for i in sorted(files)) for case, files in channels.items()}
-
-
-def missing_channels(images: Sequence[Path], channels: Sequence[str]) -> str:
-    """Say in one line which channels a case lacks by the numbers in its files' names; empty where they have no gap.
-
-    A single file numbered 0 may hold all channels.
-    """
-    matches = [_CHANNEL_SUFFIX.fullmatch((split_ending(path) or (path.name, ""))[0]) for path in images]
-    numbers = [int(match["channel"]) for match in matches if match]
-    if numbers == list(range(len(numbers))):
-        return ""
-    found = ", ".join(f"_{number:04d}" for number in numbers)
-    lacking = [f"_{number:04d} ({name})" for number, name in enumerate(channels) if number not in numbers]
-    missing = f": {', '.join(lacking)} missing" if lacking else ""
-    return f"found channels {found}, expected {len(channels)} ({', '.join(channels)}), numbered from _0000{missing}"
 
 
 def _channels(description: dict[str, Any], path: Path) -> tuple[str, ...]:
@@ -196,19 +181,31 @@ def _groups(description: dict[str, Any], path: Path) -> dict[str, str]:
     return {str(case): str(group) for case, group in groups.items()}
 
 
-def _cases(folder: Path, description: dict[str, Any], channels: tuple[str, ...], path: Path) -> tuple[Case, ...]:
+@dataclass(frozen=True)
+class _Place:
+    """What cases are listed in."""
+
+    folder: Path
+    file: Path
+    """The description."""
+    channels: tuple[str, ...]
+    missing: dict[str, float]
+
+
+def _cases(place: _Place, description: dict[str, Any]) -> tuple[Case, ...]:
     """List the training cases as the description does, or else as the files in imagesTr do."""
     if isinstance(description.get("dataset"), dict):
-        cases = [_listed_v2(folder, name, entry, path) for name, entry in description["dataset"].items()]
+        cases = [_listed_v2(place, name, entry) for name, entry in description["dataset"].items()]
     elif isinstance(description.get("training"), list) and description["training"]:
-        cases = [_listed_v1(folder, entry, channels, path) for entry in description["training"]]
+        cases = [_listed_v1(place, entry) for entry in description["training"]]
     else:
-        cases = _unlisted(folder, _file_ending(description, path))
+        cases = _unlisted(place.folder, _file_ending(description, place.file))
     names = [case.name for case in cases]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise DatasetError(f"{path}: case '{doubled[0]}' is listed twice; remove one of the two")
-    return tuple(sorted(cases, key=lambda case: case.name))
+        raise DatasetError(f"{place.file}: case '{doubled[0]}' is listed twice; remove one of the two")
+    found = [with_absent(case, place.channels, place.missing) for case in cases] if place.missing else cases
+    return tuple(sorted(found, key=lambda case: case.name))
 
 
 def _unlisted(folder: Path, ending: str | None) -> list[Case]:
@@ -221,27 +218,48 @@ def _unlisted(folder: Path, ending: str | None) -> list[Case]:
     ]
 
 
-def _listed_v2(folder: Path, name: str, entry: Any, path: Path) -> Case:
-    """Read nnU-Net v2's explicit listing: case → {"images": [...], "label": ...}."""
+def _listed_v2(place: _Place, name: str, entry: Any) -> Case:
+    """Read nnU-Net v2's explicit listing: case → {"images": [...], "label": ...}; null is a channel that is missing."""
+    field = f"{place.file}: field 'dataset.{name}"
     try:
-        names, label = entry["images"], folder / str(entry["label"])
-        images = tuple(folder / str(image) for image in ([names] if isinstance(names, str) else names))
+        names, label = entry["images"], place.folder / str(entry["label"])
+        files = [names] if isinstance(names, str) else list(names)
     except (TypeError, KeyError):
-        raise DatasetError(f"{path}: field 'dataset.{name}', found {entry!r}, expected images and label") from None
-    return Case(check_case_name(name), images, label)
+        raise DatasetError(f"{field}', found {entry!r}, expected images and label") from None
+    absent = tuple(number for number, file in enumerate(files) if file is None)
+    if absent and len(files) != len(place.channels):
+        raise DatasetError(f"{field}.images', found {len(files)}, expected one or null for each channel")
+    lacking = [place.channels[number] for number in absent if place.channels[number] not in place.missing]
+    if lacking:
+        raise DatasetError(f"{field}.images', found null for {', '.join(lacking)}, expected files{hint(lacking)}")
+    images = tuple(place.folder / str(file) for file in files if file is not None)
+    if not images:
+        raise _without_images(field, name, place)
+    return Case(check_case_name(name), images, label, absent)
 
 
-def _listed_v1(folder: Path, entry: Any, channels: tuple[str, ...], path: Path) -> Case:
+def _listed_v1(place: _Place, entry: Any) -> Case:
     """Read the Decathlon's listing; nnU-Net v1 lists images without the channel suffix that their files have."""
+    field = f"{place.file}: field 'training"
     try:
-        image, label = folder / str(entry["image"]), folder / str(entry["label"])
+        image, label = place.folder / str(entry["image"]), place.folder / str(entry["label"])
     except (TypeError, KeyError):
-        raise DatasetError(f"{path}: field 'training', found {entry!r}, expected image and label") from None
+        raise DatasetError(f"{field}', found {entry!r}, expected image and label") from None
     stem, ending = split_ending(image) or (image.name, "")
     if image.exists():
         return Case(check_case_name(stem), (image,), label)
-    files = tuple(image.with_name(f"{stem}_{channel:04d}{ending}") for channel in range(len(channels)))
-    return Case(check_case_name(stem), files, label)
+    files = [(image.with_name(f"{stem}_{number:04d}{ending}"), name) for number, name in enumerate(place.channels)]
+    kept = tuple(file for file, channel in files if file.exists() or channel not in place.missing)
+    if not kept:
+        raise _without_images(field, stem, place)
+    return Case(check_case_name(stem), kept, label)
+
+
+def _without_images(field: str, name: str, place: _Place) -> DatasetError:
+    return DatasetError(
+        f"{field}', case '{name}': found no file of any channel, expected at least one, though all of "
+        f"{', '.join(place.missing)} may be missing; add one or remove the case"
+    )
 
 
 def _label_of(folder: Path, name: str, ending: str | None = None) -> Path:

@@ -50,6 +50,7 @@ def _check_channel(sampler: Sampler | CaseSampler, configuration: Configuration,
 def _build_augmentation(configuration: Configuration, dataset: Dataset) -> None:
     """Build what becomes of patches before a step."""
     from autoseg.augmentation import build_augmentation
+    from autoseg.augmentation.channel_dropout import missables_of
 
     build_augmentation(
         configuration.augmentation,
@@ -59,4 +60,5 @@ def _build_augmentation(configuration: Configuration, dataset: Dataset) -> None:
         mirror_axes=tuple(range(configuration.dimension)),
         channels=output_channels(configuration.normalization),
         previous_labels=len(dataset.values) if configuration.previous_stage else 0,
+        missables=missables_of(dataset, configuration.normalization),
     )

@@ -15,6 +15,7 @@ from autoseg.plan import PLAN_VERSION, Configuration, Decision, Plan, voxels
 from autoseg.planners.base import PlanRequest
 from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec, fit
 from autoseg.planners.mirroring import bounded, mirroring
+from autoseg.planners.missing import Dropped, channel_dropout
 from autoseg.planners.normalization import Normalized, normalization
 from autoseg.planners.objective import objective
 from autoseg.planners.patches import candidates
@@ -43,6 +44,7 @@ class _Frame:
     normalized: Normalized
     network: NetworkSpec
     sampled: Sampled
+    dropped: Dropped
 
     def shape(self, spacing: Spacing) -> tuple[int, int, int]:
         return median_shape(self.request.fingerprint, spacing, self.order)
@@ -54,7 +56,9 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
     order = axis_order(request.fingerprint, own_spacing)
     spacing = (own_spacing[order[0]], own_spacing[order[1]], own_spacing[order[2]])
     normalized = normalization(request.dataset, request.fingerprint)
-    frame = _Frame(request, spacing, order, normalized, network, sampling(request.dataset, request.fingerprint))
+    sampled = sampling(request.dataset, request.fingerprint)
+    dropped = channel_dropout(request.dataset, request.fingerprint)
+    frame = _Frame(request, spacing, order, normalized, network, sampled, dropped)
     mirrored = mirroring(request.dataset, request.fingerprint, order)
     fitted = _plan_all(frame)
     return Plan(
@@ -69,6 +73,7 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
             _spacing_decision(frame),
             *_orientation_decision(request.fingerprint),
             *frame.normalized.decisions,
+            *frame.dropped.decisions,
             mirrored.decision,
             frame.sampled.decision,
             *(_decision(name, found, request) for name, found in fitted.items()),
@@ -175,7 +180,7 @@ def _draft(frame: _Frame, dimension: int, spacing: Spacing) -> Configuration:
         network={},
         loss=objective(frame.request.dataset, batch_dice=dimension == 2),
         sampling=frame.sampled.spec,
-        augmentation={"name": "default"},
+        augmentation={"name": "default", **frame.dropped.augmentation},
         training=training(time_budget(resources)),
         precision="bfloat16" if resources.bfloat16 else "float32",
     )

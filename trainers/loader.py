@@ -122,9 +122,11 @@ class PatchSource(Dataset[list[Sample]]):
         if self.transform:
             image, labels = self.transform(image, labels, rng)
         annotated = None if self.annotated is None else self.annotated[number]
-        if previous is None:
-            return Sample(image, labels, parameters, annotated=annotated)
-        return Sample(image, labels[0], parameters, self.augmentation.disturb(labels[1], rng), annotated)
+        before = None
+        if previous is not None:
+            labels, before = labels[0], self.augmentation.disturb(labels[1], rng)
+        parameters = self.augmentation.without_channels(parameters, case.record.absent, rng)
+        return Sample(image, labels, parameters, before, annotated)
 
     def _place(self, index: int, rng: np.random.Generator) -> tuple[int, tuple[int, int, int]]:
         """Choose the case of a sample and where its patch begins."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from autoseg.augmentation import Augmentation, build_augmentation
+from autoseg.augmentation.channel_dropout import missables_of
 from autoseg.plan import Component, mirror_axes
 from autoseg.preprocessing.normalization import output_channels
 from autoseg.sampling import ALL_FOLDS, CaseSampler, Stream, build_sampler
@@ -52,4 +53,5 @@ def _augmentation(setting: Setting, spec: Component) -> Augmentation:
         channels=output_channels(configuration.normalization),
         previous_labels=setting.previous_labels,
         swapping=setting.swapping,
+        missables=missables_of(setting.dataset, configuration.normalization),
     )

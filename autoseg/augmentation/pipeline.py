@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
+from autoseg.augmentation.channel_dropout import NONE_MISSABLE, Missables, check_dropout, drop
 from autoseg.augmentation.component_removal import remove_components
 from autoseg.augmentation.draws import Shape
 from autoseg.augmentation.mirror import mirror, swap_labels, swap_outputs
@@ -48,6 +49,8 @@ class Parameters:
     """Parameters of the transforms that are on, by name."""
     mirror: tuple[int, ...] = ()
     """Spatial axes."""
+    gone: tuple[int, ...] = ()
+    """Numbers of the dataset's channels that the sample is without."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Augmentation:
     """Labels of a previous stage, whose channels follow those of the image."""
     swapping: Swapping | None = None
     """What changes places in samples that are mirrored across the body."""
+    missables: Missables = NONE_MISSABLE
+    """Channels that a case may lack."""
 
     @property
     def loader_transform(self) -> LoaderTransforms | None:
@@ -106,6 +111,15 @@ class Augmentation:
         remove_components(disturbed, removals, largest=removal.largest)
         return disturbed
 
+    def without_channels(self, parameters: Parameters, absent: Sequence[int], rng: np.random.Generator) -> Parameters:
+        """Return the parameters of a sample without some of its channels, ``absent`` being those of its case.
+
+        Drawn after all else of a sample, as :meth:`disturb` is, and only where a channel may be missing.
+        """
+        if not self.missables.channels:
+            return parameters
+        return replace(parameters, gone=self.settings.channel_dropout.sample(rng, self.missables, absent))
+
     def source_size(self, parameters: Parameters) -> tuple[int, ...]:
         """Return the size of the region around the patch's centre that a sample is made from."""
         return self.spatial.source_size(parameters.spatial)
@@ -132,6 +146,7 @@ class Augmentation:
                 transform: IntensityTransform = getattr(self.settings, name)
                 batch[on] = transform.apply(batch[on], [parameters[index].intensity[name] for index in on])
         self._mirror(batch, targets, parameters)
+        drop(batch, self.missables, [drawn.gone for drawn in parameters])
         if previous is None:
             return batch, targets
         before = self._move_labels(previous, parameters)
@@ -192,16 +207,18 @@ def build_augmentation(
     channels: int,
     previous_labels: int = 0,
     swapping: Swapping | None = None,
+    missables: Missables = NONE_MISSABLE,
 ) -> Augmentation:
     """Build what a plan's ``spec`` says; axes are those of the patch, ``spacing`` in millimetres.
 
     ``channels`` are those of the image, ``previous_labels`` the labels that a previous stage tells apart, ``swapping``
-    what changes places in samples that are mirrored across the body.
+    what changes places in samples that are mirrored across the body, ``missables`` the channels that a case may lack.
 
     Raises :class:`autoseg.errors.PlanError` for unknown presets, transforms and arguments.
     """
     if len(patch_size) != dimension or len(spacing) != dimension:
         raise ValueError("patch and spacing have as many axes as the configuration")
     settings = settings_from(spec)
+    check_dropout(settings.channel_dropout, missables)
     spatial = Spatial(tuple(patch_size), tuple(spacing), settings.rotation, settings.scaling)
-    return Augmentation(settings, spatial, tuple(mirror_axes), channels, previous_labels, swapping)
+    return Augmentation(settings, spatial, tuple(mirror_axes), channels, previous_labels, swapping, missables)

@@ -41,6 +41,8 @@ class Window:
     activation: Literal["softmax", "sigmoid"] = "softmax"
     swapping: Swapping | None = None
     """What changes places in copies that are mirrored across the body."""
+    fills: tuple[tuple[int, float], ...] = ()
+    """Channels that may be missing, with what they hold then, which goes on beyond the image's border."""
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """Return the context in which networks compute."""
@@ -108,7 +110,7 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterato
     window = replace(window, patch=fitting_patch(space, window.patch, network.divisor))  # type: ignore[arg-type]
     pad = padding(space, window.patch)
     if any(map(any, pad)):
-        images = torch.nn.functional.pad(images, [n for before_after in reversed(pad) for n in before_after])
+        images = _padded(images, pad, window)
     tiling = tiling_of(tuple(images.shape[2:]), window.patch, together=_together(window, images))
     forward = saving_empty_tiles(partial(_forward, network, window=window), images, tiling.patch, tiling.starts)
     parts = blended(forward, images, window.outputs, tiling)
@@ -118,6 +120,15 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterato
         place, inside = _without_padding(first, logits.shape[tiling.axis + 2], pad, space, tiling.axis)
         if place[tiling.axis].start < place[tiling.axis].stop:
             yield place, _activated(logits[(slice(None), slice(None), *inside)], window)
+
+
+def _padded(images: torch.Tensor, pad: Sequence[tuple[int, int]], window: Window) -> torch.Tensor:
+    """Put zeros around images [N,C,*space], but around a channel that is missing what it holds, as in training."""
+    padded = torch.nn.functional.pad(images, [n for before_after in reversed(pad) for n in before_after])
+    for channel, fill in window.fills:
+        if bool((images[:, channel] == fill).all()):
+            padded[:, channel] = fill
+    return padded
 
 
 def share_of_logits(shape: tuple[int, int, int], window: Window) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from autoseg.dataset import Case, Dataset, source_state
 from autoseg.errors import AutosegError, DatasetError
 from autoseg.execution import map_cases
-from autoseg.images import read_geometry, read_labels, read_volume
+from autoseg.images import read_case, read_geometry, read_labels
 from autoseg.plan import Configuration, Plan, data_id
 from autoseg.preprocessing.case import prepare
 from autoseg.preprocessing.normalization import output_channels
@@ -68,6 +68,8 @@ def _made_from(case: Case, dataset: Dataset) -> str:
     made_from = f"{source_state(case)}:{_joined(dataset.values)}"
     if dataset.regions:
         made_from += f":regions {' '.join(_joined(values) for values in dataset.regions.values())}"
+    if case.absent:
+        made_from += f":missing {' '.join(f'{number}={dataset.fills[number]:g}' for number in case.absent)}"
     return made_from + (f":ignore {_joined(sorted(dataset.ignore))}" if dataset.ignore else "")
 
 
@@ -80,7 +82,7 @@ def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
     if case.label is None:
         raise DatasetError(f"case {case.name}: found no label map, expected one for training")
     labels, _ = read_labels(case.label)
-    volume = read_volume(case.images, channels=len(dataset.channels))
+    volume = read_case(case, len(dataset.channels))
     prepared = prepare(volume, labels, dataset=dataset, plan=plan, configuration=item.configuration)
     write_case(
         item.folder,

@@ -41,7 +41,7 @@ def read_declared(declared: Any, channels: Sequence[str], path: Path) -> dict[st
         raise DatasetError(f"{path}: field 'normalization', found {declared!r}, expected {expected}")
     found: dict[str, Component] = {}
     for key, spec in declared.items():
-        channel = _channel(key, channels, path)
+        channel = declared_channel(key, channels, f"{path}: field 'normalization'")
         if found.get(channel, spec) != spec:
             raise DatasetError(
                 f"{path}: field 'normalization.{key}', found another one for a channel called '{channel}' as well; "
@@ -71,13 +71,14 @@ def fixed_part(spec: Component) -> Component:
     return {key: value for key, value in spec.items() if key != _LEARNABLE}
 
 
-def _channel(key: str, channels: Sequence[str], path: Path) -> str:
+def declared_channel(key: str, channels: Sequence[str], place: str) -> str:
+    """Return the name of the channel that a description calls ``key``, a name or number; ``place`` begins a fault."""
     if key in channels:
         return key
     if key.isdecimal() and int(key) < len(channels):
         return channels[int(key)]
     numbered = ", ".join(f"{number} ({name})" for number, name in enumerate(channels))
-    raise DatasetError(f"{path}: field 'normalization', found the channel '{key}', expected one of {numbered}")
+    raise DatasetError(f"{place}, found the channel '{key}', expected one of {numbered}")
 
 
 def _check_declared(spec: Any, place: str) -> None:
