@@ -70,6 +70,9 @@ class Dataset:
     missing: dict[str, float] = field(default_factory=dict)
     """Normalized intensity that stands for a channel, by name, in the cases that lack it; others may not be missing."""
 
+    extra_channels: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Channels that are computed beside those of the image, by name."""
+
     @property
     def values(self) -> tuple[int, ...]:
         """Label values of the foreground, ascending; preprocessed label maps hold their places in it, from 1 on."""

@@ -20,6 +20,7 @@ from autoseg.dataset import (
 from autoseg.dataset_labels import parse_annotated, parse_labels
 from autoseg.errors import DatasetError
 from autoseg.missing import CHANNEL_SUFFIX, hint, read_missing, with_absent
+from autoseg.preprocessing.extra.declared import read_extra_channels
 from autoseg.preprocessing.normalization.declared import read_declared
 from autoseg.sides import read_sides
 from autoseg.storage import read_json
@@ -51,6 +52,7 @@ def load_dataset(folder: Path) -> Dataset:
         groups=_groups(description, path),
         normalization=read_declared(description.get("normalization", {}), channels, path),
         missing=missing,
+        extra_channels=read_extra_channels(description.get("extra_channels", {}), channels, path),
     )
 
 

@@ -14,6 +14,7 @@ from autoseg.images import Geometry, Volume, non_finite_count, read_case, read_l
 from autoseg.missing import channel_count_fault, missing_channels
 from autoseg.orientation import tilt_of
 from autoseg.preprocessing.crop import Box, nonzero_box
+from autoseg.preprocessing.extra.declared import case_faults
 from autoseg.preprocessing.normalization.nyul import MEASURED_VOXELS, landmark_percentiles
 from autoseg.preprocessing.normalization.statistics import sampled
 
@@ -89,6 +90,7 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
     except ImageError as error:
         return Examination((Finding("error", case.name, str(error)),))
     findings += _image_findings(case, volume, dataset)
+    findings += [Finding("error", case.name, fault) for fault in case_faults(case, volume.geometry, dataset)]
     labels = _read_labels(case, volume.geometry, dataset, findings)
     if labels is None or any(finding.severity == "error" for finding in findings):
         return Examination(tuple(findings))

@@ -7,6 +7,7 @@ from autoseg.errors import AutosegError, PlanError
 from autoseg.losses.fitting import check_loss
 from autoseg.memory import format_bytes
 from autoseg.plan import Configuration
+from autoseg.preprocessing.extra import extra_count
 from autoseg.preprocessing.normalization import output_channels
 from autoseg.sampling import CaseSampler, Sampler, build_sampler
 
@@ -60,5 +61,6 @@ def _build_augmentation(configuration: Configuration, dataset: Dataset) -> None:
         mirror_axes=tuple(range(configuration.dimension)),
         channels=output_channels(configuration.normalization),
         previous_labels=len(dataset.values) if configuration.previous_stage else 0,
+        extra=extra_count(configuration.extra_channels),
         missables=missables_of(dataset, configuration.normalization),
     )

@@ -13,6 +13,7 @@ from autoseg.fingerprint import Fingerprint
 from autoseg.memory import format_bytes
 from autoseg.plan import PLAN_VERSION, Configuration, Decision, Plan, voxels
 from autoseg.planners.base import PlanRequest
+from autoseg.planners.extra_channels import Extra, extra_specs
 from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec, fit
 from autoseg.planners.mirroring import bounded, mirroring
 from autoseg.planners.missing import Dropped, channel_dropout
@@ -45,6 +46,7 @@ class _Frame:
     network: NetworkSpec
     sampled: Sampled
     dropped: Dropped
+    extra: Extra
 
     def shape(self, spacing: Spacing) -> tuple[int, int, int]:
         return median_shape(self.request.fingerprint, spacing, self.order)
@@ -58,7 +60,8 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
     normalized = normalization(request.dataset, request.fingerprint)
     sampled = sampling(request.dataset, request.fingerprint)
     dropped = channel_dropout(request.dataset, request.fingerprint)
-    frame = _Frame(request, spacing, order, normalized, network, sampled, dropped)
+    extra = extra_specs(request.dataset, median_shape(request.fingerprint, spacing, order))
+    frame = _Frame(request, spacing, order, normalized, network, sampled, dropped, extra)
     mirrored = mirroring(request.dataset, request.fingerprint, order)
     fitted = _plan_all(frame)
     return Plan(
@@ -74,6 +77,7 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
             *_orientation_decision(request.fingerprint),
             *frame.normalized.decisions,
             *frame.dropped.decisions,
+            *frame.extra.decisions,
             mirrored.decision,
             frame.sampled.decision,
             *(_decision(name, found, request) for name, found in fitted.items()),
@@ -177,6 +181,7 @@ def _draft(frame: _Frame, dimension: int, spacing: Spacing) -> Configuration:
         batch_size=SMALLEST_BATCH,
         normalization=frame.normalized.specs,
         input_layer=frame.normalized.input_layer,
+        extra_channels=frame.extra.specs,
         network={},
         loss=objective(frame.request.dataset, batch_dice=dimension == 2),
         sampling=frame.sampled.spec,

@@ -120,7 +120,10 @@ class PatchSource(Dataset[list[Sample]]):
         if self.dimension == 2:
             image, labels = image[:, 0], labels[..., 0, :, :]
         if self.transform:
-            image, labels = self.transform(image, labels, rng)
+            # It makes intensities of all that it is given; extra channels have none.
+            count = self.augmentation.channels
+            changed, labels = self.transform(image[:count], labels, rng)
+            image = np.concatenate([changed, image[count:]])
         annotated = None if self.annotated is None else self.annotated[number]
         before = None
         if previous is not None:

@@ -16,6 +16,7 @@ from autoseg.dicom.headers import Slice, find_dicom, read_slice
 from autoseg.dicom.stacks import Stack, Unusable, find_stacks, read_stack
 from autoseg.errors import DatasetError, ImageError
 from autoseg.geometry import Geometry, Volume
+from autoseg.preprocessing.extra import CaseFiles
 from autoseg.storage import read_json
 
 SEGMENTATION_ENDING = ".dcm"
@@ -40,6 +41,11 @@ class DicomCase:
     def place(self) -> Path:
         """What a fault of this case names."""
         return self.folder
+
+    @property
+    def files(self) -> CaseFiles:
+        """In folders beside that of the case."""
+        return CaseFiles(self.folder.resolve().parent, self.name)
 
     def geometry(self) -> Geometry | None:
         """Return where the first channel that there is lies."""

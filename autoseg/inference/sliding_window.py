@@ -183,7 +183,8 @@ def _forward(network: nn.Module, tiles: torch.Tensor, *, window: Window) -> torc
 def _mirrored_input(tiles: torch.Tensor, axes: tuple[int, ...], window: Window) -> torch.Tensor:
     """Mirror all channels of tiles along some axes, those of a previous stage's labels, which come last, included.
 
-    Across the body, these change places: the mirrored channel of a left organ is the right one's.
+    Across the body, these change places: the mirrored channel of a left organ is the right one's. So does the place
+    itself, where a channel has it: what has become a right organ lies on the right.
     """
     if not axes:
         return tiles
@@ -191,7 +192,10 @@ def _mirrored_input(tiles: torch.Tensor, axes: tuple[int, ...], window: Window) 
     if swapping is not None and window.previous_labels:
         images = tiles.shape[1] - window.previous_labels
         tiles = tiles[:, [*range(images), *(images + label - 1 for label in swapping.labels[1:-1])]]
-    return tiles.flip(axes)
+    mirrored = tiles.flip(axes)
+    if swapping is not None and swapping.negated:
+        mirrored[:, list(swapping.negated)] *= -1
+    return mirrored
 
 
 def _mirrored_back(logits: torch.Tensor, axes: tuple[int, ...], window: Window) -> torch.Tensor:

@@ -16,6 +16,7 @@ from autoseg.geometry import Geometry, Volume
 from autoseg.images import non_finite_count, read_case, read_geometry, write_labels
 from autoseg.missing import missing_channels, with_absent
 from autoseg.pictures import check_slices
+from autoseg.preprocessing.extra import CaseFiles, files_of
 
 DICOM_FORMAT = "dicom-seg"
 FORMATS = {
@@ -44,6 +45,10 @@ class Source(Protocol):
     @property
     def ending(self) -> str:
         """Ending of its label map where no format is asked for: that of the image."""
+
+    @property
+    def files(self) -> CaseFiles:
+        """Where files that extra channels need lie."""
 
     def geometry(self) -> Geometry | None:
         """Return where the image lies, from its header alone; None where that cannot be read."""
@@ -79,6 +84,11 @@ class FileSource:
         """The images' own, where it suits label maps."""
         split = split_ending(self.place)
         return label_ending(split[1]) if split else FORMATS["nii.gz"]
+
+    @property
+    def files(self) -> CaseFiles:
+        """In sub-folders of the images' folder."""
+        return files_of(self.case)
 
     def geometry(self) -> Geometry | None:
         """Read the header of the first file."""

@@ -14,6 +14,7 @@ from autoseg.missing import channel_count_fault, hint
 from autoseg.orientation import NO_FLIPS, Flips, Turn, turn_between
 from autoseg.plan import Configuration, Plan
 from autoseg.preprocessing.crop import Box, nonzero_box
+from autoseg.preprocessing.extra import CaseFiles, compute
 from autoseg.preprocessing.normalization import fill_absent, normalize
 from autoseg.preprocessing.resample import resample_image, resample_labels, separate_axis
 
@@ -58,10 +59,17 @@ class Prepared:
 
 
 def prepare(
-    volume: Volume, labels: np.ndarray | None, *, dataset: Dataset, plan: Plan, configuration: Configuration
+    volume: Volume,
+    labels: np.ndarray | None,
+    *,
+    dataset: Dataset,
+    plan: Plan,
+    configuration: Configuration,
+    files: CaseFiles | None = None,
 ) -> Prepared:
     """Crop to the non-zero box, turn to the plan's axes, normalize and resample one case.
 
+    Extra channels follow those of the image; ``files`` tells where those that some of them need lie.
     ``labels`` hold the values of the file; they become places in the dataset's values, see :func:`label_indices`.
     Raises :class:`ImageError` where the number of channels is not the plan's.
     """
@@ -72,10 +80,18 @@ def prepare(
     present = [spec for number, spec in enumerate(specs) if number not in absent]
     image = resample_image(normalize(image, present), steps.shape, separate_axis=steps.separate_axis)
     image = fill_absent(image, specs, {number: dataset.fills[number] for number in absent})
+    if configuration.extra_channels:
+        image = np.concatenate([image, _extra(steps, plan, configuration, files)])
     if labels is not None:
         indices = steps.turn.apply(label_indices(labels[steps.box.slices], dataset))
         labels = resample_labels(np.ascontiguousarray(indices), steps.shape, separate_axis=steps.separate_axis)
     return Prepared(image, labels, steps, absent)
+
+
+def _extra(steps: Steps, plan: Plan, configuration: Configuration, files: CaseFiles | None) -> np.ndarray:
+    from autoseg.preprocessing.extra.grid import Grid
+
+    return compute(configuration.extra_channels, Grid(steps, plan.transpose), files)
 
 
 def _check_channels(volume: Volume, dataset: Dataset) -> None:

@@ -93,7 +93,12 @@ def _check_declared(spec: Any, place: str) -> None:
 
 
 def check_plan(plan: Plan, dataset: Dataset, path: Path) -> None:
-    """Check that each configuration of a plan has a normalization that can be carried out for each channel."""
+    """Check that each configuration of a plan has a normalization that can be carried out for each channel.
+
+    So are the channels that are computed beside those of the image.
+    """
+    from autoseg.preprocessing.extra.declared import check_plan_channels
+
     for name, configuration in plan.configurations.items():
         place = f"{path}: field 'configurations.{name}.normalization'"
         if len(configuration.normalization) != len(dataset.channels):
@@ -101,6 +106,9 @@ def check_plan(plan: Plan, dataset: Dataset, path: Path) -> None:
                 f"{place}, found {len(configuration.normalization)}, expected {len(dataset.channels)}, one for each "
                 f"channel ({', '.join(dataset.channels)}); mend the plan or plan again"
             )
+        check_plan_channels(
+            configuration.extra_channels, dataset, f"{path}: field 'configurations.{name}.extra_channels'"
+        )
         for channel, spec in zip(dataset.channels, configuration.normalization, strict=True):
             try:
                 normalizations.build(spec)
