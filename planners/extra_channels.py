@@ -40,6 +40,6 @@ def _fitted(spec: Component, dataset: Dataset, shape: tuple[int, int, int]) -> C
 def _decision(name: str, spec: Component) -> Decision:
     about: tuple[str, ...] = ("declared in dataset.json",)
     if spec["name"] == "prior_map":
-        origin = spec.get("file") or "of each fold's training cases"
+        origin = Path(spec["file"]).name if spec.get("file") else "of each fold's training cases"
         about = (*about, f"{spec['maps']} maps of {times(spec['grid'])} cells, {origin}")
     return Decision("data", f"extra channel '{name}': {spec['name']}", about)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 import autoseg
+from autoseg.bundle.writing import export_bundle
 from autoseg.dataset_layouts import load_dataset
 from autoseg.fingerprint import dataset_findings, examine_all
 from autoseg.images import read_geometry, read_labels, write_labels
@@ -131,9 +133,17 @@ def test_a_map_from_a_file_is_turned_as_the_images_are(phantoms, tmp_path, shrin
     autoseg.train_fold(workspace.root, "3d_fullres", 0, iterations=1)
     kept = load_tensors(workspace.fold("3d_fullres", 0).model)[MAP]
     assert float(kept.mean()) == pytest.approx(float(sitk.GetArrayFromImage(image).mean()), abs=1e-5)
+    export_bundle(workspace.root, tmp_path / "bundle.zip")
     (phantoms / "atlas.nii.gz").unlink()
-    # The map is kept with the weights.
-    assert autoseg.predict_folder(workspace.root, phantoms / "imagesTs", tmp_path / "out").done
+    # The map is kept with the weights, and nothing tells where the file was.
+    assert len(autoseg.predict_folder(tmp_path / "bundle.zip", phantoms / "imagesTs", tmp_path / "out").done) == 2
+    assert autoseg.predict_folder(workspace.root, phantoms / "imagesTs", tmp_path / "own").done
+    for name in ("phantom_006", "phantom_007"):
+        labels = [read_labels(tmp_path / folder / f"{name}.nii.gz")[0] for folder in ("out", "own")]
+        assert np.array_equal(*labels)
+    with zipfile.ZipFile(tmp_path / "bundle.zip") as bundle:
+        told = [bundle.read(name).decode() for name in bundle.namelist() if name.endswith((".json", ".md"))]
+    assert not any(str(phantoms) in text for text in told)
 
 
 def test_files_of_extra_channels_are_checked_and_their_change_makes_new_data(landmarks, tmp_path, shrink_plan):

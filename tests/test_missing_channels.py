@@ -204,3 +204,46 @@ def test_padding_goes_on_with_what_a_missing_channel_holds():
     predict_probabilities([Watching()], image, window, torch.device("cpu"))
     assert (seen[0][:, 1] == FILL).all()
     assert seen[0][:, 0].sum() == 27
+
+
+def test_samples_are_decided_by_seed_fold_and_number_alone(incomplete, tmp_path, shrink_plan):
+    from autoseg.trainers.samples import fold_data, patch_source
+    from autoseg.trainers.setting import FoldRequest, read_setting
+
+    workspace = autoseg.plan_and_preprocess(
+        incomplete, workspace=tmp_path / "w", configurations=["3d_fullres"], time_budget=3600.0, workers=0
+    )
+    shrink_plan(workspace.plan_file)
+
+    def gone(seed, numbers):
+        setting = read_setting(FoldRequest(workspace, "3d_fullres", 0, seed=seed, device="cpu"))
+        cases = fold_data(setting, setting.split.train)
+        source = patch_source(setting, cases, "train")
+        absent = [cases[source._place(i, source.stream.rng(i))[0]].record.absent for i in numbers]
+        found = [source.sample(i).parameters.gone for i in numbers]
+        assert all(set(lacking) <= set(drawn) for lacking, drawn in zip(absent, found, strict=True))
+        return found
+
+    first = gone(0, range(60))
+    assert first == gone(0, range(59, -1, -1))[::-1]
+    assert first != gone(1, range(60))
+    assert set(first) == {(), (0,), (1,)}
+
+
+def test_an_array_may_lack_channels_as_well(incomplete, tmp_path, shrink_plan):
+    from autoseg.errors import PlanError
+    from autoseg.inference.predictor import Predictor
+
+    workspace = autoseg.plan_and_preprocess(
+        incomplete, workspace=tmp_path / "w", configurations=["2d"], time_budget=3600.0, workers=0
+    )
+    shrink_plan(workspace.plan_file)
+    autoseg.train_fold(workspace.root, "2d", 0, iterations=1)
+    predictor = Predictor.load(workspace.root)
+    array = np.random.default_rng(0).normal(size=(1, 6, 20, 20)).astype(np.float32)
+    labels = predictor.predict_array(array, spacing=(3.5, 1.0, 1.0), absent=["T1"])
+    assert labels.shape == (6, 20, 20)
+    with pytest.raises(PlanError, match="absent: found 'T3', expected some of T1, T2"):
+        predictor.predict_array(array, spacing=(3.5, 1.0, 1.0), absent=["T3"])
+    with pytest.raises(ImageError, match="found 1 channels, expected 2"):
+        predictor.predict_array(array, spacing=(3.5, 1.0, 1.0))

@@ -186,7 +186,8 @@ def _case(
 
     Channels of which there is none are absent where the dataset allows that, but for one at least.
     """
-    stacks, absent = [], []
+    stacks: list[Stack] = []
+    absent: list[int] = []
     for number, (channel, candidates) in enumerate(by_channel.items()):
         if not candidates and channel in dataset.missing and (stacks or any([*by_channel.values()][number:])):
             absent.append(number)

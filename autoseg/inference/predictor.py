@@ -151,9 +151,16 @@ class Predictor:
         return self.finish.label_map(self.scores(self.prepare(volume)), self.dataset)
 
     def predict_array(
-        self, image: np.ndarray, *, spacing: Sequence[float], probabilities: bool = False
+        self,
+        image: np.ndarray,
+        *,
+        spacing: Sequence[float],
+        probabilities: bool = False,
+        absent: Sequence[str] = (),
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Predict an array [C,Z,Y,X] with ``spacing`` (z, y, x) in millimetres, stored as the training images were.
+
+        ``absent``: names of the channels that it does not hold, where these may be missing.
 
         Returns label values [Z,Y,X] and, if asked for, the probabilities [classes,Z,Y,X] float16 as well.
         """
@@ -164,7 +171,11 @@ class Predictor:
         array = np.asarray(image, dtype=np.float32)
         if not np.isfinite(array).all():
             raise ImageError("image: found NaN or infinite values, expected finite ones; replace them first")
-        volume = Volume(array, plain_geometry(image.shape[1:], spacing, self.plan.orientation))
+        unknown = [name for name in absent if name not in self.dataset.channels]
+        if unknown:
+            raise PlanError(f"absent: found '{unknown[0]}', expected some of {', '.join(self.dataset.channels)}")
+        missing = tuple(number for number, name in enumerate(self.dataset.channels) if name in absent)
+        volume = Volume(array, plain_geometry(image.shape[1:], spacing, self.plan.orientation), missing)
         scores = self.scores(self.prepare(volume))
         labels = self.finish.label_map(scores, self.dataset)
         return (labels, probabilities_on_grid(scores, self.dataset)) if probabilities else labels

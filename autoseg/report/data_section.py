@@ -41,6 +41,8 @@ def data_facts(dataset: Dataset, folds: Sequence[Fold]) -> dict[str, str]:
             f"{name} in {counted(count, 'case')}, filled with {dataset.missing[name]:g}"
             for name, count in counts.items()
         )
+    if dataset.extra_channels:
+        facts["Computed channels"] = ", ".join(f"{n} ({spec['name']})" for n, spec in dataset.extra_channels.items())
     if folds:
         facts["Cross-validation"] = f"{counted(len(folds), 'fold')} with {_range([len(f.val) for f in folds])} cases"
     if dataset.groups:

@@ -94,6 +94,14 @@ def mirrored_channels(configuration: Configuration, axis: int, transpose: tuple[
     return tuple(found)
 
 
+def without_places(specs: Mapping[str, Component]) -> dict[str, Component]:
+    """Return specs in which files have their names alone: where they lay is nobody else's business."""
+    return {
+        name: {**spec, "file": Path(spec["file"]).name} if spec.get("file") else dict(spec)
+        for name, spec in specs.items()
+    }
+
+
 def files_of(case: Case) -> CaseFiles:
     """Return where further files of a case in image files lie."""
     return CaseFiles(case.images[0].parent, case.name)

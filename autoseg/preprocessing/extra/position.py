@@ -14,7 +14,8 @@ from autoseg.geometry import Geometry
 from autoseg.preprocessing.extra import CaseFiles, extra_channels
 from autoseg.preprocessing.extra.grid import Grid
 
-AXES = ("z", "y", "x")
+Axis = Literal["z", "y", "x"]
+AXES: tuple[Axis, ...] = ("z", "y", "x")
 
 
 @extra_channels.register("position")
@@ -22,7 +23,7 @@ AXES = ("z", "y", "x")
 class Position:
     """The place of a voxel along axes of the whole image, from −1 at its first end to 1 at its last, a channel each."""
 
-    axes: Sequence[Literal["z", "y", "x"]] = AXES
+    axes: Sequence[Axis] = AXES
     """Of images in the plan's orientation, before they are transposed."""
 
     def __post_init__(self) -> None:
