@@ -174,3 +174,38 @@ def test_bad_input_ends_with_status_2_and_nothing_written(phantoms, tmp_path, ca
     assert exit_.value.code == 2
     assert "field 'extra_channels.a'" in said.replace("\n", " ")
     assert not (tmp_path / "w" / "plan.json").exists()
+
+
+def test_pictures_may_lack_a_channel_and_have_computed_ones(tmp_path, shrink_plan):
+    from PIL import Image
+
+    rng, folder = np.random.default_rng(0), tmp_path / "pictures"
+    for part in ("imagesTr/eyes", "imagesTr/cores", "labelsTr", "imagesTs/eyes", "imagesTs/cores"):
+        (folder / part).mkdir(parents=True)
+    for number in range(6):
+        images, name = folder / ("imagesTr" if number < 5 else "imagesTs"), f"p{number}"
+        mask = np.zeros((20, 24), dtype=np.uint8)
+        mask[5:12, 4 + number : 12 + number] = 1
+        for channel in (0,) if number in (1, 5) else (0, 1):
+            grey = np.clip(rng.normal(100, 10, mask.shape) + 80 * mask, 0, 255).astype(np.uint8)
+            Image.fromarray(grey).save(images / f"{name}_{channel:04d}.png")
+        (images / "eyes" / f"{name}.json").write_text("[[5.0, 3.0]]")
+        Image.fromarray(mask).save(images / "cores" / f"{name}.png")
+        if number < 5:
+            Image.fromarray(mask).save(folder / "labelsTr" / f"{name}.png")
+    description = {"channel_names": {"0": "a", "1": "b"}, "labels": {"background": 0, "square": 1}}
+    extra = {**DECLARED, "usual": {"name": "prior_map"}}
+    (folder / "dataset.json").write_text(
+        json.dumps({**description, "file_ending": ".png", "missing": {"b": -4}, "extra_channels": extra})
+    )
+    assert load_dataset(folder).case("p1").absent == (1,)
+    workspace = prepare(folder, tmp_path / "w", "2d", shrink_plan)
+    plan = workspace.plan()
+    stored = open_case(workspace.data(plan, plan.configuration("2d")), "p1").image[:]
+    assert (stored[1] == -4).all()
+    y, x = np.mgrid[:20, :24]
+    assert np.allclose(stored[8, 0] * 100, np.hypot(x - 5, y - 3), atol=1e-3)
+    assert (stored[9, 0] < 0).sum() == 7 * 8
+    autoseg.train_fold(workspace.root, "2d", 0, iterations=1)
+    assert load_tensors(workspace.fold("2d", 0).model)[MAP].shape == (1, 1, 20, 24)
+    assert autoseg.predict_folder(workspace.root, folder / "imagesTs", tmp_path / "out").done == ("p5",)
