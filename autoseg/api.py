@@ -48,7 +48,8 @@ def plan_and_preprocess(
     ``dataset`` is a folder with ``dataset.json``; or give ``images`` and ``labels``, two folders. ``memory`` is in
     bytes, ``time_budget`` in seconds for a fold. What is done already, and still fits the files, is not done again; a
     plan that is there is kept, edits included, unless ``replan`` is set or another planner, device, memory, budget or
-    configuration is asked for, or the dataset declares another normalization.
+    configuration is asked for, or the dataset declares another normalization or other
+    channels that may be missing or are computed.
     """
     from autoseg.execution import default_workers
     from autoseg.preprocessing.run import preprocess
@@ -134,6 +135,8 @@ def plan_dataset(
     """
     asked = _asked(device, memory=memory, time_budget=time_budget, configurations=configurations, planner=planner)
     asked["normalization"] = dataset.normalization
+    asked["missing"] = dataset.missing
+    asked["extra_channels"] = dataset.extra_channels
     asked["sides"] = [*(list(pair) for pair in dataset.sides), *([name] for name in dataset.one_sided)]
     plan = read_plan(workspace.plan_file) if workspace.plan_file.exists() and not replan else None
     if plan is not None and not _differs(plan, asked) and not edits:
@@ -195,7 +198,14 @@ def _asked(device: str, **options: Any) -> dict[str, Any]:
 
 def _differs(plan: Plan, asked: dict[str, Any]) -> bool:
     """Tell whether anything that is asked for now is not what a plan was made for."""
-    made_for = {"normalization": {}, "sides": [], **plan.request, "planner": plan.planner}
+    made_for = {
+        "normalization": {},
+        "missing": {},
+        "extra_channels": {},
+        "sides": [],
+        **plan.request,
+        "planner": plan.planner,
+    }
     return any(made_for.get(key) != value for key, value in asked.items())
 
 

@@ -34,6 +34,8 @@ class Case:
     name: str
     images: tuple[Path, ...]
     label: Path | None = None
+    absent: tuple[int, ...] = ()
+    """Numbers of the channels that it has no file of; ``images`` are those of the others."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class Dataset:
     """Classes of one side whose counterpart is no class: images that hold them may not be mirrored across the body."""
     normalization: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Normalization of the channels, by name, for which it is not chosen by that name."""
+    missing: dict[str, float] = field(default_factory=dict)
+    """Normalized intensity that stands for a channel, by name, in the cases that lack it; others may not be missing."""
+
+    extra_channels: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Channels that are computed beside those of the image, by name."""
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -93,6 +100,11 @@ class Dataset:
     def activation(self) -> Literal["softmax", "sigmoid"]:
         """What turns outputs into probabilities: classes exclude each other, regions may overlap."""
         return "sigmoid" if self.regions else "softmax"
+
+    @property
+    def fills(self) -> dict[int, float]:
+        """Return :attr:`missing` by the number of the channel."""
+        return {number: self.missing[name] for number, name in enumerate(self.channels) if name in self.missing}
 
     def annotated_classes(self, case: str) -> dict[str, tuple[int, ...]]:
         """Return those of the classes that were annotated in a case, which teaches and measures no others."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,21 +11,20 @@ from autoseg.dataset import (
     IMAGE_ENDINGS,
     Case,
     Dataset,
-    check_case_name,
-    image_endings,
     label_ending,
     split_ending,
 )
 from autoseg.dataset_labels import parse_annotated, parse_labels
+from autoseg.dataset_listing import Listing, file_ending, group_channels, label_of, list_cases
 from autoseg.errors import DatasetError
+from autoseg.missing import read_missing
+from autoseg.preprocessing.extra.declared import read_extra_channels
 from autoseg.preprocessing.normalization.declared import read_declared
 from autoseg.sides import read_sides
 from autoseg.storage import read_json
 
 MOST_CHANNELS = 64
 """More are time frames or slices that were taken for channels; a network would hardly learn from so many."""
-
-_CHANNEL_SUFFIX = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
 
 
 def load_dataset(folder: Path) -> Dataset:
@@ -40,17 +37,20 @@ def load_dataset(folder: Path) -> Dataset:
     path = folder / "dataset.json"
     description = _read_description(path)
     channels = _channels(description, path)
-    cases = _cases(folder, description, channels, path)
+    missing = read_missing(description.get("missing", {}), channels, path)
+    cases = list_cases(Listing(folder, path, channels, missing), description)
     if not cases:
         raise DatasetError(f"{folder / 'imagesTr'}: found no training images, expected files like CASE_0000.nii.gz")
     return replace(
         _label_meaning(description, path, cases=[case.name for case in cases]),
         name=_name(description, path) or folder.resolve().name,
         channels=channels,
-        file_ending=label_ending(_file_ending(description, path) or _ending_of(cases)),
+        file_ending=label_ending(file_ending(description, path) or _ending_of(cases)),
         cases=cases,
         groups=_groups(description, path),
         normalization=read_declared(description.get("normalization", {}), channels, path),
+        missing=missing,
+        extra_channels=read_extra_channels(description.get("extra_channels", {}), channels, path),
     )
 
 
@@ -102,7 +102,7 @@ def load_folders(images: Path, labels: Path, *, name: str | None = None) -> Data
     for folder in (images, labels):
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such folder, expected a folder of images")
-    cases = tuple(Case(case, files, _label_of(labels, case)) for case, files in sorted(group_channels(images).items()))
+    cases = tuple(Case(case, files, label_of(labels, case)) for case, files in sorted(group_channels(images).items()))
     if not cases:
         raise DatasetError(f"{images}: found no images, expected files ending in one of {', '.join(IMAGE_ENDINGS)}")
     return Dataset(
@@ -112,43 +112,6 @@ def load_folders(images: Path, labels: Path, *, name: str | None = None) -> Data
         file_ending=label_ending(_ending_of(cases)),
         cases=cases,
     )
-
-
-def group_channels(folder: Path, ending: str | None = None) -> dict[str, tuple[Path, ...]]:
-    """Group the images of a folder by case, channels in order.
-
-    Pictures count where the folder holds no volumes, beside which they are previews. Raises :class:`DatasetError` for
-    a case that comes twice: with two endings, or with and without channel suffix.
-    """
-    paths = sorted(folder.iterdir())
-    endings = (ending,) if ending else image_endings(paths)
-    channels: dict[str, dict[int, Path]] = defaultdict(dict)
-    for path in paths:
-        split = split_ending(path, endings)
-        if split is None or path.name.startswith(".") or not path.is_file():
-            continue
-        match = _CHANNEL_SUFFIX.fullmatch(split[0])
-        case, channel = (match["name"], int(match["channel"])) if match else (split[0], -1)
-        if channel in channels[case] or (channels[case] and (channel == -1) != (-1 in channels[case])):
-            other = next(iter(channels[case].values()))
-            raise DatasetError(f"{path}: case '{case}' comes twice, also as {other.name}; keep one of the two")
-        channels[check_case_name(case)][channel] = path
-    return {case: tuple(files[i] for i in sorted(files)) for case, files in channels.items()}
-
-
-def missing_channels(images: Sequence[Path], channels: Sequence[str]) -> str:
-    """Say in one line which channels a case lacks by the numbers in its files' names; empty where they have no gap.
-
-    A single file numbered 0 may hold all channels.
-    """
-    matches = [_CHANNEL_SUFFIX.fullmatch((split_ending(path) or (path.name, ""))[0]) for path in images]
-    numbers = [int(match["channel"]) for match in matches if match]
-    if numbers == list(range(len(numbers))):
-        return ""
-    found = ", ".join(f"_{number:04d}" for number in numbers)
-    lacking = [f"_{number:04d} ({name})" for number, name in enumerate(channels) if number not in numbers]
-    missing = f": {', '.join(lacking)} missing" if lacking else ""
-    return f"found channels {found}, expected {len(channels)} ({', '.join(channels)}), numbered from _0000{missing}"
 
 
 def _channels(description: dict[str, Any], path: Path) -> tuple[str, ...]:
@@ -180,13 +143,6 @@ def _name(description: dict[str, Any], path: Path) -> str | None:
     return name
 
 
-def _file_ending(description: dict[str, Any], path: Path) -> str | None:
-    ending = description.get("file_ending")
-    if ending is not None and ending not in IMAGE_ENDINGS:
-        raise DatasetError(f"{path}: field 'file_ending', found {ending!r}, expected one of {', '.join(IMAGE_ENDINGS)}")
-    return ending
-
-
 def _groups(description: dict[str, Any], path: Path) -> dict[str, str]:
     groups = description.get("groups", {})
     if not isinstance(groups, dict):
@@ -194,60 +150,6 @@ def _groups(description: dict[str, Any], path: Path) -> dict[str, str]:
             f"{path}: field 'groups', found {groups!r}, expected an object of case names and group names"
         )
     return {str(case): str(group) for case, group in groups.items()}
-
-
-def _cases(folder: Path, description: dict[str, Any], channels: tuple[str, ...], path: Path) -> tuple[Case, ...]:
-    """List the training cases as the description does, or else as the files in imagesTr do."""
-    if isinstance(description.get("dataset"), dict):
-        cases = [_listed_v2(folder, name, entry, path) for name, entry in description["dataset"].items()]
-    elif isinstance(description.get("training"), list) and description["training"]:
-        cases = [_listed_v1(folder, entry, channels, path) for entry in description["training"]]
-    else:
-        cases = _unlisted(folder, _file_ending(description, path))
-    names = [case.name for case in cases]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise DatasetError(f"{path}: case '{doubled[0]}' is listed twice; remove one of the two")
-    return tuple(sorted(cases, key=lambda case: case.name))
-
-
-def _unlisted(folder: Path, ending: str | None) -> list[Case]:
-    images = folder / "imagesTr"
-    if not images.is_dir():
-        raise DatasetError(f"{images}: no such folder, expected the training images")
-    labels = folder / "labelsTr"
-    return [
-        Case(name, files, _label_of(labels, name, ending)) for name, files in group_channels(images, ending).items()
-    ]
-
-
-def _listed_v2(folder: Path, name: str, entry: Any, path: Path) -> Case:
-    """Read nnU-Net v2's explicit listing: case → {"images": [...], "label": ...}."""
-    try:
-        names, label = entry["images"], folder / str(entry["label"])
-        images = tuple(folder / str(image) for image in ([names] if isinstance(names, str) else names))
-    except (TypeError, KeyError):
-        raise DatasetError(f"{path}: field 'dataset.{name}', found {entry!r}, expected images and label") from None
-    return Case(check_case_name(name), images, label)
-
-
-def _listed_v1(folder: Path, entry: Any, channels: tuple[str, ...], path: Path) -> Case:
-    """Read the Decathlon's listing; nnU-Net v1 lists images without the channel suffix that their files have."""
-    try:
-        image, label = folder / str(entry["image"]), folder / str(entry["label"])
-    except (TypeError, KeyError):
-        raise DatasetError(f"{path}: field 'training', found {entry!r}, expected image and label") from None
-    stem, ending = split_ending(image) or (image.name, "")
-    if image.exists():
-        return Case(check_case_name(stem), (image,), label)
-    files = tuple(image.with_name(f"{stem}_{channel:04d}{ending}") for channel in range(len(channels)))
-    return Case(check_case_name(stem), files, label)
-
-
-def _label_of(folder: Path, name: str, ending: str | None = None) -> Path:
-    """Where a case's label map is, or should be."""
-    candidates = [folder / f"{name}{e}" for e in ((label_ending(ending),) if ending else IMAGE_ENDINGS)]
-    return next((path for path in candidates if path.exists()), candidates[0])
 
 
 def _ending_of(cases: tuple[Case, ...]) -> str:

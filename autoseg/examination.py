@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from autoseg.dataset import Case, Dataset, source_state
-from autoseg.dataset_layouts import missing_channels
 from autoseg.errors import ImageError
-from autoseg.images import Geometry, Volume, non_finite_count, read_labels, read_volume
+from autoseg.images import Geometry, Volume, non_finite_count, read_case, read_labels
+from autoseg.missing import channel_count_fault, missing_channels
 from autoseg.orientation import tilt_of
-from autoseg.preprocessing.crop import nonzero_box
+from autoseg.preprocessing.crop import Box, nonzero_box
+from autoseg.preprocessing.extra.declared import case_faults
 from autoseg.preprocessing.normalization.nyul import MEASURED_VOXELS, landmark_percentiles
 from autoseg.preprocessing.normalization.statistics import sampled
 
@@ -63,6 +64,8 @@ class CaseMeasure:
     """Where the axes run to in the patient, as :attr:`autoseg.geometry.Geometry.orientation`; empty: not measured."""
     tilt: float = 0.0
     """Degrees between the axes and those of the body nearest to them."""
+    absent: tuple[int, ...] = ()
+    """Numbers of the channels that the case lacks."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Examination:
     findings: tuple[Finding, ...] = ()
     measure: CaseMeasure | None = None
     intensities: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
-    """Foreground voxels drawn at random, [C,N]."""
+    """Foreground voxels drawn at random, [C,N]; NaN in channels that the case lacks."""
 
 
 def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examination:
@@ -83,10 +86,11 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
     """
     findings: list[Finding] = []
     try:
-        volume = read_volume(case.images, channels=len(dataset.channels))
+        volume = read_case(case, len(dataset.channels))
     except ImageError as error:
         return Examination((Finding("error", case.name, str(error)),))
     findings += _image_findings(case, volume, dataset)
+    findings += [Finding("error", case.name, fault) for fault in case_faults(case, volume.geometry, dataset)]
     labels = _read_labels(case, volume.geometry, dataset, findings)
     if labels is None or any(finding.severity == "error" for finding in findings):
         return Examination(tuple(findings))
@@ -101,23 +105,24 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
         cropped_shape=box.shape,
         spacing=volume.geometry.spacing,
         class_voxels=class_voxels,
-        percentiles=tuple(_percentiles(channel[box.slices]) for channel in volume.array),
+        percentiles=_all_percentiles(volume, box),
         orientation=volume.geometry.orientation,
         tilt=round(tilt_of(volume.geometry.direction), 2),
+        absent=volume.absent,
     )
     foreground = np.where(np.isin(labels, dataset.ignore), 0, labels) if dataset.ignore else labels
-    return Examination(tuple(findings), measure, _foreground_intensities(volume.array, foreground, samples, rng))
+    return Examination(tuple(findings), measure, _foreground_intensities(volume, foreground, samples, rng))
 
 
 def _image_findings(case: Case, volume: Volume, dataset: Dataset) -> list[Finding]:
     image, found = case.images[0], []
     channels = volume.array.shape[0]
-    missing = missing_channels(case.images, dataset.channels)
+    missing = missing_channels(case, dataset.channels)
     if missing:
         found.append(Finding("error", case.name, f"{image}: {missing}"))
-    elif channels != len(dataset.channels):
-        expected = f"{len(dataset.channels)} ({', '.join(dataset.channels)})"
-        found.append(Finding("error", case.name, f"{image}: found {channels} channels, expected {expected}"))
+    elif channels + len(volume.absent) != len(dataset.channels):
+        fault = channel_count_fault(channels + len(volume.absent), dataset.channels)
+        found.append(Finding("error", case.name, f"{image}: {fault}"))
     for path, array in zip(case.images, volume.array if len(case.images) > 1 else [volume.array], strict=True):
         bad = non_finite_count(path, array)
         if bad:
@@ -203,6 +208,14 @@ def _voxels_by_value(labels: np.ndarray) -> dict[int, int]:
     return dict(zip(values.tolist(), found.tolist(), strict=True))
 
 
+def _all_percentiles(volume: Volume, box: Box) -> tuple[ChannelPercentiles, ...]:
+    """Measure each channel inside the box, none of those that are absent."""
+    found = [_percentiles(channel[box.slices]) for channel in volume.array]
+    for number in volume.absent:
+        found.insert(number, ChannelPercentiles((), ()))
+    return tuple(found)
+
+
 def _percentiles(channel: np.ndarray) -> ChannelPercentiles:
     values = sampled(channel, MEASURED_VOXELS)
     return ChannelPercentiles(
@@ -210,8 +223,14 @@ def _percentiles(channel: np.ndarray) -> ChannelPercentiles:
     )
 
 
-def _foreground_intensities(array: np.ndarray, labels: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+def _foreground_intensities(volume: Volume, labels: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     where = np.flatnonzero(labels)
     if where.size > most:
         where = rng.choice(where, most, replace=True)
-    return array.reshape(array.shape[0], -1)[:, where]
+    found = volume.array.reshape(volume.array.shape[0], -1)[:, where]
+    return np.insert(found, _places(volume.absent), np.float32(np.nan), axis=0) if volume.absent else found
+
+
+def _places(absent: tuple[int, ...]) -> list[int]:
+    """Return where numpy is to insert rows so that they get the numbers ``absent``, which ascend."""
+    return [number - before for before, number in enumerate(absent)]

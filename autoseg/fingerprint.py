@@ -15,6 +15,7 @@ from autoseg.errors import DatasetError
 from autoseg.examination import CaseMeasure, Examination, Finding, examine
 from autoseg.execution import map_cases
 from autoseg.images import read_geometry
+from autoseg.missing import absent_counts
 from autoseg.orientation import common_orientation, turn_between
 from autoseg.records import read_record, to_plain
 from autoseg.sides import lateral
@@ -134,7 +135,17 @@ def dataset_findings(dataset: Dataset, examinations: Sequence[Examination]) -> l
                 findings.append(Finding("error", "all cases", message))
             else:
                 findings.append(Finding("warning", "all cases", f"no case holds a voxel of class '{name}'"))
-    return findings + _side_findings(dataset, measures)
+    return findings + _channel_findings(dataset, measures) + _side_findings(dataset, measures)
+
+
+def _channel_findings(dataset: Dataset, measures: Sequence[CaseMeasure]) -> list[Finding]:
+    """Find channels that every case lacks: nothing is known of their intensities."""
+    counts = absent_counts(dataset, [measure.absent for measure in measures])
+    return [
+        Finding("error", "all cases", f"no case has channel '{name}'; add its files or take it out of dataset.json")
+        for name, count in counts.items()
+        if measures and count == len(measures)
+    ]
 
 
 def _side_findings(dataset: Dataset, measures: Sequence[CaseMeasure]) -> list[Finding]:
@@ -164,7 +175,7 @@ def build_fingerprint(dataset: Dataset, examinations: Sequence[Examination]) -> 
         raise DatasetError(f"dataset {dataset.name}: every label map is empty; there is nothing to learn")
     return Fingerprint(
         cases=tuple(measures),
-        intensities=tuple(_statistics(channel) for channel in pooled),
+        intensities=tuple(_statistics(channel[~np.isnan(channel)]) for channel in pooled),
         warnings=tuple(f"{f.case}: {f.message}" for f in findings),
     )
 

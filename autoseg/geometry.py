@@ -70,6 +70,8 @@ class Volume:
 
     array: np.ndarray
     geometry: Geometry
+    absent: tuple[int, ...] = ()
+    """Numbers of the dataset's channels that the image lacks; ``array`` holds the others."""
 
 
 def _text(numbers: Sequence[float]) -> str:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import SimpleITK as sitk
 
-from autoseg.dataset import split_ending
+from autoseg.dataset import Case, split_ending
 from autoseg.errors import ImageError
 from autoseg.geometry import Geometry, Volume
 from autoseg.image_files import check_file, silenced
@@ -29,7 +29,9 @@ from autoseg.storage import atomic_path, storage_error
 __all__ = [
     "Geometry",
     "Volume",
+    "count_channels",
     "non_finite_count",
+    "read_case",
     "read_geometry",
     "read_labels",
     "read_volume",
@@ -59,6 +61,19 @@ def read_volume(paths: Sequence[Path], *, channels: int | None = None) -> Volume
                 "resample one of them"
             )
     return Volume(arrays[0] if len(arrays) == 1 else np.concatenate(arrays), geometries[0])
+
+
+def read_case(case: Case, channels: int) -> Volume:
+    """Read the channels that a case has, of ``channels`` that it may have; see :func:`read_volume`."""
+    return replace(read_volume(case.images, channels=channels - len(case.absent)), absent=case.absent)
+
+
+def count_channels(path: Path, wanted: int) -> int:
+    """Count the channels of a file, of a volume from its header alone; ``wanted`` as for :func:`read_volume`."""
+    if is_picture(path):
+        return len(read_picture(path, wanted)[0])
+    reader = check_file(path)
+    return int(reader.GetSize()[3]) if reader.GetDimension() == 4 else int(reader.GetNumberOfComponents())
 
 
 def read_labels(path: Path) -> tuple[np.ndarray, Geometry]:

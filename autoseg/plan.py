@@ -69,6 +69,8 @@ class Configuration:
     """Configuration whose label maps, one-hot, are further input channels."""
     input_layer: Component | None = None
     """Learned layer before the network, such as learnable windows."""
+    extra_channels: dict[str, Component] = field(default_factory=dict)
+    """Channels that are computed beside those of the image, by name, in the order in which they follow these."""
 
     @property
     def patch_shape(self) -> tuple[int, int, int]:
@@ -188,6 +190,7 @@ def data_id(plan: Plan, configuration: Configuration) -> str:
         "storage": configuration.storage,
         # Plans of before it was told keep the names of their data.
         **({"orientation": plan.orientation} if plan.orientation else {}),
+        **({"extra_channels": list(configuration.extra_channels.items())} if configuration.extra_channels else {}),
     }
     digest = hashlib.sha256(json.dumps(to_plain(decides), sort_keys=True).encode()).hexdigest()[:8]
     spacing = "x".join("own" if s is None else f"{s:.3g}" for s in configuration.spacing)

@@ -10,6 +10,7 @@ from pathlib import Path
 from autoseg.dataset import IGNORED, Dataset
 from autoseg.errors import PlanError
 from autoseg.plan import Configuration, Plan, patch_axis
+from autoseg.preprocessing.extra import mirrored_channels
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Swapping:
     """Output whose place each output takes."""
     labels: tuple[int, ...]
     """Index in preprocessed label maps that each index becomes, from 0 on; the last entry is that of ignored voxels."""
+    negated: tuple[int, ...] = ()
+    """Channels of preprocessed images that change sign, such as the place across the body."""
 
 
 def plan_swapping(plan: Plan, configuration: Configuration, dataset: Dataset, *, source: Path) -> Swapping | None:
@@ -50,7 +53,8 @@ def plan_swapping(plan: Plan, configuration: Configuration, dataset: Dataset, *,
     partner = _partners(plan.swap.classes)
     # Where classes exclude each other, outputs are numbered as their labels are.
     outputs = tuple(known.index(partner.get(name, name)) for name in known) if dataset.regions else labels
-    return Swapping(axis, outputs, (*labels, IGNORED))
+    negated = mirrored_channels(configuration, plan.swap.axis, plan.transpose)
+    return Swapping(axis, outputs, (*labels, IGNORED), negated)
 
 
 def label_swap(dataset: Dataset, pairs: Sequence[tuple[str, str]]) -> tuple[int, ...] | None:

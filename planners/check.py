@@ -7,6 +7,7 @@ from autoseg.errors import AutosegError, PlanError
 from autoseg.losses.fitting import check_loss
 from autoseg.memory import format_bytes
 from autoseg.plan import Configuration
+from autoseg.preprocessing.extra import extra_count
 from autoseg.preprocessing.normalization import output_channels
 from autoseg.sampling import CaseSampler, Sampler, build_sampler
 
@@ -56,6 +57,7 @@ def _check_channel(sampler: Sampler | CaseSampler, configuration: Configuration,
 def _build_augmentation(configuration: Configuration, dataset: Dataset) -> None:
     """Build what becomes of patches before a step."""
     from autoseg.augmentation import build_augmentation
+    from autoseg.augmentation.channel_dropout import missables_of
 
     build_augmentation(
         configuration.augmentation,
@@ -65,4 +67,6 @@ def _build_augmentation(configuration: Configuration, dataset: Dataset) -> None:
         mirror_axes=tuple(range(configuration.dimension)),
         channels=output_channels(configuration.normalization),
         previous_labels=len(dataset.values) if configuration.previous_stage else 0,
+        extra=extra_count(configuration.extra_channels),
+        missables=missables_of(dataset, configuration.normalization),
     )

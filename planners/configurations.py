@@ -13,9 +13,11 @@ from autoseg.fingerprint import Fingerprint
 from autoseg.memory import format_bytes
 from autoseg.plan import PLAN_VERSION, Configuration, Decision, Plan, voxels
 from autoseg.planners.base import PlanRequest
+from autoseg.planners.extra_channels import Extra, extra_specs
 from autoseg.planners.family import CONFIGURATIONS, Family
 from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec, fit
 from autoseg.planners.mirroring import bounded, mirroring
+from autoseg.planners.missing import Dropped, channel_dropout
 from autoseg.planners.normalization import Normalized, normalization
 from autoseg.planners.objective import objective
 from autoseg.planners.patches import Candidate
@@ -43,6 +45,8 @@ class _Frame:
     network: NetworkSpec
     family: Family
     sampled: Sampled
+    dropped: Dropped
+    extra: Extra
 
     def shape(self, spacing: Spacing) -> tuple[int, int, int]:
         return median_shape(self.request.fingerprint, spacing, self.order)
@@ -60,7 +64,9 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec, family: 
     spacing = (own_spacing[order[0]], own_spacing[order[1]], own_spacing[order[2]])
     normalized = normalization(request.dataset, request.fingerprint)
     sampled = family.sampling(request.dataset, request.fingerprint)
-    frame = _Frame(request, spacing, order, normalized, network, family, sampled)
+    dropped = channel_dropout(request.dataset, request.fingerprint)
+    extra = extra_specs(request.dataset, median_shape(request.fingerprint, spacing, order))
+    frame = _Frame(request, spacing, order, normalized, network, family, sampled, dropped, extra)
     mirrored = mirroring(request.dataset, request.fingerprint, order)
     fitted = _plan_all(frame)
     return Plan(
@@ -75,6 +81,8 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec, family: 
             _spacing_decision(frame),
             *_orientation_decision(request.fingerprint),
             *frame.normalized.decisions,
+            *frame.dropped.decisions,
+            *frame.extra.decisions,
             mirrored.decision,
             frame.sampled.decision,
             *(_decision(name, found, request) for name, found in fitted.items()),
@@ -178,10 +186,11 @@ def _draft(frame: _Frame, dimension: int, spacing: Spacing) -> Configuration:
         batch_size=SMALLEST_BATCH,
         normalization=frame.normalized.specs,
         input_layer=frame.normalized.input_layer,
+        extra_channels=frame.extra.specs,
         network={},
         loss=objective(frame.request.dataset, batch_dice=dimension == 2),
         sampling=frame.sampled.spec,
-        augmentation={"name": "default"},
+        augmentation={"name": "default", **frame.dropped.augmentation},
         training=training(time_budget(resources)),
         precision="bfloat16" if resources.bfloat16 else "float32",
     )

@@ -24,6 +24,7 @@ from autoseg.trainers.loop import LoopSettings, Progress, restore_progress, run_
 from autoseg.trainers.monitor import Listener, plot_progress
 from autoseg.trainers.pace import Pace
 from autoseg.trainers.previews import write_previews
+from autoseg.trainers.prior import fill_prior_maps
 from autoseg.trainers.samples import fold_data, patch_source
 from autoseg.trainers.setting import FoldRequest, Setting, read_setting
 from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, PatchScore, patch_scores, validate_cases
@@ -62,6 +63,7 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
         request.save_probabilities and request.fold != "all",
     )
     if not folder.model.exists():
+        fill_prior_maps(network, setting)
         _train(setting, network, validation, started=started, listener=listener)
     load_weights(network, folder.model, str(setting.device))
     logger.info("validating %d cases", len(setting.split.val))

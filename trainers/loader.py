@@ -123,11 +123,16 @@ class PatchSource(Dataset[list[Sample]]):
         if self.dimension == 2:
             image, labels = image[:, 0], labels[..., 0, :, :]
         if self.transform:
-            image, labels = self.transform(image, labels, rng)
+            # It makes intensities of all that it is given; extra channels have none.
+            count = self.augmentation.channels
+            changed, labels = self.transform(image[:count], labels, rng)
+            image = np.concatenate([changed, image[count:]])
         annotated = None if self.annotated is None else self.annotated[number]
-        if previous is None:
-            return Sample(image, labels, parameters, annotated=annotated)
-        return Sample(image, labels[0], parameters, self.augmentation.disturb(labels[1], rng), annotated)
+        before = None
+        if previous is not None:
+            labels, before = labels[0], self.augmentation.disturb(labels[1], rng)
+        parameters = self.augmentation.without_channels(parameters, case.record.absent, rng)
+        return Sample(image, labels, parameters, before, annotated)
 
     def _place(self, index: int, rng: np.random.Generator) -> tuple[int, tuple[int, int, int]]:
         """Choose the case of a sample and where its patch begins."""

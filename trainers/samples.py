@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from autoseg.augmentation import Augmentation, build_augmentation
+from autoseg.augmentation.channel_dropout import missables_of
 from autoseg.networks.build import network_margin
 from autoseg.plan import Component, mirror_axes
+from autoseg.preprocessing.extra import extra_count
 from autoseg.preprocessing.normalization import output_channels
 from autoseg.sampling import ALL_FOLDS, CaseSampler, Stream, build_sampler
 from autoseg.trainers.annotation import annotation_table, stored_holders
@@ -55,4 +57,6 @@ def _augmentation(setting: Setting, spec: Component) -> Augmentation:
         channels=output_channels(configuration.normalization),
         previous_labels=setting.previous_labels,
         swapping=setting.swapping,
+        extra=extra_count(configuration.extra_channels),
+        missables=missables_of(setting.dataset, configuration.normalization),
     )

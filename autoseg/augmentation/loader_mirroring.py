@@ -6,13 +6,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from autoseg.augmentation.loader_catalogue import PARTS
+from autoseg.augmentation.loader_catalogue import PARTS, transform_class
 from autoseg.errors import PlanError
 from autoseg.swapping import Swapping
 
 _AXES_OF = {"MirrorTransform": "axes", "Rot90Transform": "axes", "TransposeAxesTransform": "transpose_any_of_these"}
 """Transforms that exchange sides, and the argument that says along which axes; all unless it is given."""
 _TURNING = ("SpatialTransform", "SpatialTransform_2")
+_MOVING = ("spatial_transforms", "crop_and_pad_transforms")
+"""Modules of batchgenerators whose transforms move voxels."""
 _ANGLES = ("angle_x", "angle_y", "angle_z")
 """Radians; a full turn unless they are given."""
 
@@ -30,6 +32,17 @@ def check_no_swapping(specs: Sequence[Mapping[str, Any]], swapping: Swapping | N
                 f"augmentation.loader: '{spec['name']}' brings left to right along axis {swapping.axis} of the patch, "
                 "where classes change places, expected this of 'augmentation.mirror' alone; leave it out or keep it to "
                 "other axes or less than a quarter turn"
+            )
+
+
+def check_nothing_moves(specs: Sequence[Mapping[str, Any]]) -> None:
+    """Raise :class:`PlanError` for transforms that move voxels, which extra channels would not follow."""
+    for spec in _all(specs):
+        module = getattr(transform_class(spec.get("name")), "__module__", "")
+        if module.rsplit(".", 1)[-1] in _MOVING:
+            raise PlanError(
+                f"augmentation.loader: '{spec['name']}' moves voxels, which computed channels ('extra_channels') would "
+                "not follow; leave it out, rotation, scaling and mirror do the same for all channels"
             )
 
 

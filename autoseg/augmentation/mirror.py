@@ -43,6 +43,13 @@ def swap_labels(labels: torch.Tensor, axes: Sequence[tuple[int, ...]], swapping:
             labels[index] = table[labels[index].long()]
 
 
+def negate(images: torch.Tensor, axes: Sequence[tuple[int, ...]], swapping: Swapping) -> None:
+    """Change the sign of some channels, in place, in samples [N,C,*space] that were mirrored across the body."""
+    for index, along in enumerate(axes):
+        if swapping.negated and swapping.axis in along:
+            images[index, list(swapping.negated)] *= -1
+
+
 def swap_outputs(values: torch.Tensor, axes: Sequence[tuple[int, ...]], swapping: Swapping) -> torch.Tensor:
     """Return ``values`` [N,outputs] with outputs that have changed places in samples mirrored across the body."""
     order = torch.tensor(swapping.outputs, device=values.device)

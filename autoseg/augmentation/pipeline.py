@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
+from autoseg.augmentation.channel_dropout import NONE_MISSABLE, Missables, check_dropout, drop
 from autoseg.augmentation.component_removal import remove_components
 from autoseg.augmentation.draws import Shape
-from autoseg.augmentation.mirror import mirror, swap_labels, swap_outputs
+from autoseg.augmentation.mirror import mirror, negate, swap_labels, swap_outputs
 from autoseg.augmentation.morphology import change_borders
 from autoseg.augmentation.settings import AugmentationSettings, settings_from
 from autoseg.augmentation.spatial import Spatial, SpatialParameters, resample, resample_labels
@@ -48,6 +49,8 @@ class Parameters:
     """Parameters of the transforms that are on, by name."""
     mirror: tuple[int, ...] = ()
     """Spatial axes."""
+    gone: tuple[int, ...] = ()
+    """Numbers of the dataset's channels that the sample is without."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,10 @@ class Augmentation:
     """Labels of a previous stage, whose channels follow those of the image."""
     swapping: Swapping | None = None
     """What changes places in samples that are mirrored across the body."""
+    missables: Missables = NONE_MISSABLE
+    """Channels that a case may lack."""
+    extra: int = 0
+    """Channels that follow those of the image and are no intensities: they are moved and mirrored, and else left."""
 
     @property
     def loader_transform(self) -> LoaderTransforms | None:
@@ -73,13 +80,15 @@ class Augmentation:
         """
         if not self.settings.loader:
             return None
-        from autoseg.augmentation.loader_mirroring import check_no_swapping
+        from autoseg.augmentation.loader_mirroring import check_no_swapping, check_nothing_moves
         from autoseg.augmentation.loader_transforms import build_loader_transform
 
         built = build_loader_transform(
             self.settings.loader, patch=self.spatial.patch, channels=self.channels, larger=self.spatial.enlarges
         )
         check_no_swapping(self.settings.loader, self.swapping)
+        if self.extra:
+            check_nothing_moves(self.settings.loader)
         return built
 
     def sample(self, rng: np.random.Generator) -> Parameters:
@@ -106,6 +115,15 @@ class Augmentation:
         remove_components(disturbed, removals, largest=removal.largest)
         return disturbed
 
+    def without_channels(self, parameters: Parameters, absent: Sequence[int], rng: np.random.Generator) -> Parameters:
+        """Return the parameters of a sample without some of its channels, ``absent`` being those of its case.
+
+        Drawn after all else of a sample, as :meth:`disturb` is, and only where a channel may be missing.
+        """
+        if not self.missables.channels:
+            return parameters
+        return replace(parameters, gone=self.settings.channel_dropout.sample(rng, self.missables, absent))
+
     def source_size(self, parameters: Parameters) -> tuple[int, ...]:
         """Return the size of the region around the patch's centre that a sample is made from."""
         return self.spatial.source_size(parameters.spatial)
@@ -126,12 +144,15 @@ class Augmentation:
         are padded to a common size, over which single precision places their voxels to about 1e-5 of an edge.
         """
         batch, targets = self._move(images, labels, parameters)
+        # A view: what follows changes the batch, but not its extra channels.
+        intensities = batch[:, : self.channels]
         for name in INTENSITY:
             on = [index for index, drawn in enumerate(parameters) if name in drawn.intensity]
             if on:
                 transform: IntensityTransform = getattr(self.settings, name)
-                batch[on] = transform.apply(batch[on], [parameters[index].intensity[name] for index in on])
+                intensities[on] = transform.apply(intensities[on], [parameters[index].intensity[name] for index in on])
         self._mirror(batch, targets, parameters)
+        drop(batch, self.missables, [drawn.gone for drawn in parameters])
         if previous is None:
             return batch, targets
         before = self._move_labels(previous, parameters)
@@ -150,13 +171,15 @@ class Augmentation:
         mirror(images, labels, axes)
         if self.swapping is not None:
             swap_labels(labels, axes, self.swapping)
+            if images.shape[1]:
+                negate(images, axes, self.swapping)
 
     def _move(
         self, images: Sequence[torch.Tensor], labels: Sequence[torch.Tensor], parameters: Sequence[Parameters]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Turn and scale the samples for which that was drawn; the others are taken as they are."""
         patch = self.spatial.patch
-        batch = images[0].new_empty((len(images), self.channels, *patch), dtype=torch.float32)
+        batch = images[0].new_empty((len(images), self.channels + self.extra, *patch), dtype=torch.float32)
         targets = labels[0].new_empty((len(images), *patch))
         moving = {index: drawn.spatial for index, drawn in enumerate(parameters) if drawn.spatial is not None}
         for index in range(len(images)):
@@ -192,16 +215,20 @@ def build_augmentation(
     channels: int,
     previous_labels: int = 0,
     swapping: Swapping | None = None,
+    missables: Missables = NONE_MISSABLE,
+    extra: int = 0,
 ) -> Augmentation:
     """Build what a plan's ``spec`` says; axes are those of the patch, ``spacing`` in millimetres.
 
     ``channels`` are those of the image, ``previous_labels`` the labels that a previous stage tells apart, ``swapping``
-    what changes places in samples that are mirrored across the body.
+    what changes places in samples that are mirrored across the body, ``missables`` the channels that a case may lack,
+    ``extra`` the number of channels behind those of the image that are no intensities.
 
     Raises :class:`autoseg.errors.PlanError` for unknown presets, transforms and arguments.
     """
     if len(patch_size) != dimension or len(spacing) != dimension:
         raise ValueError("patch and spacing have as many axes as the configuration")
     settings = settings_from(spec)
+    check_dropout(settings.channel_dropout, missables)
     spatial = Spatial(tuple(patch_size), tuple(spacing), settings.rotation, settings.scaling)
-    return Augmentation(settings, spatial, tuple(mirror_axes), channels, previous_labels, swapping)
+    return Augmentation(settings, spatial, tuple(mirror_axes), channels, previous_labels, swapping, missables, extra)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from autoseg.augmentation.blur import Blur
 from autoseg.augmentation.brightness import Brightness
+from autoseg.augmentation.channel_dropout import ChannelDropout
 from autoseg.augmentation.component_removal import ComponentRemoval
 from autoseg.augmentation.contrast import Contrast
 from autoseg.augmentation.gamma import Gamma
@@ -44,6 +45,8 @@ class AugmentationSettings:
     morphology: Morphology = dataclasses.field(default_factory=Morphology)
     """Like the next one, of a previous stage's labels alone, before all that moves the sample."""
     component_removal: ComponentRemoval = dataclasses.field(default_factory=ComponentRemoval)
+    channel_dropout: ChannelDropout = dataclasses.field(default_factory=ChannelDropout)
+    """After all else: what is missing has its fill value exactly."""
     loader: tuple[dict[str, Any], ...] = ()
     """Transforms of batchgenerators, by class name with arguments, that the loader applies before all others."""
 

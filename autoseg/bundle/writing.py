@@ -29,6 +29,7 @@ from autoseg.errors import BundleError
 from autoseg.evaluation.summary import Summary, summarize
 from autoseg.inference.members import Ensemble, chosen, load_members, trained_folds
 from autoseg.plan import Plan
+from autoseg.preprocessing.extra import without_places
 from autoseg.records import to_plain
 from autoseg.storage import atomic_path, format_json, read_json
 from autoseg.workspace import Workspace
@@ -90,7 +91,7 @@ def _with_stages(plan: Plan, ensemble: Ensemble) -> list[str]:
 
 def _settings(place: Workspace, plan: Plan, ensemble: Ensemble) -> dict[str, Content]:
     contents: dict[str, Content] = {
-        "plan.json": _json(plan),
+        "plan.json": _json(_without_places(plan)),
         "dataset.json": _json(_without_cases(place.dataset())),
         "ensemble.json": _json(ensemble),
     }
@@ -100,9 +101,22 @@ def _settings(place: Workspace, plan: Plan, ensemble: Ensemble) -> dict[str, Con
     return contents
 
 
+def _without_places(plan: Plan) -> Plan:
+    """Return a plan that names files without their places; what they hold is in the weights."""
+    declared = without_places(plan.request.get("extra_channels", {}))
+    return replace(
+        plan,
+        configurations={
+            name: replace(configuration, extra_channels=without_places(configuration.extra_channels))
+            for name, configuration in plan.configurations.items()
+        },
+        request={**plan.request, **({"extra_channels": declared} if declared else {})},
+    )
+
+
 def _without_cases(dataset: Dataset) -> Dataset:
     """Return what a dataset means, without its cases: their names and places are nobody else's business."""
-    return replace(dataset, cases=(), groups={}, annotated={})
+    return replace(dataset, cases=(), groups={}, annotated={}, extra_channels=without_places(dataset.extra_channels))
 
 
 def _measured(

@@ -89,6 +89,7 @@ def check(dataset: DatasetFolder = None, images: Images = None, labels: Labels =
         )
     findings = dataset_findings(found, examinations)
     _print_findings(found, findings)
+    _print_missing(found)
     return 2 if any(finding.severity == "error" for finding in findings) else 0
 
 
@@ -196,6 +197,16 @@ def _seconds(text: str | None) -> float | None:
     from autoseg.units import parse_duration
 
     return None if text is None else parse_duration(text)
+
+
+def _print_missing(dataset: Dataset) -> None:
+    from autoseg.missing import absent_counts
+
+    for name, count in absent_counts(dataset, [case.absent for case in dataset.cases]).items():
+        filled = f"filled with {dataset.missing[name]:g} after normalization"
+        console.print(
+            f"channel {name}: missing in {count} of {len(dataset.cases)} cases, {filled}", soft_wrap=True, markup=False
+        )
 
 
 def _print_findings(dataset: Dataset, findings: list[Finding]) -> None:

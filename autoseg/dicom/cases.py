@@ -16,6 +16,7 @@ from autoseg.dicom.headers import Slice, find_dicom, read_slice
 from autoseg.dicom.stacks import Stack, Unusable, find_stacks, read_stack
 from autoseg.errors import DatasetError, ImageError
 from autoseg.geometry import Geometry, Volume
+from autoseg.preprocessing.extra import CaseFiles
 from autoseg.storage import read_json
 
 SEGMENTATION_ENDING = ".dcm"
@@ -31,6 +32,8 @@ class DicomCase:
     folder: Path
     stacks: tuple[Stack, ...] = ()
     fault: str = ""
+    absent: tuple[int, ...] = ()
+    """Numbers of the channels of which there is no volume, where these may be missing."""
     ending: str = SEGMENTATION_ENDING
     """Of the label map, where nothing else is asked for."""
 
@@ -39,12 +42,17 @@ class DicomCase:
         """What a fault of this case names."""
         return self.folder
 
+    @property
+    def files(self) -> CaseFiles:
+        """In folders beside that of the case."""
+        return CaseFiles(self.folder.resolve().parent, self.name)
+
     def geometry(self) -> Geometry | None:
-        """Return where the first channel lies."""
+        """Return where the first channel that there is lies."""
         return self.stacks[0].geometry if self.stacks else None
 
     def read(self, channels: Sequence[str]) -> Volume:
-        """Read all channels, one for each of ``channels``.
+        """Read the channels that there are of ``channels``.
 
         Raises :class:`ImageError` where the case has a fault or its volumes share no grid.
         """
@@ -59,8 +67,9 @@ class DicomCase:
                     f"{'; '.join(differences)}; resample one of them"
                 )
         if not others:
-            return first
-        return Volume(np.concatenate([first.array, *(volume.array for volume in others)]), first.geometry)
+            return replace(first, absent=self.absent)
+        arrays = [first.array, *(volume.array for volume in others)]
+        return Volume(np.concatenate(arrays), first.geometry, self.absent)
 
     def check_output(self, path: Path, geometry: Geometry) -> None:
         """Refuse segmentation objects of series without identifiers, and pictures of several slices."""
@@ -106,7 +115,8 @@ def find_dicom_cases(folder: Path, dataset: Dataset, series: dict[str, str] | No
     channel. A case whose series cannot be used has a fault that says why.
     """
     by_patient: dict[Path, list[Path]] = defaultdict(list)
-    is_patient = _is_patient(folder, dataset.channels)
+    needed = [channel for channel in dataset.channels if channel not in dataset.missing]
+    is_patient = _is_patient(folder, needed or dataset.channels)
     for path in find_dicom(folder):
         parts = path.relative_to(folder).parts
         by_patient[folder if is_patient or len(parts) == 1 else folder / parts[0]].append(path)
@@ -131,8 +141,8 @@ def _cases_of(folder: Path, files: Sequence[Path], dataset: Dataset, series: dic
     by_channel = _by_channel(folder, found, dataset.channels, series)
     candidates = by_channel[dataset.channels[0]]
     if len(dataset.channels) == 1 and len(candidates) > 1:
-        return [_case(f"{name}_{_safe(one.title)}", folder, {one.title: [one]}, found) for one in candidates]
-    return [_case(name, folder, by_channel, found)]
+        return [_case(f"{name}_{_safe(one.title)}", folder, {one.title: [one]}, found, dataset) for one in candidates]
+    return [_case(name, folder, by_channel, found, dataset)]
 
 
 def _without_copies(slices: Iterable[Slice]) -> list[Slice]:
@@ -166,11 +176,22 @@ def _lies_in(item: Slice, folder: Path, name: str) -> bool:
 
 
 def _case(
-    name: str, folder: Path, by_channel: dict[str, list[Stack | Unusable]], found: Sequence[Stack | Unusable]
+    name: str,
+    folder: Path,
+    by_channel: dict[str, list[Stack | Unusable]],
+    found: Sequence[Stack | Unusable],
+    dataset: Dataset,
 ) -> DicomCase:
-    """Take the one volume of each channel; a fault where there is none, or more than one, or it is unusable."""
-    stacks = []
-    for channel, candidates in by_channel.items():
+    """Take the one volume of each channel; a fault where there is none, or more than one, or it is unusable.
+
+    Channels of which there is none are absent where the dataset allows that, but for one at least.
+    """
+    stacks: list[Stack] = []
+    absent: list[int] = []
+    for number, (channel, candidates) in enumerate(by_channel.items()):
+        if not candidates and channel in dataset.missing and (stacks or any([*by_channel.values()][number:])):
+            absent.append(number)
+            continue
         if len(candidates) != 1:
             which = _titles(candidates) if candidates else f"none of {_titles(found)}"
             fault = (
@@ -181,7 +202,7 @@ def _case(
         if isinstance(candidates[0], Unusable):
             return DicomCase(name, folder, fault=candidates[0].reason)
         stacks.append(candidates[0])
-    return DicomCase(name, folder, tuple(stacks))
+    return DicomCase(name, folder, tuple(stacks), absent=tuple(absent))
 
 
 def _titles(items: Sequence[Stack | Unusable]) -> str:

@@ -222,7 +222,7 @@ class _Work:
             stages = [stage.configuration for stage in self.predictor.stages]
             for warning in check_suitability(volume.geometry, self.predictor.plan, stages):
                 logger.warning("case %s: %s", case.name, warning)
-            return self.predictor.prepare(volume)
+            return self.predictor.prepare(volume, case.files)
         except ImageError as error:
             raise ImageError(f"{case.place}: {error}") from None
 

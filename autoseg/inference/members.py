@@ -17,6 +17,7 @@ from autoseg.inference.decoding import decoders
 from autoseg.inference.sliding_window import Window
 from autoseg.networks.build import PatchError, build_network, network_margin, output_size
 from autoseg.plan import Component, Configuration, Plan, mirror_axes
+from autoseg.preprocessing.normalization import channel_places
 from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.records import read_record, to_plain
 from autoseg.storage import write_json
@@ -192,6 +193,12 @@ def window_of(plan: Plan, dataset: Dataset, configuration: Configuration, *, mir
         activation=dataset.activation,
         previous_labels=len(dataset.values) if configuration.previous_stage else 0,
         swapping=plan_swapping(plan, configuration, dataset, source=source),
+        fills=tuple(
+            (channel, dataset.fills[number])
+            for number, place in enumerate(channel_places(configuration.normalization))
+            for channel in range(place.start, place.stop)
+            if number in dataset.fills
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from autoseg.memory import available_memory
 from autoseg.plan import Plan
 from autoseg.preprocessing.case import steps_of
 from autoseg.preprocessing.crop import Box
-from autoseg.preprocessing.normalization import output_channels
+from autoseg.preprocessing.extra import stored_channels
 
 SHARE_FOR_CASES = 0.7
 """Share of the free memory that cases may take: activations of networks, libraries and other programs need some."""
@@ -59,7 +59,7 @@ def case_need(
     prepared = working = scores = counted = 0
     for stage in stages:
         shape = steps_of(geometry, Box((0, 0, 0), geometry.size), plan, stage.configuration).shape
-        image = FLOAT * math.prod(shape) * output_channels(stage.configuration.normalization)
+        image = FLOAT * math.prod(shape) * stored_channels(stage.configuration)
         share = FLOAT * math.prod(shape) * stage.window.outputs
         prepared += image
         counted += math.prod(shape) * (FLOAT + len(stage.networks)) if votes else 0

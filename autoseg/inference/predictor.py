@@ -23,8 +23,9 @@ from autoseg.inference.scratch import mapped_array
 from autoseg.inference.sliding_window import predict_probabilities, with_label_map
 from autoseg.inference.votes import Votes
 from autoseg.orientation import direction_of
-from autoseg.plan import Plan
+from autoseg.plan import Plan, data_id
 from autoseg.preprocessing.case import Prepared, Steps, prepare
+from autoseg.preprocessing.extra import CaseFiles
 from autoseg.preprocessing.previous_stage import labels_on_grid
 
 Mirroring = Literal["auto", "mirror", "none"]
@@ -100,16 +101,19 @@ class Predictor:
             found.extend(stage for stage in reversed(stages) if not any(stage is other for other in found))
         return tuple(found)
 
-    def prepare(self, volume: Volume) -> list[Prepared]:
-        """Preprocess an image for each of the :attr:`stages`; those that need the same data share them."""
-        made: dict[tuple[object, ...], Prepared] = {}
-        for member in self.stages:
-            key = (member.configuration.spacing, str(member.configuration.normalization))
+    def prepare(self, volume: Volume, files: CaseFiles | None = None) -> list[Prepared]:
+        """Preprocess an image for each of the :attr:`stages`; those that need the same data share them.
+
+        ``files`` tells where those lie that extra channels of the case need.
+        """
+        made: dict[str, Prepared] = {}
+        keys = [data_id(self.plan, member.configuration) for member in self.stages]
+        for key, member in zip(keys, self.stages, strict=True):
             if key not in made:
                 made[key] = prepare(
-                    volume, None, dataset=self.dataset, plan=self.plan, configuration=member.configuration
+                    volume, None, dataset=self.dataset, plan=self.plan, configuration=member.configuration, files=files
                 )
-        return [made[(m.configuration.spacing, str(m.configuration.normalization))] for m in self.stages]
+        return [made[key] for key in keys]
 
     def need(self, geometry: Geometry, *, votes: bool = False) -> CaseNeed:
         """Estimate the bytes that an image takes until its label map is made, ``votes`` as for :meth:`scores`."""
@@ -149,9 +153,16 @@ class Predictor:
         return self.finish.label_map(self.scores(self.prepare(volume)), self.dataset)
 
     def predict_array(
-        self, image: np.ndarray, *, spacing: Sequence[float], probabilities: bool = False
+        self,
+        image: np.ndarray,
+        *,
+        spacing: Sequence[float],
+        probabilities: bool = False,
+        absent: Sequence[str] = (),
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Predict an array [C,Z,Y,X] with ``spacing`` (z, y, x) in millimetres, stored as the training images were.
+
+        ``absent``: names of the channels that it does not hold, where these may be missing.
 
         Returns label values [Z,Y,X] and, if asked for, the probabilities [classes,Z,Y,X] float16 as well.
         """
@@ -162,7 +173,11 @@ class Predictor:
         array = np.asarray(image, dtype=np.float32)
         if not np.isfinite(array).all():
             raise ImageError("image: found NaN or infinite values, expected finite ones; replace them first")
-        volume = Volume(array, plain_geometry(image.shape[1:], spacing, self.plan.orientation))
+        unknown = [name for name in absent if name not in self.dataset.channels]
+        if unknown:
+            raise PlanError(f"absent: found '{unknown[0]}', expected some of {', '.join(self.dataset.channels)}")
+        missing = tuple(number for number, name in enumerate(self.dataset.channels) if name in absent)
+        volume = Volume(array, plain_geometry(image.shape[1:], spacing, self.plan.orientation), missing)
         scores = self.scores(self.prepare(volume))
         labels = self.finish.label_map(scores, self.dataset)
         return (labels, probabilities_on_grid(scores, self.dataset)) if probabilities else labels

@@ -45,6 +45,8 @@ class Window:
     """What changes places in copies that are mirrored across the body."""
     margin: tuple[int, ...] = ()
     """Voxels on each side of the patch that a network sees but gives no logits of; empty: none."""
+    fills: tuple[tuple[int, float], ...] = ()
+    """Channels that may be missing, with what they hold then, which goes on beyond the image's border."""
 
     @property
     def abuts(self) -> bool:
@@ -121,7 +123,7 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterato
     window = replace(window, patch=fitting_patch(space, window.patch, network.divisor))  # type: ignore[arg-type]
     pad = padding(space, window.patch)
     if any(map(any, pad)):
-        images = torch.nn.functional.pad(images, [n for before_after in reversed(pad) for n in before_after])
+        images = _padded(images, pad, window)
     tiling = tiling_of(tuple(images.shape[2:]), window.patch, together=_together(window, images))
     forward = saving_empty_tiles(partial(_forward, network, window=window), images, tiling.patch, tiling.starts)
     parts = blended(forward, images, window.outputs, tiling)
@@ -138,7 +140,7 @@ def _abutting_volume(network: nn.Module, images: torch.Tensor, window: Window) -
     space = tuple(images.shape[2:])
     tiles = abutting_tiles(space, window.patch, window.margin, divisor=network.divisor)  # type: ignore[arg-type]
     window = replace(window, patch=tiles.patch)
-    images = torch.nn.functional.pad(images, [n for before_after in reversed(tiles.padding) for n in before_after])
+    images = _padded(images, tiles.padding, window)
     forward = saving_empty_tiles(partial(_forward, network, window=window), images, tiles.patch, tiles.starts)
     for place, logits in abutting(forward, images, window.outputs, tiles, together=_together(window, images)):
         yield place, _activated(logits, window)
@@ -158,6 +160,16 @@ def share_of_padded(shape: tuple[int, int, int], window: Window) -> float:
     space = shape[3 - len(window.patch) :]
     padded = abutting_tiles(space, window.patch, window.margin).padded
     return float(np.prod(padded) / np.prod(space))
+
+
+def _padded(images: torch.Tensor, pad: Sequence[tuple[int, int]], window: Window) -> torch.Tensor:
+    """Put zeros around images [N,C,*space], but around a channel that is missing what it holds, as in training."""
+    padded = torch.nn.functional.pad(images, [n for before_after in reversed(pad) for n in before_after])
+    for channel, fill in window.fills:
+        # Stored in half precision, it is only about the same.
+        if bool(torch.isclose(images[:, channel], images.new_tensor(fill), rtol=1e-3).all()):
+            padded[:, channel] = fill
+    return padded
 
 
 def share_of_logits(shape: tuple[int, int, int], window: Window) -> float:
@@ -218,7 +230,8 @@ def _forward(network: nn.Module, tiles: torch.Tensor, *, window: Window) -> torc
 def _mirrored_input(tiles: torch.Tensor, axes: tuple[int, ...], window: Window) -> torch.Tensor:
     """Mirror all channels of tiles along some axes, those of a previous stage's labels, which come last, included.
 
-    Across the body, these change places: the mirrored channel of a left organ is the right one's.
+    Across the body, these change places: the mirrored channel of a left organ is the right one's. So does the place
+    itself, where a channel has it: what has become a right organ lies on the right.
     """
     if not axes:
         return tiles
@@ -226,7 +239,10 @@ def _mirrored_input(tiles: torch.Tensor, axes: tuple[int, ...], window: Window) 
     if swapping is not None and window.previous_labels:
         images = tiles.shape[1] - window.previous_labels
         tiles = tiles[:, [*range(images), *(images + label - 1 for label in swapping.labels[1:-1])]]
-    return tiles.flip(axes)
+    mirrored = tiles.flip(axes)
+    if swapping is not None and swapping.negated:
+        mirrored[:, list(swapping.negated)] *= -1
+    return mirrored
 
 
 def _mirrored_back(logits: torch.Tensor, axes: tuple[int, ...], window: Window) -> torch.Tensor:

@@ -10,11 +10,13 @@ from typing import Protocol
 import numpy as np
 
 from autoseg.dataset import Case, Dataset, label_ending, split_ending
-from autoseg.dataset_layouts import group_channels, missing_channels
+from autoseg.dataset_layouts import group_channels
 from autoseg.errors import DatasetError, ImageError, PlanError
 from autoseg.geometry import Geometry, Volume
-from autoseg.images import non_finite_count, read_geometry, read_volume, write_labels
+from autoseg.images import non_finite_count, read_case, read_geometry, write_labels
+from autoseg.missing import missing_channels, with_absent
 from autoseg.pictures import check_slices
+from autoseg.preprocessing.extra import CaseFiles, files_of
 
 DICOM_FORMAT = "dicom-seg"
 FORMATS = {
@@ -44,11 +46,15 @@ class Source(Protocol):
     def ending(self) -> str:
         """Ending of its label map where no format is asked for: that of the image."""
 
+    @property
+    def files(self) -> CaseFiles:
+        """Where files that extra channels need lie."""
+
     def geometry(self) -> Geometry | None:
         """Return where the image lies, from its header alone; None where that cannot be read."""
 
     def read(self, channels: Sequence[str]) -> Volume:
-        """Read the image, whose channels are named ``channels``; raise :class:`ImageError` where that fails."""
+        """Read the channels that there are of ``channels``; raise :class:`ImageError` where that fails."""
 
     def check_output(self, path: Path, geometry: Geometry) -> None:
         """Raise :class:`ImageError` where no label map on this grid can be written to ``path``."""
@@ -79,6 +85,11 @@ class FileSource:
         split = split_ending(self.place)
         return label_ending(split[1]) if split else FORMATS["nii.gz"]
 
+    @property
+    def files(self) -> CaseFiles:
+        """In sub-folders of the images' folder."""
+        return files_of(self.case)
+
     def geometry(self) -> Geometry | None:
         """Read the header of the first file."""
         try:
@@ -89,10 +100,10 @@ class FileSource:
     def read(self, channels: Sequence[str]) -> Volume:
         """Read all channels; raise :class:`ImageError` where they cannot be read or hold values that are no numbers."""
         images = self.case.images
-        missing = missing_channels(images, channels)
+        missing = missing_channels(self.case, channels)
         if missing:
             raise ImageError(f"{self.place}: {missing}")
-        volume = read_volume(images, channels=len(channels))
+        volume = read_case(self.case, len(channels))
         for path, array in zip(images, volume.array if len(images) > 1 else [volume.array], strict=True):
             bad = non_finite_count(path, array)
             if bad:
@@ -140,7 +151,7 @@ def find_sources(
             raise PlanError(
                 f"{option}: is for DICOM series, but {folder} holds {cases[0].images[0].name}; leave it out"
             )
-        return [FileSource(case) for case in cases]
+        return [FileSource(with_absent(case, dataset.channels, dataset.missing)) for case in cases]
     from autoseg.dicom.cases import find_dicom_cases, read_series_file
     from autoseg.dicom.headers import needed
 

@@ -11,22 +11,25 @@ from autoseg.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.networks import networks
 from autoseg.networks.input_layers import WithInputLayer, input_layers
+from autoseg.networks.prior_map import PriorMapReader, reader_of
 from autoseg.plan import Configuration
+from autoseg.preprocessing.extra import extra_count, stored_channels
 from autoseg.preprocessing.normalization import output_channels, stored_units
 
 
 def input_channels(configuration: Configuration, dataset: Dataset) -> int:
-    """Count the channels that a network reads: those of the image, and one for each label of a previous stage."""
+    """Count the channels that a network reads: those of preprocessed images, and a label each of a previous stage."""
     previous = len(dataset.values) if configuration.previous_stage else 0
-    return output_channels(configuration.normalization) + previous
+    return stored_channels(configuration) + previous
 
 
 def build_network(configuration: Configuration, dataset: Dataset) -> nn.Module:
-    """Build the network that a configuration names, behind its input layer where it has one.
+    """Build the network that a configuration names, behind the prior maps and the input layer that it has.
 
     Raises :class:`autoseg.errors.PlanError` for a network, input layer or arguments that do not exist.
     """
-    channels, layer = input_channels(configuration, dataset), None
+    readers = _prior_map_readers(configuration, dataset)
+    channels, layer = readers[-1].out_channels if readers else input_channels(configuration, dataset), None
     if configuration.input_layer is not None:
         units = stored_units(configuration.normalization)
         layer = input_layers.build(configuration.input_layer, in_channels=channels, units=units)
@@ -36,7 +39,9 @@ def build_network(configuration: Configuration, dataset: Dataset) -> nn.Module:
         outputs=dataset.outputs,
         dimension=configuration.dimension,
     )
-    return WithInputLayer(layer, network) if layer else network
+    for first in reversed([*readers, *([layer] if layer else [])]):
+        network = WithInputLayer(first, network)
+    return network
 
 
 def described_network(configuration: Configuration, dataset: Dataset) -> nn.Module:
@@ -63,3 +68,18 @@ def output_size(patch: Sequence[int], margin: Sequence[int]) -> tuple[int, ...]:
             "take a larger patch or a network of fewer layers"
         )
     return size
+
+
+def _prior_map_readers(configuration: Configuration, dataset: Dataset) -> list[PriorMapReader]:
+    """Return what puts maps in the place of extra channels, in the order in which the network's input passes them."""
+    readers: list[PriorMapReader] = []
+    channels, place = input_channels(configuration, dataset), output_channels(configuration.normalization)
+    for spec in configuration.extra_channels.values():
+        reader, count = reader_of(spec, in_channels=channels, channel=place), extra_count({"": spec})
+        if reader is not None:
+            readers.append(reader)
+            # What follows has moved by what the maps are more, or less, than their coordinates.
+            count += reader.out_channels - channels
+            channels = reader.out_channels
+        place += count
+    return readers

@@ -10,10 +10,12 @@ import numpy as np
 from autoseg.dataset import IGNORED, Dataset
 from autoseg.errors import ImageError
 from autoseg.images import Geometry, Volume
+from autoseg.missing import channel_count_fault, hint
 from autoseg.orientation import NO_FLIPS, Flips, Turn, turn_between
 from autoseg.plan import Configuration, Plan
 from autoseg.preprocessing.crop import Box, nonzero_box
-from autoseg.preprocessing.normalization import normalize
+from autoseg.preprocessing.extra import CaseFiles, compute
+from autoseg.preprocessing.normalization import fill_absent, normalize
 from autoseg.preprocessing.resample import resample_image, resample_labels, separate_axis
 
 Triple = tuple[int, int, int]
@@ -52,30 +54,53 @@ class Prepared:
     image: np.ndarray
     labels: np.ndarray | None
     steps: Steps
+    absent: tuple[int, ...] = ()
+    """Numbers of the dataset's channels that the case lacks."""
 
 
 def prepare(
-    volume: Volume, labels: np.ndarray | None, *, dataset: Dataset, plan: Plan, configuration: Configuration
+    volume: Volume,
+    labels: np.ndarray | None,
+    *,
+    dataset: Dataset,
+    plan: Plan,
+    configuration: Configuration,
+    files: CaseFiles | None = None,
 ) -> Prepared:
     """Crop to the non-zero box, turn to the plan's axes, normalize and resample one case.
 
+    Extra channels follow those of the image; ``files`` tells where those that some of them need lie.
     ``labels`` hold the values of the file; they become places in the dataset's values, see :func:`label_indices`.
     Raises :class:`ImageError` where the number of channels is not the plan's.
     """
-    if volume.array.shape[0] != len(configuration.normalization):
-        raise ImageError(
-            f"found {volume.array.shape[0]} channels, expected {len(configuration.normalization)} "
-            f"({', '.join(dataset.channels)})"
-        )
+    specs, absent = configuration.normalization, volume.absent
+    _check_channels(volume, dataset)
     steps = plan_steps(volume, plan, configuration)
     image = np.ascontiguousarray(steps.turn.apply(volume.array[(slice(None), *steps.box.slices)]))
-    image = resample_image(
-        normalize(image, configuration.normalization), steps.shape, separate_axis=steps.separate_axis
-    )
+    present = [spec for number, spec in enumerate(specs) if number not in absent]
+    image = resample_image(normalize(image, present), steps.shape, separate_axis=steps.separate_axis)
+    image = fill_absent(image, specs, {number: dataset.fills[number] for number in absent})
+    if configuration.extra_channels:
+        image = np.concatenate([image, _extra(steps, plan, configuration, files)])
     if labels is not None:
         indices = steps.turn.apply(label_indices(labels[steps.box.slices], dataset))
         labels = resample_labels(np.ascontiguousarray(indices), steps.shape, separate_axis=steps.separate_axis)
-    return Prepared(image, labels, steps)
+    return Prepared(image, labels, steps, absent)
+
+
+def _extra(steps: Steps, plan: Plan, configuration: Configuration, files: CaseFiles | None) -> np.ndarray:
+    from autoseg.preprocessing.extra.grid import Grid
+
+    return compute(configuration.extra_channels, Grid(steps, plan.transpose), files)
+
+
+def _check_channels(volume: Volume, dataset: Dataset) -> None:
+    found = volume.array.shape[0] + len(volume.absent)
+    if found != len(dataset.channels):
+        raise ImageError(channel_count_fault(found, dataset.channels))
+    lacking = [dataset.channels[number] for number in volume.absent if number not in dataset.fills]
+    if lacking:
+        raise ImageError(f"found no channel {', '.join(lacking)}, expected it{hint(lacking)}")
 
 
 def plan_steps(volume: Volume, plan: Plan, configuration: Configuration) -> Steps:

@@ -13,10 +13,11 @@ import numpy as np
 from autoseg.dataset import Case, Dataset, source_state
 from autoseg.errors import AutosegError, DatasetError
 from autoseg.execution import map_cases
-from autoseg.images import read_geometry, read_labels, read_volume
+from autoseg.images import read_case, read_geometry, read_labels
 from autoseg.plan import Configuration, Plan, data_id
 from autoseg.preprocessing.case import prepare
-from autoseg.preprocessing.normalization import output_channels
+from autoseg.preprocessing.extra import files_of, stored_channels
+from autoseg.preprocessing.extra.declared import files_state
 from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.preprocessing.store import is_stored, write_case
 from autoseg.workspace import Workspace
@@ -68,6 +69,10 @@ def _made_from(case: Case, dataset: Dataset) -> str:
     made_from = f"{source_state(case)}:{_joined(dataset.values)}"
     if dataset.regions:
         made_from += f":regions {' '.join(_joined(values) for values in dataset.regions.values())}"
+    files = files_state(case, dataset)
+    made_from += f":files {files}" if files else ""
+    if case.absent:
+        made_from += f":missing {' '.join(f'{number}={dataset.fills[number]:g}' for number in case.absent)}"
     return made_from + (f":ignore {_joined(sorted(dataset.ignore))}" if dataset.ignore else "")
 
 
@@ -80,8 +85,10 @@ def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
     if case.label is None:
         raise DatasetError(f"case {case.name}: found no label map, expected one for training")
     labels, _ = read_labels(case.label)
-    volume = read_volume(case.images, channels=len(dataset.channels))
-    prepared = prepare(volume, labels, dataset=dataset, plan=plan, configuration=item.configuration)
+    volume = read_case(case, len(dataset.channels))
+    prepared = prepare(
+        volume, labels, dataset=dataset, plan=plan, configuration=item.configuration, files=files_of(case)
+    )
     write_case(
         item.folder,
         case.name,
@@ -105,7 +112,7 @@ def _memory_needed(item: _Item) -> int:
     kept = np.max(geometry.spacing) if len(target) < len(geometry.spacing) else 1.0
     after = volume / (np.prod(target) * kept)
     specs = item.configuration.normalization
-    channels = max(len(specs), output_channels(specs))
+    channels = max(len(specs), stored_channels(item.configuration))
     return int(max(np.prod(geometry.size), after) * 4 * 3 * channels)
 
 

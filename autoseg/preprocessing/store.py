@@ -41,6 +41,8 @@ class CaseRecord:
     steps: Steps
     class_voxels: dict[str, int]
     """Voxels of each class, numbered from 1, as preprocessed, and of the background, 0."""
+    absent: tuple[int, ...] = ()
+    """Numbers of the dataset's channels that the case lacks; the image holds their fill values."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def write_case(
     write_array(labels, prepared.labels)
     coordinates, counts = _foreground(prepared.labels, regions, np.random.default_rng(seed))
     write_array(foreground, coordinates)
-    write_json(_record_path(folder, name), to_plain(CaseRecord(name, source, prepared.steps, counts)))
+    write_json(_record_path(folder, name), to_plain(CaseRecord(name, source, prepared.steps, counts, prepared.absent)))
 
 
 def is_stored(folder: Path, name: str, source: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from autoseg.dataset import Dataset
 from autoseg.examination import CaseMeasure
 from autoseg.fingerprint import Fingerprint
+from autoseg.missing import absent_counts
 from autoseg.report.tables import Table, counted, listed, short
 from autoseg.splits import Fold
 
@@ -34,6 +35,14 @@ def data_facts(dataset: Dataset, folds: Sequence[Fold]) -> dict[str, str]:
         + listed(list(dataset.classes), _MOST_NAMES),
         "Files": dataset.file_ending,
     }
+    if dataset.missing:
+        counts = absent_counts(dataset, [case.absent for case in dataset.cases])
+        facts["Missing channels"] = "; ".join(
+            f"{name} in {counted(count, 'case')}, filled with {dataset.missing[name]:g}"
+            for name, count in counts.items()
+        )
+    if dataset.extra_channels:
+        facts["Computed channels"] = ", ".join(f"{n} ({spec['name']})" for n, spec in dataset.extra_channels.items())
     if folds:
         facts["Cross-validation"] = f"{counted(len(folds), 'fold')} with {_range([len(f.val) for f in folds])} cases"
     if dataset.groups:

@@ -103,6 +103,16 @@ def test_channels_are_sub_folders_of_their_names(two_channels, voxels):
         assert np.array_equal(case.read(MR.channels).array + 1024, np.stack([voxels, voxels // 2]))
 
 
+def test_a_channel_without_series_is_missing_where_it_may_be(two_channels, voxels):
+    shutil.rmtree(two_channels / "p" / "T1")
+    incomplete = replace(MR, missing={"T1": -4.0, "T2": -4.0})
+    (case,) = find_dicom_cases(two_channels, incomplete)
+    volume = case.read(MR.channels)
+    assert volume.absent == (0,) and np.array_equal(volume.array[0] + 1024, voxels // 2)
+    (case,) = find_dicom_cases(two_channels, replace(MR, missing={"T2": -4.0}))
+    assert "channel T1: found none of" in case.fault
+
+
 def test_channels_are_told_by_descriptions(two_channels, tmp_path, voxels):
     for folder, name in (("T1", "one"), ("T2", "other")):
         (two_channels / "p" / folder).rename(two_channels / "p" / name)

@@ -6,7 +6,7 @@ returns that channel, or [channels,Z,Y,X] where it makes several of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -45,6 +45,33 @@ def normalize(image: np.ndarray, specs: Sequence[Component]) -> np.ndarray:
         last = first + _channels(chosen)
         result[first:last] = chosen(channel)
         first = last
+    return result
+
+
+def channel_places(specs: Sequence[Component]) -> list[slice]:
+    """Return which channels normalizing gives for each one of the file."""
+    places, first = [], 0
+    for spec in specs:
+        last = first + _channels(normalizations.build(spec))
+        places.append(slice(first, last))
+        first = last
+    return places
+
+
+def fill_absent(image: np.ndarray, specs: Sequence[Component], fills: Mapping[int, float]) -> np.ndarray:
+    """Put the channels that a case lacks, by their number in the file, between those that it has, normalized.
+
+    ``image`` [channels that are there,Z,Y,X]; each of the others has its fill value everywhere. Returns
+    [channels,Z,Y,X].
+    """
+    if not fills:
+        return image
+    result = np.empty((output_channels(specs), *image.shape[1:]), dtype=image.dtype)
+    first = 0
+    for number, place in enumerate(channel_places(specs)):
+        count = place.stop - place.start
+        result[place] = fills[number] if number in fills else image[first : first + count]
+        first += 0 if number in fills else count
     return result
 
 

@@ -41,7 +41,7 @@ def read_declared(declared: Any, channels: Sequence[str], path: Path) -> dict[st
         raise DatasetError(f"{path}: field 'normalization', found {declared!r}, expected {expected}")
     found: dict[str, Component] = {}
     for key, spec in declared.items():
-        channel = _channel(key, channels, path)
+        channel = declared_channel(key, channels, f"{path}: field 'normalization'")
         if found.get(channel, spec) != spec:
             raise DatasetError(
                 f"{path}: field 'normalization.{key}', found another one for a channel called '{channel}' as well; "
@@ -71,13 +71,14 @@ def fixed_part(spec: Component) -> Component:
     return {key: value for key, value in spec.items() if key != _LEARNABLE}
 
 
-def _channel(key: str, channels: Sequence[str], path: Path) -> str:
+def declared_channel(key: str, channels: Sequence[str], place: str) -> str:
+    """Return the name of the channel that a description calls ``key``, a name or number; ``place`` begins a fault."""
     if key in channels:
         return key
     if key.isdecimal() and int(key) < len(channels):
         return channels[int(key)]
     numbered = ", ".join(f"{number} ({name})" for number, name in enumerate(channels))
-    raise DatasetError(f"{path}: field 'normalization', found the channel '{key}', expected one of {numbered}")
+    raise DatasetError(f"{place}, found the channel '{key}', expected one of {numbered}")
 
 
 def _check_declared(spec: Any, place: str) -> None:
@@ -92,7 +93,12 @@ def _check_declared(spec: Any, place: str) -> None:
 
 
 def check_plan(plan: Plan, dataset: Dataset, path: Path) -> None:
-    """Check that each configuration of a plan has a normalization that can be carried out for each channel."""
+    """Check that each configuration of a plan has a normalization that can be carried out for each channel.
+
+    So are the channels that are computed beside those of the image.
+    """
+    from autoseg.preprocessing.extra.declared import check_plan_channels
+
     for name, configuration in plan.configurations.items():
         place = f"{path}: field 'configurations.{name}.normalization'"
         if len(configuration.normalization) != len(dataset.channels):
@@ -100,6 +106,9 @@ def check_plan(plan: Plan, dataset: Dataset, path: Path) -> None:
                 f"{place}, found {len(configuration.normalization)}, expected {len(dataset.channels)}, one for each "
                 f"channel ({', '.join(dataset.channels)}); mend the plan or plan again"
             )
+        check_plan_channels(
+            configuration.extra_channels, dataset, f"{path}: field 'configurations.{name}.extra_channels'"
+        )
         for channel, spec in zip(dataset.channels, configuration.normalization, strict=True):
             try:
                 normalizations.build(spec)

@@ -1,0 +1,54 @@
+"""Where a voxel lies in the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from autoseg.errors import PlanError
+from autoseg.geometry import Geometry
+from autoseg.preprocessing.extra import CaseFiles, extra_channels
+from autoseg.preprocessing.extra.grid import Grid
+
+Axis = Literal["z", "y", "x"]
+AXES: tuple[Axis, ...] = ("z", "y", "x")
+
+
+@extra_channels.register("position")
+@dataclass(frozen=True)
+class Position:
+    """The place of a voxel along axes of the whole image, from −1 at its first end to 1 at its last, a channel each."""
+
+    axes: Sequence[Axis] = AXES
+    """Of images in the plan's orientation, before they are transposed."""
+
+    def __post_init__(self) -> None:
+        if not self.axes or len(set(self.axes)) < len(self.axes):
+            raise PlanError(
+                f"extra_channels 'position', argument 'axes': found {list(self.axes)}, expected some of zyx"
+            )
+
+    @property
+    def channels(self) -> int:
+        """One for each axis."""
+        return len(self.axes)
+
+    def __call__(self, grid: Grid, files: CaseFiles | None) -> np.ndarray:
+        """Compute [axes,Z,Y,X]."""
+        everywhere = grid.spread([grid.in_image(axis) for axis in range(3)])
+        return everywhere[[grid.transpose.index(AXES.index(axis)) for axis in self.axes]]
+
+    def check(self, geometry: Geometry, files: CaseFiles) -> None:
+        """Nothing is read."""
+
+    def paths(self, files: CaseFiles) -> tuple[Path, ...]:
+        """Nothing is read."""
+        return ()
+
+    def mirrored(self, axis: int, transpose: tuple[int, int, int]) -> tuple[int, ...]:
+        """In a mirrored body, what was at −1 lies at 1."""
+        return tuple(number for number, name in enumerate(self.axes) if transpose.index(AXES.index(name)) == axis)
