@@ -38,8 +38,8 @@ def test_the_excess_is_relative_to_what_was_measured():
 @pytest.mark.parametrize(("patch", "features"), [((32, 64, 64), 16), ((64, 64, 64), 16)])
 def test_planned_memory_is_that_of_a_real_step(patch, features):
     found = verify_memory(configuration(patch, features=features), DATASET, device="cpu")
-    # The aim is 15 %; how much a heap keeps differs from run to run.
-    assert abs(found.excess) < 0.25
+    # The aim is 15 %, and rather too much than too little; how much a heap keeps differs from run to run.
+    assert -0.15 < found.excess < 0.35
 
 
 def test_a_step_that_fails_says_why():
