@@ -67,7 +67,7 @@ class LoopSettings:
     """Work that a killed process loses at most."""
     identity: Mapping[str, Any]
     """What must be the same when the training is gone on with."""
-    step_seed: Callable[[int], int] = lambda step: step
+    step_seed: Callable[[int], int]
     """Decides what a network draws in a step, such as what it drops: the same, wherever a run was interrupted."""
     listener: Listener | None = None
 

@@ -108,23 +108,23 @@ def test_taps_are_stages_whose_features_losses_may_read(key):
     assert all(result.ndim == 5 for result in seen.values())
 
 
-def give_network(workspace, spec):
+def give_network(workspace, spec, name="3d_fullres"):
     """Edit a plan as a person would."""
     plan_file = Workspace(workspace).plan_file
     plan = json.loads(plan_file.read_text())
-    edited = plan["configurations"]["3d_fullres"]
-    edited |= {"network": spec, "patch_size": patch_for(build(spec, 3), edited["patch_size"])}
+    edited = plan["configurations"][name]
+    edited |= {"network": spec, "patch_size": patch_for(build(spec, edited["dimension"]), edited["patch_size"])}
     plan_file.write_text(json.dumps(plan))
 
 
-def train_with_a_stop(workspace):
+def train_with_a_stop(workspace, name="3d_fullres"):
     def stop(report):
         if report.step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted):
-        autoseg.train_fold(workspace, "3d_fullres", 0, iterations=2, listener=stop)
-    autoseg.train_fold(workspace, "3d_fullres", 0, iterations=2)
+        autoseg.train_fold(workspace, name, 0, iterations=2, listener=stop)
+    autoseg.train_fold(workspace, name, 0, iterations=2)
 
 
 @pytest.mark.parametrize("key", [key for key in TINY if " " not in key])
@@ -134,6 +134,14 @@ def test_trained_stopped_resumed_exported_and_predicted(key, workspace, phantoms
     export_bundle(workspace, tmp_path / "bundle.zip", license_text="CC-BY-4.0")
     autoseg.predict_folder(tmp_path / "bundle.zip", phantoms / "imagesTs", tmp_path / "out", tta="none")
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
+
+
+def test_slices_with_a_margin_go_the_same_way(workspace, phantoms, tmp_path):
+    give_network(workspace, tiny("deepmedic", 2), "2d")
+    train_with_a_stop(workspace, "2d")
+    export_bundle(workspace, tmp_path / "bundle.zip", license_text="CC-BY-4.0")
+    result = autoseg.predict_folder(tmp_path / "bundle.zip", phantoms / "imagesTs", tmp_path / "out")
+    assert len(result.done) == 2
 
 
 @pytest.mark.parametrize("key", ["unet_sum", "deepmedic residual"])
