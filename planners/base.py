@@ -44,6 +44,7 @@ planners: Registry = Registry(
         "autoseg.planners.vnet",
         "autoseg.planners.mednext",
         "autoseg.planners.hyperdense",
+        "autoseg.planners.probabilistic_unet",
     ),
 )
 

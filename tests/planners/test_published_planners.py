@@ -31,6 +31,7 @@ PLANNERS = [
     "mednext",
     "mednext_b_k5",
     "hyperdense",
+    "probabilistic_unet",
 ]
 INTENSITIES = Intensities(
     mean=50.0, deviation=20.0, median=48.0, minimum=-9.0, maximum=300.0, percentile_00_5=1.0, percentile_99_5=99.0
