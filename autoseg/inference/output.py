@@ -60,9 +60,9 @@ class Output:
 
     def remove_hypotheses(self, cases: Sequence[Source]) -> None:
         """Remove all hypotheses of cases, lest some of an earlier model stay beside fewer of another."""
-        for case in cases:
-            for folder in (self.folder / HYPOTHESIS_FOLDER).glob("*"):
-                (folder / self.labels(case).name).unlink(missing_ok=True)
+        folders = [path for path in (self.folder / HYPOTHESIS_FOLDER).glob("*") if path.is_dir()]
+        for path in (folder / self.labels(case).name for folder in folders for case in cases):
+            path.unlink(missing_ok=True)
 
     def is_done(self, case: Source) -> bool:
         """Tell whether all that is wanted of a case is there."""
@@ -82,9 +82,9 @@ class Output:
         labels = predictor.finish.label_map(scores, predictor.dataset)
         geometry = scores[0].steps.geometry
         if self.uncertainty:
-            found = uncertainty(scores, predictor.dataset)
+            found = uncertainty(scores, labels, predictor.dataset)
             networks = sum(len(member.networks) for member in predictor.members)
-            files = UncertaintyFiles(self.folder)
+            files = UncertaintyFiles(self.folder, predictor.overconfidence)
             files.write(case.name, found, labels, geometry, networks=networks, like=case.place)
         if self.preview:
             # Read again: few want pictures, and nobody else is to hold the image until the end for their sake.
