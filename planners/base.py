@@ -45,6 +45,7 @@ planners: Registry = Registry(
         "autoseg.planners.mednext",
         "autoseg.planners.hyperdense",
         "autoseg.planners.deepmedic",
+        "autoseg.planners.probabilistic_unet",
     ),
 )
 

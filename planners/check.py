@@ -23,6 +23,7 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
 
     place = f"field 'configurations.{name}"
     _check_channel(build_sampler(configuration.sampling, place=f"{place}.sampling"), configuration, place)
+    _check_labels(configuration, dataset, place)
     try:
         check_loss(configuration.loss, dataset)
         _build_augmentation(configuration, dataset)
@@ -52,6 +53,16 @@ def _check_channel(sampler: Sampler | CaseSampler, configuration: Configuration,
     channel, channels = getattr(sampler, "channel", None), output_channels(configuration.normalization)
     if channel is not None and channel >= channels:
         raise PlanError(f"{place}.sampling.channel', found {channel}, expected a number below {channels}, the channels")
+
+
+def _check_labels(configuration: Configuration, dataset: Dataset, place: str) -> None:
+    """Check that a network which reads label maps while it learns knows all of their labels."""
+    found, expected = configuration.network.get("labels"), len(dataset.values)
+    if found is not None and found != expected:
+        raise PlanError(
+            f"{place}.network.labels', found {found}, expected {expected}, the label values of dataset {dataset.name} "
+            "beside the background; mend it or plan again with --replan"
+        )
 
 
 def _build_augmentation(configuration: Configuration, dataset: Dataset) -> None:

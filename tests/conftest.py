@@ -62,6 +62,22 @@ def shrink_plan():
     return shrink
 
 
+def give_latent_networks(plan_file: Path) -> None:
+    """Edit a plan of tiny networks as a person would: probabilistic U-Nets of the same size."""
+    plan = json.loads(plan_file.read_text())
+    for configuration in plan["configurations"].values():
+        old = configuration["network"]
+        kept = {key: old[key] for key in ("features", "kernels", "strides")}
+        configuration["network"] = {"name": "probabilistic_unet", "labels": 2, "latent": 3, **kept}
+    plan_file.write_text(json.dumps(plan))
+
+
+@pytest.fixture(scope="session")
+def latent_plan():
+    """Return what gives the networks of a plan latent variables."""
+    return give_latent_networks
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory) -> Path:
     """Phantoms and their workspace, planned and preprocessed, with tiny networks; not to be changed."""

@@ -27,6 +27,9 @@ MOST_WORKERS = 8
 OPEN_CASES = 64
 """Cases that a worker keeps open, so that each read need not open its files again."""
 
+MOST_SEEDS = 2**63
+"""Seeds are below it, so that no two samples of a training share one."""
+
 LoaderTransform = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
@@ -43,6 +46,8 @@ class Sample:
     previous: np.ndarray | None = None
     """Label map [*size] of the previous stage, where the configuration has one."""
     annotated: np.ndarray | None = None
+    seed: int = 0
+    """Of what a network draws for itself while it learns from the sample."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,13 @@ class Batch:
 
     The output is the patch, less the network's margin on each side.
     ``annotated`` [B,outputs] bool tells which classes were annotated in each sample; None: all in all of them.
+    ``seeds`` are those of the samples; None where nothing is learned but memory or time is measured.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     annotated: torch.Tensor | None = None
+    seeds: tuple[int, ...] | None = None
 
 
 class Cases:
@@ -132,7 +139,8 @@ class PatchSource(Dataset[list[Sample]]):
         if previous is not None:
             labels, before = labels[0], self.augmentation.disturb(labels[1], rng)
         parameters = self.augmentation.without_channels(parameters, case.record.absent, rng)
-        return Sample(image, labels, parameters, before, annotated)
+        # Drawn last, so that all else is the same whatever network learns from it.
+        return Sample(image, labels, parameters, before, annotated, seed=int(rng.integers(MOST_SEEDS)))
 
     def _place(self, index: int, rng: np.random.Generator) -> tuple[int, tuple[int, int, int]]:
         """Choose the case of a sample and where its patch begins."""
@@ -178,7 +186,7 @@ def to_device(samples: Sequence[Sample], augmentation: Augmentation, device: tor
     augmented, targets = augmentation.apply(images, labels, parameters, _previous(samples, device))
     known = [sample.annotated for sample in samples if sample.annotated is not None]
     annotated = augmentation.annotated(torch.from_numpy(np.stack(known)).to(device), parameters) if known else None
-    return Batch(augmented, targets.long(), annotated)
+    return Batch(augmented, targets.long(), annotated, tuple(sample.seed for sample in samples))
 
 
 def _previous(samples: Sequence[Sample], device: torch.device) -> list[torch.Tensor] | None:

@@ -40,6 +40,15 @@ def predict_folder(
     preview: Annotated[
         bool, typer.Option("--preview", help="Draw each case's contours over its image, in OUTPUT/previews.")
     ] = False,
+    hypotheses: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Write N plausible label maps of each case as well, in OUTPUT/hypotheses/1 to N: of networks of "
+            "--planner probabilistic_unet, or one of each network of an ensemble.",
+        ),
+    ] = None,
     postprocessing: Annotated[
         bool, typer.Option(help="Do to label maps what cross-validation found to improve them.")
     ] = True,
@@ -83,6 +92,7 @@ def predict_folder(
             save_probabilities=save_probabilities,
             uncertainty=uncertainty,
             preview=preview,
+            hypotheses=hypotheses or 0,
             postprocessing=postprocessing,
             label_format=label_format,
             series=series,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,9 @@ class Scores:
     steps: Steps
     votes: Votes | None = None
     """What each network says for itself, where that was asked for."""
+    hypotheses: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """Label maps [Z,Y,X] on the file's grid by their number, as :mod:`autoseg.inference.hypotheses` has them; those of
+    other configurations have other numbers."""
 
 
 def label_map(scores: Sequence[Scores], dataset: Dataset) -> np.ndarray:

@@ -11,8 +11,9 @@ from pathlib import Path
 from autoseg.errors import AutosegError, ImageError, WorkspaceError
 from autoseg.inference.devices import check_devices
 from autoseg.inference.export import Scores
+from autoseg.inference.hypotheses import hypothesis_networks
 from autoseg.inference.needs import memory_for_cases
-from autoseg.inference.output import PREVIEW_FOLDER, Output
+from autoseg.inference.output import HYPOTHESIS_FOLDER, PREVIEW_FOLDER, Output
 from autoseg.inference.pipeline import Stages, run_stages
 from autoseg.inference.predictor import Mirroring, Predictor
 from autoseg.inference.sources import Source, check_folder, ending_of, find_sources
@@ -61,6 +62,7 @@ def predict_folder(
     save_probabilities: bool = False,
     uncertainty: bool = False,
     preview: bool = False,
+    hypotheses: int = 0,
     postprocessing: bool = True,
     label_format: str | None = None,
     series: Path | str | None = None,
@@ -83,6 +85,10 @@ def predict_folder(
     (:mod:`autoseg.inference.uncertainty`), and ``uncertainty.csv`` for each case the Dice that is expected of it. A
     single network disagrees with nobody. With ``preview`` the folder ``previews`` gets a
     picture of each case, its contours over three planes.
+
+    With ``hypotheses`` the folders ``hypotheses/1``, ``hypotheses/2`` … get as many label maps of each case, each of
+    which is plausible as a whole (:mod:`autoseg.inference.hypotheses`). Networks with a latent variable give as many as
+    are wanted, the same in every call; others one each. Raises :class:`PlanError` where there are fewer.
 
     ``devices``, such as ``cuda:0`` and ``cuda:1``, share the cases between them, in place of one ``device``; a name
     that comes twice computes two cases at a time.
@@ -109,14 +115,17 @@ def predict_folder(
     names = check_devices(device, devices)
     loaded = {name: load(device=name) for name in dict.fromkeys(names)}
     predictor = loaded[names[0]]
+    hypothesis_networks(predictor.members, hypotheses)
     cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
     asked = {"format": label_format, "series": None if series is None else str(series)}
     _claim(out, _settings(Path(workspace), predictor, folds, best) | asked, overwrite=overwrite)
-    for folder in (out, out / UNCERTAINTY_FOLDER, out / PREVIEW_FOLDER):
+    for folder in (out, out / UNCERTAINTY_FOLDER, out / PREVIEW_FOLDER, *(out / HYPOTHESIS_FOLDER).glob("*")):
         remove_partial(folder)
-    target = Output(out, ending, save_probabilities, uncertainty, preview)
+    target = Output(out, ending, save_probabilities, uncertainty, preview, hypotheses)
     if uncertainty and sum(len(member.networks) for member in predictor.members) == 1:
         logger.warning("uncertainty: one network disagrees with nobody; there are entropy and expected Dice alone")
+    if overwrite:
+        target.remove_hypotheses(cases)
     todo = [case for case in cases if overwrite or not target.is_done(case)]
     advance = progress("predicting", len(todo)) if progress else None
     failed: dict[str, str] = {}
@@ -209,7 +218,7 @@ class _Work:
         if geometry is None:
             return 0
         try:
-            need = self.predictor.need(geometry, votes=self.output.uncertainty)
+            need = self.predictor.need(geometry, **self.output.wanted)
         except AutosegError:
             return 0  # Reading the image will meet the same and say which case it is.
         return need.arrays if need.total > self.memory else need.total
@@ -228,10 +237,10 @@ class _Work:
 
     def compute(self, predictor: Predictor, case: Source, prepared: list[Prepared]) -> list[Scores]:
         """Compute the scores of a case, in files where memory has no room for them."""
-        votes = self.output.uncertainty
-        need = predictor.need(prepared[0].steps.geometry, votes=votes)
+        wanted = self.output.wanted
+        need = predictor.need(prepared[0].steps.geometry, **wanted)
         if need.total <= self.memory:
-            return predictor.scores(prepared, votes=votes)
+            return predictor.scores(prepared, **wanted)
         logger.warning(
             "case %s: takes about %s, more than the %s there is for it; its %s of probabilities are kept in a file of "
             "%s meanwhile",
@@ -241,7 +250,7 @@ class _Work:
             format_bytes(need.scores),
             self.output.folder,
         )
-        return predictor.scores(prepared, scratch=self.output.folder, votes=votes)
+        return predictor.scores(prepared, scratch=self.output.folder, **wanted)
 
     def write(self, case: Source, scores: list[Scores]) -> None:
         """Write all that is made of a case."""

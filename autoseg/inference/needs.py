@@ -28,6 +28,10 @@ MEASURING = 5 * FLOAT
 """Bytes of a voxel while uncertainty is measured: entropy, disagreement and a class' terms of them."""
 
 
+LABEL = 1
+"""Bytes of a voxel of a label map that is kept; more than 255 labels are rare."""
+
+
 @dataclass(frozen=True)
 class CaseNeed:
     """Bytes that a case takes, at most."""
@@ -49,25 +53,34 @@ def memory_for_cases(memory: int | None = None) -> int:
 
 
 def case_need(
-    geometry: Geometry, plan: Plan, stages: Sequence[Member], *, channels: int, votes: bool = False
+    geometry: Geometry,
+    plan: Plan,
+    stages: Sequence[Member],
+    *,
+    channels: int,
+    votes: bool = False,
+    hypotheses: int = 0,
 ) -> CaseNeed:
     """Estimate what a case takes that each of ``stages`` predicts; ``votes`` are kept for its uncertainty.
 
+    Of ``hypotheses`` the label maps are kept; they are made one after the other, beside the probabilities of all.
     Nothing is known of the crop, so that the whole image counts.
     """
     voxels = math.prod(geometry.size)
-    prepared = working = scores = counted = 0
+    prepared = working = scores = largest = counted = 0
     for stage in stages:
         shape = steps_of(geometry, Box((0, 0, 0), geometry.size), plan, stage.configuration).shape
         image = FLOAT * math.prod(shape) * stored_channels(stage.configuration)
         share = FLOAT * math.prod(shape) * stage.window.outputs
         prepared += image
         counted += math.prod(shape) * (FLOAT + len(stage.networks)) if votes else 0
-        scores += share
+        scores, largest = scores + share, max(largest, share)
         # A padded copy of the image; logits, and probabilities of them.
         padded = int(image * share_of_padded(shape, stage.window))
         working = max(working, padded + int(2 * share * share_of_logits(shape, stage.window)))
     # The image, its crop and that normalized.
     reading = 3 * FLOAT * channels * voxels + READING * voxels
     writing = (WRITING + MEASURING if votes else WRITING) * voxels
-    return CaseNeed(max(reading + prepared, prepared + working + counted, writing + counted), scores)
+    computing = prepared + (max(working, WRITING * voxels) if hypotheses else working)
+    kept = counted + hypotheses * LABEL * voxels
+    return CaseNeed(max(reading + prepared, computing + kept, writing + kept), scores + (largest if hypotheses else 0))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from autoseg.errors import ImageError, PlanError
 from autoseg.images import Geometry, Volume
 from autoseg.inference.export import Scores, label_map, probabilities_on_grid
 from autoseg.inference.finish import Finish, find_finish
+from autoseg.inference.hypotheses import hypothesis_networks
 from autoseg.inference.members import Member, load_members, selected
 from autoseg.inference.needs import CaseNeed, case_need
 from autoseg.inference.scratch import mapped_array
@@ -115,17 +116,22 @@ class Predictor:
                 )
         return [made[key] for key in keys]
 
-    def need(self, geometry: Geometry, *, votes: bool = False) -> CaseNeed:
-        """Estimate the bytes that an image takes until its label map is made, ``votes`` as for :meth:`scores`."""
-        return case_need(geometry, self.plan, self.stages, channels=len(self.dataset.channels), votes=votes)
+    def need(self, geometry: Geometry, *, votes: bool = False, hypotheses: int = 0) -> CaseNeed:
+        """Estimate the bytes that an image takes until its label map is made; options as for :meth:`scores`."""
+        channels = len(self.dataset.channels)
+        return case_need(geometry, self.plan, self.stages, channels=channels, votes=votes, hypotheses=hypotheses)
 
-    def scores(self, prepared: Sequence[Prepared], *, scratch: Path | None = None, votes: bool = False) -> list[Scores]:
+    def scores(
+        self, prepared: Sequence[Prepared], *, scratch: Path | None = None, votes: bool = False, hypotheses: int = 0
+    ) -> list[Scores]:
         """Compute each member's class probabilities on its own grid, from what :meth:`prepare` made.
 
         A stage that others read is computed once. Of one that is no member itself only the label map is kept. Where a
         folder is given as ``scratch``, probabilities lie in files there, for images that memory has no room for. With
-        ``votes`` the members' scores hold what each of their networks says for itself.
+        ``votes`` the members' scores hold what each of their networks says for itself, with ``hypotheses`` as many
+        plausible label maps, finished as that of the mean is; :mod:`autoseg.inference.hypotheses` says whose.
         """
+        drawn = hypothesis_networks(self.members, hypotheses)
         scores: dict[int, Scores] = {}
         maps: dict[int, np.ndarray] = {}
         for stage, case in zip(self.stages, prepared, strict=True):
@@ -136,7 +142,9 @@ class Predictor:
             if any(other.previous is stage for other in self.stages):
                 maps[id(stage)] = label_map([found], self.dataset)
             if is_member:
-                scores[id(stage)] = found
+                own = {each.number: each.alone for each in drawn if each.member is stage}
+                maps_of_own = self._hypotheses(own, image, case.steps, scratch)
+                scores[id(stage)] = replace(found, hypotheses=maps_of_own)
         return [scores[id(member)] for member in self.members]
 
     def _stage_scores(
@@ -147,6 +155,17 @@ class Predictor:
         watch = partial(counted.count, dataset=self.dataset) if counted else None
         found = predict_probabilities(stage.networks, image, stage.window, self.device, out=out, watch=watch)
         return Scores(found, steps, counted)
+
+    def _hypotheses(
+        self, drawn: Mapping[int, Member], image: np.ndarray, steps: Steps, scratch: Path | None
+    ) -> dict[int, np.ndarray]:
+        """Return the label map of each member; the probabilities of one of them are held at a time."""
+        return {
+            number: self.finish.label_map(
+                [self._stage_scores(member, image, steps, scratch=scratch, votes=False)], self.dataset
+            )
+            for number, member in drawn.items()
+        }
 
     def predict(self, volume: Volume) -> np.ndarray:
         """Return the label map [Z,Y,X] of an image on its own grid, in the dataset's label values."""

@@ -18,5 +18,6 @@ networks: Registry = Registry(
         "autoseg.networks.mednext",
         "autoseg.networks.hyperdense",
         "autoseg.networks.deepmedic",
+        "autoseg.networks.probabilistic_unet",
     ),
 )

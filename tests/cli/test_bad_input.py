@@ -340,6 +340,10 @@ PLAN_FAULTS = {
         ),
         "field 'configurations.3d_fullres.network', .* more than 1 value per channel",
     ),
+    "a latent network of other labels": (
+        lambda p: configuration(p)["network"].update(name="probabilistic_unet", labels=5),
+        r"network.labels', found 5, expected 2, the label values of dataset .* plan again with --replan",
+    ),
     "another normalization": (
         lambda p: configuration(p).update(normalization=[{"name": "rescale"}, {"name": "rescale"}]),
         "not preprocessed; run",
@@ -459,6 +463,15 @@ PREDICTION_FAULTS = {
     "a trainer that trained nothing": (["--trainer", "other"], "no fold is trained"),
     "memory that is no size": (["--memory", "plenty"], "memory 'plenty': expected a size above zero, such as 8GB"),
     "a device that there is not": (["--devices", "cpu,77"], "device 'cuda:77': not on this machine"),
+    "hypotheses of networks that have none": (
+        ["--hypotheses", "3"],
+        "hypotheses: found 3, expected at most 2, one of each network, .* plan with '--planner probabilistic_unet'",
+    ),
+    "hypotheses of one network that has none": (
+        ["--hypotheses", "1", "-c", "2d"],
+        "hypotheses: found 1, expected none of a single network, since those of 2d have no latent variable",
+    ),
+    "fewer hypotheses than none": (["--hypotheses", "-1"], "Invalid value for '--hypotheses'"),
     "devices of one kind and another": (["--device", "cpu", "--devices", "cpu"], "name either the one or the others"),
 }
 

@@ -14,6 +14,7 @@ import autoseg
 from autoseg.bundle.writing import export_bundle
 from autoseg.errors import PlanError
 from autoseg.networks import networks
+from autoseg.networks.own_ways import learning_of
 from autoseg.trainers.loop import Interrupted
 from autoseg.weights import load_tensors
 from autoseg.workspace import Workspace
@@ -41,6 +42,7 @@ TINY = {
     "vnet normalized": lambda dimension: staged(dimension, convolutions=2, normalization="batch"),
     "mednext": lambda dimension: staged(dimension, stages=3, blocks=1),
     "mednext unsupervised": lambda dimension: staged(dimension, deep_supervision=False, expansions=[2, 3]),
+    "probabilistic_unet": lambda dimension: staged(dimension, labels=2),
     "hyperdense": lambda dimension: {"features": [3, 4, 5], "classifier": [6]},
     "deepmedic": lambda dimension: {"features": [3, 4], "factors": [1, 2], "hidden": [5]},
     "deepmedic residual": lambda dimension: (
@@ -77,12 +79,20 @@ def test_logits_are_as_large_as_the_image_less_the_margin(key, dimension, channe
     assert [tuple(level.shape) for level in network(images)] == [(2, 3, *shape)]
 
 
+def levels_and_more(network, images):
+    """Return logits, and what a network adds to their loss, as training sees them."""
+    learn = learning_of(network)
+    if learn is None:
+        return network(images), 0.0
+    return learn(images, torch.randint(0, 3, (len(images), *images.shape[2:])), range(len(images)))
+
+
 @pytest.mark.parametrize("key", TINY)
 def test_every_parameter_of_published_networks_learns(key):
     network = build(tiny(key, 3), 3)
     # Squares of normalized values would not depend on what was normalized.
-    images = torch.randn(2, 2, *patch_for(network, (8, 12, 16)))
-    sum(level.pow(4).mean() for level in network(images)).backward()
+    levels, more = levels_and_more(network, torch.randn(2, 2, *patch_for(network, (8, 12, 16))))
+    (sum(level.pow(4).mean() for level in levels) + more).backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
 
 
@@ -92,7 +102,8 @@ def test_published_networks_learn_in_bfloat16(key, dimension):
     network = build(tiny(key, dimension), dimension)
     images = torch.randn(2, 2, *patch_for(network, (8, 12, 16)[-dimension:]))
     with torch.autocast("cpu", torch.bfloat16):
-        loss = sum(level.float().square().mean() for level in network(images))
+        levels, more = levels_and_more(network, images)
+        loss = sum(level.float().square().mean() for level in levels) + more
     loss.backward()
     assert all(bool(p.grad.isfinite().all()) for p in network.parameters())
 

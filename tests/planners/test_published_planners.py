@@ -42,6 +42,7 @@ PLANNERS = [
     "deepmedic_2d_wider",
     "deepmedic_2d_deeper",
     "deepmedic_2d_large",
+    "probabilistic_unet",
 ]
 INTENSITIES = Intensities(
     mean=50.0, deviation=20.0, median=48.0, minimum=-9.0, maximum=300.0, percentile_00_5=1.0, percentile_99_5=99.0

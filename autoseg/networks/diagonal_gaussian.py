@@ -1,0 +1,37 @@
+"""Normal distributions of independent coordinates, as latent variables have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """A normal distribution of independent coordinates for each sample of a batch; both [B,coordinates] float32."""
+
+    mean: torch.Tensor
+    log_variance: torch.Tensor
+
+    def at(self, noise: torch.Tensor) -> torch.Tensor:
+        """Return what standard normal ``noise``, [coordinates] or [B,coordinates], becomes in this distribution."""
+        return self.mean + torch.exp(0.5 * self.log_variance) * noise
+
+    def divergence(self, other: DiagonalGaussian) -> torch.Tensor:
+        """Return the Kullback–Leibler divergence of each sample's distribution from ``other``'s, [B] in nats.
+
+        Closed form: ½ Σ (v/w + (μ − ν)²/w − 1 − ln(v/w)) with means μ, ν and variances v, w (Kingma and Welling 2014,
+        appendix B, for any two).
+        """
+        ratio = self.log_variance - other.log_variance
+        distance = (self.mean - other.mean).square() * torch.exp(-other.log_variance)
+        return 0.5 * (ratio.exp() + distance - 1 - ratio).sum(dim=1)
+
+
+def standard_normal(seeds: Sequence[int], coordinates: int, device: torch.device) -> torch.Tensor:
+    """Return standard normal numbers [B,coordinates] float32 that each sample's seed decides, on any device."""
+    drawn = [np.random.default_rng(seed).standard_normal(coordinates, dtype=np.float32).tolist() for seed in seeds]
+    return torch.tensor(drawn, device=device)
