@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from autoseg.dataset import Case, Dataset, label_ending, split_ending
-from autoseg.dataset_layouts import group_channels
+from autoseg.dataset_listing import group_channels
 from autoseg.errors import DatasetError, ImageError, PlanError
 from autoseg.geometry import Geometry, Volume
 from autoseg.images import non_finite_count, read_case, read_geometry, write_labels
