@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from autoseg.geometry import Geometry
 from autoseg.inference.members import Member
-from autoseg.inference.sliding_window import share_of_logits
+from autoseg.inference.sliding_window import share_of_logits, takes_whole
 from autoseg.memory import available_memory
 from autoseg.plan import Plan
 from autoseg.preprocessing.case import steps_of
@@ -64,8 +64,10 @@ def case_need(
         prepared += image
         counted += math.prod(shape) * (FLOAT + len(stage.networks)) if votes else 0
         scores += share
-        # A padded copy of the image; logits, and probabilities of them.
-        working = max(working, image + int(2 * share * share_of_logits(shape, stage.window)))
+        # A padded copy of the image; logits, and probabilities of them; sums over a whole image in double precision.
+        whole = any(takes_whole(network) for network in stage.networks)
+        held = 1.0 if whole else share_of_logits(shape, stage.window)
+        working = max(working, image + int(2 * share * held) + (2 * image if whole else 0))
     # The image, its crop and that normalized.
     reading = 3 * FLOAT * channels * voxels + READING * voxels
     writing = (WRITING + MEASURING if votes else WRITING) * voxels

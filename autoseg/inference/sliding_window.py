@@ -65,7 +65,8 @@ def predict_probabilities(
     """Average the probabilities of ``networks`` (folds) over an image [C,Z,Y,X]; returns [classes,Z,Y,X] float32.
 
     Tiles overlap by half and are blended with Gaussian weights, mirrored copies by their mean, both as logits. An image
-    only a little larger than the patch is a single tile. Networks say by ``divisor`` what sizes they take.
+    only a little larger than the patch is a single tile. Networks say by ``divisor`` what sizes they take, and by
+    ``takes_whole`` that they take images as they are, which are then neither cut into tiles nor mirrored.
 
     Logits are held for a part of the image at a time, so that memory beside the image and the result, in which
     probabilities of all networks are added up, does not grow along one of its axes. ``out`` takes the result where it
@@ -105,7 +106,10 @@ def _parts(network: nn.Module, array: torch.Tensor, window: Window) -> Iterator[
 def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterator[tuple[Place, torch.Tensor]]:
     """Predict images [N,C,*space] of one size; yields places and the probabilities [N,classes,*space] there."""
     space = tuple(images.shape[2:])
-    window = replace(window, patch=fitting_patch(space, window.patch, network.divisor))  # type: ignore[arg-type]
+    if takes_whole(network):
+        window = replace(window, patch=space, mirror_axes=())
+    else:
+        window = replace(window, patch=fitting_patch(space, window.patch, network.divisor))  # type: ignore[arg-type]
     pad = padding(space, window.patch)
     if any(map(any, pad)):
         images = torch.nn.functional.pad(images, [n for before_after in reversed(pad) for n in before_after])
@@ -118,6 +122,11 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterato
         place, inside = _without_padding(first, logits.shape[tiling.axis + 2], pad, space, tiling.axis)
         if place[tiling.axis].start < place[tiling.axis].stop:
             yield place, _activated(logits[(slice(None), slice(None), *inside)], window)
+
+
+def takes_whole(network: nn.Module) -> bool:
+    """Tell whether a network computes images of any size as a whole, in blocks of its own, and not mirrored."""
+    return bool(getattr(network, "takes_whole", False))
 
 
 def share_of_logits(shape: tuple[int, int, int], window: Window) -> float:

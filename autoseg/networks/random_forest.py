@@ -1,0 +1,124 @@
+"""A random forest over context features as a network: what predicts with networks predicts with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Le
+from torch import nn
+
+from autoseg.errors import PlanError
+from autoseg.networks import networks
+from autoseg.networks.box_features import Boxes, box_features, empty_boxes, integral_image
+from autoseg.networks.decision_trees import Trees, empty_trees, summed_shares
+
+BLOCK = 4096
+"""Voxels that are described and classified together: their features are a few MB, about what caches hold."""
+LEAST = 1e-6
+"""Probability of what no tree has seen: a logit has to be finite."""
+
+Count = Annotated[int, Ge(1), Le(2**28)]
+"""Rows of an array; a file that names more is damaged."""
+
+
+@networks.register("random_forest")
+class RandomForest(nn.Module):
+    """Means of what decision trees say of the context of each voxel (Geremia et al. 2011; Kamnitsas 2019, 3.4.1).
+
+    ``trees`` of ``nodes`` together decide by ``features`` of boxes; the sizes are those of a trained forest. Its log
+    probabilities, corrected by a ``bias`` of each label for the labels' share in the training voxels, are the logits
+    [B,outputs,*space]. ``regions`` are the label indices of each output where outputs may overlap: the
+    probabilities of these are added up.
+
+    It takes images of any size as they are, because context ends only where the image does; it has not learnt
+    mirrored ones.
+    """
+
+    takes_whole = True
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        outputs: int,
+        dimension: int,
+        trees: Count,
+        nodes: Count,
+        features: Count,
+        regions: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__()
+        if regions is not None and (len(regions) != outputs or not all(regions) or min(map(min, regions)) < 1):
+            raise PlanError(f"networks 'random_forest', argument 'regions': expected the label indices of {outputs}")
+        self.divisor, self.margin = (1,) * dimension, (0,) * dimension
+        self.taps: dict[str, nn.Module] = {}
+        self.in_channels, self.regions = in_channels, regions
+        labels = outputs if regions is None else 1 + max(map(max, regions))
+        arrays = empty_trees(trees=trees, nodes=nodes, labels=labels), empty_boxes(features, dimension)
+        for name, tensor in forest_tensors(*arrays, torch.zeros(labels)).items():
+            self.register_buffer(name, tensor)
+        self.register_load_state_dict_post_hook(_check)  # type: ignore[no-untyped-call]
+
+    @property
+    def trees(self) -> Trees:
+        """The trees."""
+        return Trees(*(self.get_buffer(f"tree_{field.name}") for field in fields(Trees)))
+
+    @property
+    def boxes(self) -> Boxes:
+        """The features that the trees decide by."""
+        return Boxes(*(self.get_buffer(f"box_{field.name}") for field in fields(Boxes)))
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return one level of logits [B,outputs,*space] of images [B,C,*space]."""
+        return [torch.stack([self._logits(image) for image in x])]
+
+    def _logits(self, image: torch.Tensor) -> torch.Tensor:
+        """Classify each voxel of an image [C,*space]."""
+        space, integral = image.shape[1:], integral_image(image)
+        trees, boxes = self.trees, self.boxes
+        logits = torch.empty(len(self.regions or trees.shares[0]), space.numel(), device=image.device)
+        for voxels in torch.arange(space.numel(), device=image.device).split(BLOCK):
+            shares = summed_shares(trees, box_features(boxes, integral, voxels)) / len(trees)
+            logits[:, voxels[0] : voxels[-1] + 1] = class_logits(shares, self.get_buffer("bias"), self.regions).T
+        return logits.view(-1, *space)
+
+
+def class_logits(
+    shares: torch.Tensor, bias: torch.Tensor, regions: Sequence[Sequence[int]] | None = None
+) -> torch.Tensor:
+    """Turn shares of labels [N,labels] into logits [N,outputs]: of classes, or of ``regions`` that may overlap."""
+    logits = shares.clamp_min(LEAST).log() + bias
+    if regions is None:
+        return logits
+    probabilities = logits.softmax(1)
+    held = torch.stack([probabilities[:, list(indices)].sum(1) for indices in regions], dim=1)
+    return held.logit(LEAST)
+
+
+def forest_spec(trees: Trees, boxes: Boxes, regions: Sequence[Sequence[int]] | None) -> dict[str, Any]:
+    """Name a forest as a plan would."""
+    sizes = {"trees": len(trees), "nodes": len(trees.feature), "features": len(boxes)}
+    plain = {} if regions is None else {"regions": [list(indices) for indices in regions]}
+    return {"name": "random_forest", **sizes, **plain}
+
+
+def forest_tensors(trees: Trees, boxes: Boxes, bias: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return what the state of a :class:`RandomForest` is."""
+    named = {f"tree_{field.name}": getattr(trees, field.name) for field in fields(Trees)}
+    named |= {f"box_{field.name}": getattr(boxes, field.name) for field in fields(Boxes)}
+    return {**named, "bias": bias}
+
+
+def _check(network: RandomForest, _keys: Any) -> None:
+    """Refuse arrays from a file that lead out of themselves, by a ``ValueError``."""
+    boxes, fault = network.boxes, network.trees.fault(len(network.boxes))
+    if bool(((boxes.channels < 0) | (boxes.channels >= network.in_channels)).any()):
+        fault = f"'channels' of boxes, expected numbers from 0 to {network.in_channels - 1}"
+    if bool((boxes.low >= boxes.high).any()) or bool((boxes.low.abs() > 2**20).any()):
+        fault = "'low' of boxes, expected them near their voxel and below 'high'"
+    if fault:
+        raise ValueError(f"random forest, array {fault}")
