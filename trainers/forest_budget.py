@@ -7,6 +7,11 @@ import math
 import time
 from dataclasses import dataclass
 
+import torch
+
+from autoseg.networks.box_features import Boxes, block_features, integral_image
+from autoseg.networks.build import input_channels
+from autoseg.networks.random_forest import blocks
 from autoseg.plan import voxels as voxels_of
 from autoseg.trainers.budget import SAFETY, SECONDS_PER_CASE, SHORTEST_SHARE
 from autoseg.trainers.forest_scores import Told
@@ -57,6 +62,8 @@ class ForestBudget:
     predicted: int
     """Voxels of the validation cases, all of which are predicted at the end."""
     cases: int
+    describing: float
+    """Seconds that the features of a voxel take."""
     watched: Told
 
     def seconds_each(self, done: int) -> float:
@@ -70,7 +77,7 @@ class ForestBudget:
             return max(self.planned, done)
         asked = max(1, done * len(self.watched.trees))
         predicting = self.predicted * self.watched.seconds * done / asked
-        reserve = self.predicted * self.watched.voxels.seconds_each + SECONDS_PER_CASE * self.cases + done * predicting
+        reserve = self.predicted * self.describing + SECONDS_PER_CASE * self.cases + done * predicting
         fitting = (self.clock.left() - reserve) / (each + predicting)
         in_any_case = (self.clock.limit * SHORTEST_SHARE - self.clock.spent()) / each
         more = max(0, math.floor(max(fitting, in_any_case)))
@@ -84,12 +91,23 @@ def forest_clock(setting: Setting, *, earlier: float, started: float) -> Clock:
     return Clock(None if request.iterations is not None else limit, earlier, started)
 
 
-def plan_forest(setting: Setting, watched: Told, clock: Clock, *, first: int) -> ForestBudget:
+def plan_forest(setting: Setting, boxes: Boxes, watched: Told, clock: Clock, *, first: int) -> ForestBudget:
     """Plan the length of a training of which ``first`` trees are grown, and which begins to grow others now."""
+    axes, channels = setting.configuration.dimension, input_channels(setting.configuration, setting.dataset)
     cases = fold_data(setting, setting.split.val)
     predicted = sum(voxels_of(cases[index].shape) for index in range(len(cases)))
     planned = TREES if setting.request.iterations is None else setting.request.iterations
-    return ForestBudget(clock, planned, first, time.monotonic(), predicted, len(cases), watched)
+    describing = seconds_to_describe(boxes, cases[0].shape[3 - axes :], channels) if len(cases) else 0.0
+    return ForestBudget(clock, planned, first, time.monotonic(), predicted, len(cases), describing, watched)
+
+
+def seconds_to_describe(boxes: Boxes, space: tuple[int, ...], channels: int) -> float:
+    """Time the features of a voxel of an image of a size, whatever is in it."""
+    image = torch.zeros(channels, *space)
+    block = next(blocks(space))
+    begun = time.perf_counter()
+    block_features(boxes, integral_image(image), block)
+    return (time.perf_counter() - begun) / math.prod(part.stop - part.start for part in block)
 
 
 def tree_voxels(learnt: Told, clock: Clock, *, trees: int, threads: int) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +13,6 @@ from autoseg.networks.box_features import Boxes, box_features, integral_image
 from autoseg.networks.label_channels import split_label_map
 from autoseg.preprocessing.store import StoredCase
 from autoseg.trainers.loader import Cases
-
-logger = logging.getLogger("autoseg.training")
 
 BACKGROUND = 0.5
 """Share of the background among the voxels drawn: as many as lesions (Kamnitsas 2019, 3.4.1). Classes share the
@@ -33,8 +29,6 @@ class Voxels:
     features: torch.Tensor
     labels: np.ndarray
     weights: np.ndarray
-    seconds_each: float
-    """Time that a voxel's features took."""
 
 
 def draw_voxels(
@@ -44,7 +38,7 @@ def draw_voxels(
 
     In 2D the context of a voxel is its slice.
     """
-    parts, labels, weights, seconds = [], [], [], 0.0
+    parts, labels, weights = [], [], []
     for index in range(len(cases)):
         case, rng = cases[index], np.random.default_rng([*seed, index])
         truth = np.asarray(case.labels[:]).ravel()
@@ -52,10 +46,8 @@ def draw_voxels(
         if not places:
             continue
         drawn = np.concatenate(list(places.values()))
-        begun = time.perf_counter()
         order = np.argsort(drawn)
         parts.append(_features(case, drawn[order], boxes, dimension=dimension, previous_labels=previous_labels))
-        seconds += time.perf_counter() - begun
         labels.append(truth[drawn[order]].astype(np.int64))
         each = [np.full(len(some), np.count_nonzero(truth == label) / len(some)) for label, some in places.items()]
         weights.append(np.concatenate(each)[order])
@@ -68,12 +60,7 @@ def draw_voxels(
         features[:, first : first + part.shape[1]] = part
         first += part.shape[1]
     empty = np.zeros(0)
-    return Voxels(
-        features,
-        np.concatenate([empty.astype(np.int64), *labels]),
-        np.concatenate([empty, *weights]),
-        seconds / max(total, 1),
-    )
+    return Voxels(features, np.concatenate([empty.astype(np.int64), *labels]), np.concatenate([empty, *weights]))
 
 
 def _places(truth: np.ndarray, count: int, rng: np.random.Generator) -> dict[int, np.ndarray]:

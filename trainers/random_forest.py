@@ -111,7 +111,7 @@ class RandomForestTrainer:
             forest = Forest(drawn, tree_voxels(material.learnt, clock, trees=trees, threads=_threads(setting)))
         for number, tree in enumerate(forest.trees):
             material.judge(number, tree, forest.sample)
-        budget = plan_forest(setting, material.watched, clock, first=len(forest.trees))
+        budget = plan_forest(setting, material.boxes, material.watched, clock, first=len(forest.trees))
         _log_start(setting, material, forest)
         with stop_on_signals() as stop_requested:
             for report in _grow(setting, material, forest, budget):

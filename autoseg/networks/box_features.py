@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,22 +74,42 @@ def box_features(boxes: Boxes, integral: torch.Tensor, voxels: torch.Tensor) -> 
     """
     places = torch.unravel_index(voxels, [n - 1 for n in integral.shape[1:]])
     result = torch.empty(len(boxes), len(voxels), dtype=torch.float32, device=voxels.device)
-    features = zip(boxes.channels.tolist(), boxes.low.tolist(), boxes.high.tolist(), boxes.second.tolist(), strict=True)
-    for row, ((one, other), low, high, second) in zip(result, features, strict=True):
-        mean = _box_mean(integral[one], places, low[0], high[0])
-        if second:
-            mean = mean - second * _box_mean(integral[other], places, low[1], high[1])
-        row.copy_(mean)
+    _fill(result, boxes, lambda channel, low, high: _mean_at(integral[channel], places, low, high))
     return result
 
 
-def _box_mean(
+def block_features(boxes: Boxes, integral: torch.Tensor, block: Sequence[slice]) -> torch.Tensor:
+    """Describe all voxels of a ``block`` of an image, as :func:`box_features` does; returns [F,*block] float32.
+
+    This is several times as fast: what boxes have in common along an axis is computed once.
+    """
+    places = [torch.arange(part.start, part.stop, device=integral.device) for part in block]
+    result = torch.empty(len(boxes), *map(len, places), dtype=torch.float32, device=integral.device)
+    _fill(result, boxes, lambda channel, low, high: _mean_in(integral[channel], places, low, high))
+    return result
+
+
+Mean = Callable[[int, Sequence[int], Sequence[int]], torch.Tensor]
+"""Returns the means of a channel in a box that begins and ends somewhere around voxels."""
+
+
+def _fill(result: torch.Tensor, boxes: Boxes, mean: Mean) -> None:
+    """Compute every feature, a row of the result."""
+    features = zip(boxes.channels.tolist(), boxes.low.tolist(), boxes.high.tolist(), boxes.second.tolist(), strict=True)
+    for row, ((one, other), low, high, second) in zip(result, features, strict=True):
+        value = mean(one, low[0], high[0])
+        if second:
+            value = value - second * mean(other, low[1], high[1])
+        row.copy_(value)
+
+
+def _mean_at(
     integral: torch.Tensor, places: Sequence[torch.Tensor], low: Sequence[int], high: Sequence[int]
 ) -> torch.Tensor:
     """Return the mean of a box around each of some places, [N] float64, of one channel's integral image."""
     flat, ends, voxels = integral.flatten(), [], torch.ones((), dtype=torch.int64, device=integral.device)
     for place, a, b, n, stride in zip(places, low, high, integral.shape, integral.stride(), strict=True):
-        begin, end = (place + a).clamp_(0, n - 2), (place + b).clamp_(1, n - 1)
+        begin, end = _cut(place, a, b, n - 1)
         voxels = voxels * (end - begin)
         ends.append(((end.mul_(stride), 1), (begin.mul_(stride), -1)))
     total = torch.zeros_like(places[0], dtype=torch.float64)
@@ -99,3 +119,20 @@ def _box_mean(
             index, sign = index + along, sign * factor
         total.add_(flat[index], alpha=sign)
     return total / voxels
+
+
+def _mean_in(
+    integral: torch.Tensor, places: Sequence[torch.Tensor], low: Sequence[int], high: Sequence[int]
+) -> torch.Tensor:
+    """Return the mean of a box around each voxel of a block, [*block] float64; ``places`` along each axis."""
+    total, voxels = integral, torch.ones((), dtype=torch.int64, device=integral.device)
+    for axis, (place, a, b, n) in enumerate(zip(places, low, high, integral.shape, strict=True)):
+        begin, end = _cut(place, a, b, n - 1)
+        total = total.index_select(axis, end).sub_(total.index_select(axis, begin))
+        voxels = voxels[..., None] * (end - begin)
+    return total.div_(voxels)
+
+
+def _cut(place: torch.Tensor, low: int, high: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return where boxes around some places begin and end along an axis, at least one voxel of the image apart."""
+    return (place + low).clamp_(0, size - 1), (place + high).clamp_(1, size)

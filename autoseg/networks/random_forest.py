@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Annotated, Any
 
@@ -12,11 +13,11 @@ from torch import nn
 
 from autoseg.errors import PlanError
 from autoseg.networks import networks
-from autoseg.networks.box_features import Boxes, box_features, empty_boxes, integral_image
+from autoseg.networks.box_features import Boxes, block_features, empty_boxes, integral_image
 from autoseg.networks.decision_trees import Trees, empty_trees, summed_shares
 
-BLOCK = 4096
-"""Voxels that are described and classified together: their features are a few MB, about what caches hold."""
+BLOCKS = {2: (128, 128), 3: (16, 32, 32)}
+"""Voxels that are described and classified together: their features take about 25 MB."""
 LEAST = 1e-6
 """Probability of what no tree has seen: a logit has to be finite."""
 
@@ -78,13 +79,22 @@ class RandomForest(nn.Module):
 
     def _logits(self, image: torch.Tensor) -> torch.Tensor:
         """Classify each voxel of an image [C,*space]."""
-        space, integral = image.shape[1:], integral_image(image)
-        trees, boxes = self.trees, self.boxes
-        logits = torch.empty(len(self.regions or trees.shares[0]), space.numel(), device=image.device)
-        for voxels in torch.arange(space.numel(), device=image.device).split(BLOCK):
-            shares = summed_shares(trees, box_features(boxes, integral, voxels)) / len(trees)
-            logits[:, voxels[0] : voxels[-1] + 1] = class_logits(shares, self.get_buffer("bias"), self.regions).T
-        return logits.view(-1, *space)
+        trees, boxes, bias, integral = self.trees, self.boxes, self.get_buffer("bias"), integral_image(image)
+        logits = torch.empty(len(self.regions or bias), *image.shape[1:], device=image.device)
+        for block in blocks(tuple(image.shape[1:])):
+            features = block_features(boxes, integral, block)
+            shares = summed_shares(trees, features.flatten(1)) / len(trees)
+            part = logits[(slice(None), *block)]
+            part.copy_(class_logits(shares, bias, self.regions).T.reshape(part.shape))
+        return logits
+
+
+def blocks(space: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Cut an image into blocks."""
+    sizes = BLOCKS[len(space)]
+    starts = (range(0, n, size) for n, size in zip(space, sizes, strict=True))
+    for first in itertools.product(*starts):
+        yield tuple(slice(a, min(a + size, n)) for a, size, n in zip(first, sizes, space, strict=True))
 
 
 def class_logits(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import uniform_filter
 
-from autoseg.networks.box_features import Boxes, box_features, draw_boxes, integral_image
+from autoseg.networks.box_features import Boxes, block_features, box_features, draw_boxes, integral_image
 
 
 def described(boxes, image):
@@ -51,6 +51,15 @@ def test_any_feature_is_what_its_definition_says(seed, axes, channels, data):
     for feature in range(12):
         voxel = tuple(int(rng.integers(n)) for n in shape)
         assert found[(feature, *voxel)] == pytest.approx(by_hand(boxes, image, feature, voxel), abs=1e-5)
+
+
+def test_blocks_are_described_as_their_voxels():
+    image = torch.from_numpy(np.random.default_rng(4).normal(size=(2, 6, 20, 30)).astype(np.float32))
+    boxes = draw_boxes(50, channels=2, spacing=(3.0, 1.0, 1.0), rng=np.random.default_rng(5))
+    block = slice(1, 5), slice(0, 20), slice(11, 30)
+    found = block_features(boxes, integral_image(image), block)
+    expected = described(boxes, image.numpy())[(slice(None), *block)]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
 
 
 def test_the_first_features_are_the_channels_themselves():
