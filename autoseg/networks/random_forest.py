@@ -63,23 +63,28 @@ class RandomForest(nn.Module):
             self.register_buffer(name, tensor)
         self.register_load_state_dict_post_hook(_check)  # type: ignore[no-untyped-call]
 
-    @property
-    def trees(self) -> Trees:
-        """The trees."""
-        return Trees(*(self.get_buffer(f"tree_{field.name}") for field in fields(Trees)))
+    def trees(self, device: torch.device) -> Trees:
+        """Return the trees."""
+        return Trees(*(self.get_buffer(f"tree_{field.name}").to(device) for field in fields(Trees)))
 
-    @property
-    def boxes(self) -> Boxes:
-        """The features that the trees decide by."""
-        return Boxes(*(self.get_buffer(f"box_{field.name}") for field in fields(Boxes)))
+    def boxes(self, device: torch.device) -> Boxes:
+        """Return the features that the trees decide by."""
+        return Boxes(*(self.get_buffer(f"box_{field.name}").to(device) for field in fields(Boxes)))
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return one level of logits [B,outputs,*space] of images [B,C,*space]."""
-        return [torch.stack([self._logits(image) for image in x])]
+        # Apple's GPUs have no double precision, which sums over whole images need.
+        home = torch.device("cpu") if x.device.type == "mps" else x.device
+        return [torch.stack([self._logits(image) for image in x.to(home)]).to(x.device)]
 
     def _logits(self, image: torch.Tensor) -> torch.Tensor:
         """Classify each voxel of an image [C,*space]."""
-        trees, boxes, bias, integral = self.trees, self.boxes, self.get_buffer("bias"), integral_image(image)
+        trees, boxes, bias = (
+            self.trees(image.device),
+            self.boxes(image.device),
+            self.get_buffer("bias").to(image.device),
+        )
+        integral = integral_image(image)
         logits = torch.empty(len(self.regions or bias), *image.shape[1:], device=image.device)
         for block in blocks(tuple(image.shape[1:])):
             features = block_features(boxes, integral, block)
@@ -125,7 +130,8 @@ def forest_tensors(trees: Trees, boxes: Boxes, bias: torch.Tensor) -> dict[str, 
 
 def _check(network: RandomForest, _keys: Any) -> None:
     """Refuse arrays from a file that lead out of themselves, by a ``ValueError``."""
-    boxes, fault = network.boxes, network.trees.fault(len(network.boxes))
+    boxes = network.boxes(torch.device("cpu"))
+    fault = network.trees(torch.device("cpu")).fault(len(boxes))
     if bool(((boxes.channels < 0) | (boxes.channels >= network.in_channels)).any()):
         fault = f"'channels' of boxes, expected numbers from 0 to {network.in_channels - 1}"
     if bool((boxes.low >= boxes.high).any()) or bool((boxes.low.abs() > 2**20).any()):
