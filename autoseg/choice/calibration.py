@@ -1,4 +1,4 @@
-"""Whether the probabilities of what was chosen can be believed, on the held-out cases."""
+"""Whether what was chosen can be believed, on the held-out cases: its probabilities, and what it expects of itself."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from functools import partial
 
 import numpy as np
 
+from autoseg.choice.dice import case_dice
 from autoseg.choice.held_out import HeldOut, Progress
+from autoseg.choice.quality import CaseQuality, Quality, agreement_of
 from autoseg.choice.trial import Recipe, over_cases
 from autoseg.dataset import Dataset
+from autoseg.evaluation.expected_dice import LOWEST, expected_dice
+from autoseg.evaluation.overlap import mean_defined
 from autoseg.evaluation.reliability import Reliability, pooled, reliability
 from autoseg.inference.export import class_on_grid
+from autoseg.inference.finish import Finish
 from autoseg.preprocessing.crop import uncrop
-
-LOWEST = 0.01
-"""Probability of a class from which a voxel counts: of nearly all voxels a network is sure, and rightly, that they hold
-nothing, which would hide how well it knows the others."""
 
 
 @dataclass(frozen=True)
@@ -41,35 +42,44 @@ class Calibration:
 
 def measure_calibration(
     held_out: HeldOut, recipe: Recipe, *, workers: int | None = None, progress: Progress | None = None
-) -> Calibration:
-    """Compare the mean probabilities that ``recipe`` makes of each held-out case with the reference."""
+) -> tuple[Calibration, Quality]:
+    """Compare the mean probabilities and the label maps that ``recipe`` makes of held-out cases with the references.
+
+    Voxels count for the calibration from a probability of :data:`~autoseg.evaluation.expected_dice.LOWEST`.
+    """
     work = partial(_of_case, recipe=recipe)
     parts = over_cases(work, held_out, [recipe], what="comparing probabilities", workers=workers, progress=progress)
-    found = pooled(parts)
-    return Calibration(
+    found = pooled(part for part, _ in parts)
+    calibration = Calibration(
         tuple(int(n) for n in found.counts),
         tuple(round(float(n), 2) for n in found.confidence),
         tuple(float(n) for n in found.correct),
         round(found.expected_error, 4) if found.counts.any() else None,
     )
+    return calibration, Quality.of(dict(zip(held_out.cases, (quality for _, quality in parts), strict=True)))
 
 
-def _of_case(held_out: HeldOut, case: str, *, recipe: Recipe) -> Reliability:
+def _of_case(held_out: HeldOut, case: str, *, recipe: Recipe) -> tuple[Reliability, CaseQuality]:
     """Compare the classes that were annotated in a case, one after the other, where voxels were annotated."""
     scores = [held_out.scores(name, case, mirror=recipe.mirror) for name in recipe.configurations]
     dataset, steps, reference = held_out.dataset, scores[0].steps, held_out.reference(case)
+    labels = Finish(recipe.decoder, recipe.steps).label_map(scores, dataset)
     known = ~np.isin(reference, dataset.ignore)
     found = reliability(np.zeros(0), np.zeros(0))
-    for index, values in _outputs(dataset, case):
+    expected: dict[str, float] = {}
+    for name, index, values in _outputs(dataset, case):
         probability = uncrop(steps.turn.undo(class_on_grid(scores, index)), steps.box, steps.geometry.size)
         there = known & (probability >= LOWEST)
         found += reliability(probability[there].clip(max=1), np.isin(reference[there], values))
-    return found
+        expected[name] = expected_dice(probability, np.isin(labels, values))
+    agreed = agreement_of(scores, dataset, case) if len(scores) > 1 else None
+    reached = mean_defined(case_dice(labels, reference, dataset, case).tolist())
+    return found, CaseQuality.of(mean_defined(expected.values()), agreed, reached)
 
 
-def _outputs(dataset: Dataset, case: str) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Yield the output of a network for each class, or region, that was annotated in a case, and its label values."""
+def _outputs(dataset: Dataset, case: str) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+    """Yield each class, or region, that was annotated in a case, a network's output for it and its label values."""
     annotated = dataset.annotated_classes(case)
     for place, (name, values) in enumerate(dataset.classes.items()):
         if name in annotated:
-            yield place if dataset.regions else dataset.class_indices[name][0], tuple(values)
+            yield name, place if dataset.regions else dataset.class_indices[name][0], tuple(values)

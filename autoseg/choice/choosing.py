@@ -72,6 +72,9 @@ def choose(
     if gain.shown:
         recipe, table = optimal, decoded
     postprocessing, table = find_postprocessing(held_out, recipe, table, workers=workers, progress=progress)
+    calibration, quality = measure_calibration(
+        held_out, replace(recipe, steps=postprocessing.steps), workers=workers, progress=progress
+    )
     found = CrossValidation(
         trainer=trainer,
         folds=held_out.folds,
@@ -82,7 +85,8 @@ def choose(
         decoder=DecoderResult(DICE_OPTIMAL, gain, kept=gain.shown),
         postprocessing=postprocessing,
         dice=defined(mean_dice(table)),
-        calibration=measure_calibration(held_out, recipe, workers=workers, progress=progress),
+        calibration=calibration,
+        quality=quality,
     )
     _write(place, found, recipe)
     return found
@@ -108,4 +112,7 @@ def _write(place: Workspace, found: CrossValidation, recipe: Recipe) -> None:
     write_cross_validation(place.cross_validation_file, found)
     write_postprocessing(place.postprocessing_file, found.postprocessing)
     mirror = None if found.mirroring is None else found.mirroring.kept
-    write_ensemble(place, Ensemble(recipe.configurations, found.trainer, found.dice, recipe.decoder, mirror))
+    overconfidence = found.quality.overconfidence or 0.0
+    write_ensemble(
+        place, Ensemble(recipe.configurations, found.trainer, found.dice, recipe.decoder, mirror, overconfidence)
+    )

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from autoseg.choice.calibration import Calibration
 from autoseg.choice.dice import Difference, Table, difference, mean_dice
+from autoseg.choice.quality import Quality
 from autoseg.choice.trial import Recipe
 from autoseg.dataset import Dataset
 from autoseg.evaluation.summary import statistics_of
@@ -78,6 +79,7 @@ class CrossValidation:
     dice: float | None
     """Of what was chosen, after its decoder and the post-processing."""
     calibration: Calibration
+    quality: Quality
 
     @property
     def best_single(self) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -32,9 +31,3 @@ def agreement(label_maps: Sequence[np.ndarray], classes: Mapping[str, Sequence[i
                 if one + other:
                     found[name].append(float(2 * both / (one + other)))
     return {name: float(np.mean(values)) if values else NAN for name, values in found.items()}
-
-
-def mean_agreement(by_class: Mapping[str, float]) -> float:
-    """Return the mean over classes that :func:`agreement` could tell something of; NaN where there is none."""
-    known = [value for value in by_class.values() if not math.isnan(value)]
-    return float(np.mean(known)) if known else NAN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -65,3 +66,9 @@ def _matthews(both: int, only_predicted: int, only_expected: int, neither: float
 
 def _product(parts: tuple[float, ...], wholes: tuple[float, ...]) -> float:
     return math.prod(part / whole for part, whole in zip(parts, wholes, strict=True))
+
+
+def mean_defined(values: Iterable[float]) -> float:
+    """Return the mean of those that are defined; NaN where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else NAN

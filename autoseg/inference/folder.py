@@ -80,8 +80,8 @@ def predict_folder(
     which ``blosc2.open(path)[:]`` reads.
 
     With ``uncertainty`` the folder ``uncertainty`` in it gets maps of entropy and of disagreement between the networks
-    (:mod:`autoseg.inference.uncertainty`), and ``uncertainty.csv`` for each case the Dice that is expected of it. Of a
-    single network there is no disagreement and no such expectation. With ``preview`` the folder ``previews`` gets a
+    (:mod:`autoseg.inference.uncertainty`), and ``uncertainty.csv`` for each case the Dice that is expected of it. A
+    single network disagrees with nobody. With ``preview`` the folder ``previews`` gets a
     picture of each case, its contours over three planes.
 
     ``devices``, such as ``cuda:0`` and ``cuda:1``, share the cases between them, in place of one ``device``; a name
@@ -116,7 +116,7 @@ def predict_folder(
         remove_partial(folder)
     target = Output(out, ending, save_probabilities, uncertainty, preview)
     if uncertainty and sum(len(member.networks) for member in predictor.members) == 1:
-        logger.warning("uncertainty: one network disagrees with nobody; there is entropy, and no expected Dice")
+        logger.warning("uncertainty: one network disagrees with nobody; there are entropy and expected Dice alone")
     todo = [case for case in cases if overwrite or not target.is_done(case)]
     advance = progress("predicting", len(todo)) if progress else None
     failed: dict[str, str] = {}

@@ -51,6 +51,8 @@ class Ensemble:
     """What makes labels of mean probabilities."""
     mirror: bool | None = None
     """Whether averaging over mirrored copies was found worth its time; None where that was not measured."""
+    overconfidence: float = 0.0
+    """By how much Dice was lower on the held-out cases than was to be expected from the probabilities, on average."""
 
 
 def write_ensemble(workspace: Workspace, ensemble: Ensemble) -> None:

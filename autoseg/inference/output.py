@@ -55,9 +55,9 @@ class Output:
         labels = predictor.finish.label_map(scores, predictor.dataset)
         geometry = scores[0].steps.geometry
         if self.uncertainty:
-            found = uncertainty(scores, predictor.dataset)
+            found = uncertainty(scores, labels, predictor.dataset)
             networks = sum(len(member.networks) for member in predictor.members)
-            files = UncertaintyFiles(self.folder)
+            files = UncertaintyFiles(self.folder, predictor.overconfidence)
             files.write(case.name, found, labels, geometry, networks=networks, like=case.place)
         if self.preview:
             # Read again: few want pictures, and nobody else is to hold the image until the end for their sake.

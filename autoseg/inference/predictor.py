@@ -45,6 +45,8 @@ class Predictor:
     mirror: bool = True
     """Whether it averages over mirrored copies."""
     finish: Finish = field(default_factory=Finish)
+    overconfidence: float = 0.0
+    """By how much Dice was lower in cross-validation than probabilities let expect."""
 
     @classmethod
     def load(
@@ -85,7 +87,7 @@ class Predictor:
                 best=best,
             )
             finish = find_finish(place, dataset, ensemble, postprocessing=postprocessing)
-            return cls(dataset, plan, tuple(members), chosen, mirror, finish)
+            return cls(dataset, plan, tuple(members), chosen, mirror, finish, ensemble.overconfidence)
 
     @cached_property
     def stages(self) -> tuple[Member, ...]:

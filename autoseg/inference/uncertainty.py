@@ -10,6 +10,7 @@ import numpy as np
 from autoseg.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.evaluation.agreement import agreement
+from autoseg.evaluation.expected_dice import expected_dice
 from autoseg.inference.export import Scores, on_cropped_grid
 from autoseg.inference.votes import Votes, entropy_term
 from autoseg.preprocessing.crop import uncrop
@@ -28,10 +29,15 @@ class Uncertainty:
     agreement: dict[str, float] | None
     """Mean Dice between the networks' label maps for each class; NaN for one that none of them sees. None for a single
     network."""
+    expected: dict[str, float]
+    """Dice of the label map with an unknown reference that the mean probabilities let expect, for each class; NaN for
+    one that is nowhere."""
 
 
-def uncertainty(scores: Sequence[Scores], dataset: Dataset) -> Uncertainty:
-    """Measure how sure the networks that made ``scores`` are; each of the scores has votes.
+def uncertainty(scores: Sequence[Scores], labels: np.ndarray, dataset: Dataset) -> Uncertainty:
+    """Measure how sure the networks that made ``scores`` are of them, and of the ``labels`` [Z,Y,X] made of them.
+
+    Each of the scores has votes.
 
     The entropy H of the mean probabilities falls into the mean entropy of the networks and their mutual information
     with the label (Houlsby et al., Bayesian active learning, arXiv 1112.5745, equation 2; Depeweg et al., ICML 2018,
@@ -44,20 +50,25 @@ def uncertainty(scores: Sequence[Scores], dataset: Dataset) -> Uncertainty:
     votes = [_votes(share) for share in scores]
     exclusive = not dataset.regions
     entropy, between = np.zeros((2, *steps.cropped_shape), dtype=np.float32)
-    for index in range(dataset.outputs):
+    cropped, expected = steps.turn.apply(labels[steps.box.slices]), {}
+    names = [*([] if dataset.regions else [None]), *dataset.classes]
+    for index, name in enumerate(names):
         shares = [on_cropped_grid(share.probabilities[index], share.steps) for share in scores]
-        term = entropy_term(np.asarray(np.mean(shares, axis=0, dtype=np.float32)), exclusive=exclusive)
+        mean = np.asarray(np.mean(shares, axis=0, dtype=np.float32))
+        if name is not None:
+            expected[name] = expected_dice(mean, np.isin(cropped, dataset.classes[name]))
+        term = entropy_term(mean, exclusive=exclusive)
         entropy += term
         if len(shares) > 1:
             between += term - np.mean([entropy_term(share, exclusive=exclusive) for share in shares], axis=0)
     networks = sum(len(each.labels) for each in votes)
     if networks == 1:
-        return Uncertainty(_on_file_grid(entropy, scores[0]), None, None)
+        return Uncertainty(_on_file_grid(entropy, scores[0]), None, None, expected)
     disagreement = np.maximum(between, 0)
     for share, each in zip(scores, votes, strict=True):
         disagreement += on_cropped_grid(_within(share, each, exclusive), share.steps) / np.float32(len(scores))
     found = agreement(_label_maps(scores, votes), dataset.class_indices)
-    return Uncertainty(_on_file_grid(entropy, scores[0]), _on_file_grid(disagreement, scores[0]), found)
+    return Uncertainty(_on_file_grid(entropy, scores[0]), _on_file_grid(disagreement, scores[0]), found, expected)
 
 
 def _within(share: Scores, votes: Votes, exclusive: bool) -> np.ndarray:

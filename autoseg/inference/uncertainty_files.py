@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from autoseg.errors import WorkspaceError
-from autoseg.evaluation.agreement import mean_agreement
+from autoseg.evaluation.overlap import mean_defined
 from autoseg.geometry import Geometry
 from autoseg.images import write_volume
 from autoseg.inference.uncertainty import Uncertainty
@@ -33,11 +33,14 @@ class CaseUncertainty:
 
     networks: int
     expected_dice: float | None
-    """Mean of ``agreement`` over the classes that any network sees; None for a single network."""
+    """Mean of ``expected`` over its classes."""
     entropy: float | None
     """Mean over the predicted foreground, in nats; None where there is none."""
+    expected: dict[str, float | None]
+    """Dice of the label map with an unknown reference, less what cross-validation found to be expected too much; None
+    for a class that is nowhere."""
     agreement: dict[str, float | None]
-    """Mean Dice between the networks' label maps; None for a class that none of them sees."""
+    """Mean Dice between the networks' label maps; None for a class that none of them sees; empty for one network."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class UncertaintyFiles:
     """Where they are, for the label maps of a folder."""
 
     output: Path
+    overconfidence: float = 0.0
+    """What is taken off the Dice that probabilities let expect."""
 
     def record(self, case: str) -> Path:
         """Return where the figures of a case are, written last: a case that has them is whole."""
@@ -61,21 +66,27 @@ class UncertaintyFiles:
             write_volume(path, found.disagreement, geometry, like=like)
         foreground = labels > 0
         entropy = float(found.entropy.mean(where=foreground, dtype=np.float64)) if foreground.any() else None
-        by_class = found.agreement or {}
-        agreed = {name: _known(value) for name, value in by_class.items()}
-        write_json(
-            self.record(case), to_plain(CaseUncertainty(networks, _known(mean_agreement(by_class)), entropy, agreed))
+        expected = {name: min(max(dice - self.overconfidence, 0.0), 1.0) for name, dice in found.expected.items()}
+        figures = CaseUncertainty(
+            networks,
+            _known(mean_defined(expected.values())),
+            entropy,
+            {name: _known(value) for name, value in expected.items()},
+            {name: _known(value) for name, value in (found.agreement or {}).items()},
         )
+        write_json(self.record(case), to_plain(figures))
 
     def write_table(self, cases: Sequence[str], classes: Sequence[str]) -> Path:
         """Write the figures of those of the cases that have some, a row each."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(("case", "networks", "expected_dice", "entropy", *(f"agreement {name}" for name in classes)))
+        each = (f"{what} {name}" for what in ("expected_dice", "agreement") for name in classes)
+        table.writerow(("case", "networks", "expected_dice", "entropy", *each))
         for case in cases:
             if self.record(case).exists():
                 found = read_record(CaseUncertainty, self.record(case), error=WorkspaceError)
-                figures = (found.expected_dice, found.entropy, *(found.agreement.get(name) for name in classes))
+                by_class = (column.get(name) for column in (found.expected, found.agreement) for name in classes)
+                figures = (found.expected_dice, found.entropy, *by_class)
                 table.writerow((case, found.networks, *(_text(figure) for figure in figures)))
         path = self.output / TABLE
         write_text(path, text.getvalue())

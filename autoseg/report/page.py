@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from autoseg import __version__
-from autoseg.report.choice_section import calibration_plot, choice_tables
+from autoseg.report.choice_section import choice_section
 from autoseg.report.data_section import data_facts, data_tables, is_flat
 from autoseg.report.plan_section import plan_facts, plan_table
 from autoseg.report.results_section import run_section
@@ -51,7 +51,6 @@ def report_page(workspace: Workspace) -> str:
         plan_facts=plan_facts(plan),
         plan_table=plan_table(plan),
         decisions=plan.explanation,
-        choice=choice_tables(workspace),
-        calibration=calibration_plot(workspace),
+        choice=choice_section(workspace),
         runs=[run_section(run, dataset, index=index, flat=flat) for index, run in enumerate(runs)],
     )

@@ -11,13 +11,13 @@ from autoseg.choice import choose
 from autoseg.choice.calibration import measure_calibration
 from autoseg.choice.trial import Recipe
 from autoseg.dataset import write_dataset
-from autoseg.report.choice_section import calibration_plot
+from autoseg.report.choice_section import choice_section
 
 RECIPE = Recipe(("2d",))
 
 
 def measured(made):
-    return measure_calibration(made.held_out(), RECIPE, workers=0).reliability
+    return measure_calibration(made.held_out(), RECIPE, workers=0)[0].reliability
 
 
 def test_classes_that_are_always_right_were_said_with_too_little_confidence(made):
@@ -55,9 +55,10 @@ def test_regions_are_compared_as_regions(made):
 
 
 def test_choosing_leaves_it_for_the_report(made):
-    assert calibration_plot(made) is None
+    assert choice_section(made) is None
     made.predict_all(lambda labels: labels, configurations=("2d", "3d_fullres"))
     found = choose(made, predict=False, workers=0)
     assert found.calibration.expected_error == pytest.approx(0.05, abs=0.02)
-    plot = calibration_plot(made)
-    assert plot is not None and "<svg" in plot.svg and "held-out cases" in plot.caption
+    section = choice_section(made)
+    assert all("<svg" in plot.svg for plot in section.plots) and "held-out cases" in section.plots[0].caption
+    assert section.facts["chosen"] == "2d" and "2d (chosen)" in {row[0] for row in section.tables[0].rows}

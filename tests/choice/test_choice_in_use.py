@@ -33,7 +33,7 @@ def test_the_command_chooses_and_prediction_follows(trained, phantoms, tmp_path,
     assert status == 2 and "held out by" in said and "make them with 'autoseg choose" in said
     status, said = run(capfd, "choose", trained, "--tta", "--workers", 0)
     assert status == 0, said
-    for words in ("cross-validation: 2 cases, held out by fold 0", "2d + 3d_fullres", "mirrored copies:", "s a case"):
+    for words in ("held-out cases: 2, of fold 0", "2d + 3d_fullres", "mirrored copies:", "s a case"):
         assert words in said
     place = Workspace(trained)
     ensemble = read_ensemble(place, place.plan())

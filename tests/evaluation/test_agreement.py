@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoseg.errors import ImageError
-from autoseg.evaluation.agreement import agreement, mean_agreement
+from autoseg.evaluation.agreement import agreement
 from autoseg.evaluation.metrics import evaluate_case
+from autoseg.evaluation.overlap import mean_defined
 
 CLASSES = {"a": (1,), "b": (2,), "both": (1, 2), "far": (300,)}
 
@@ -46,8 +47,8 @@ def test_pairs_without_a_class_do_not_count():
 
 
 def test_the_mean_is_over_the_classes_that_are_there():
-    assert mean_agreement({"a": 0.5, "b": 1.0, "c": math.nan}) == 0.75
-    assert math.isnan(mean_agreement({"c": math.nan}))
+    assert mean_defined([0.5, 1.0, math.nan]) == 0.75
+    assert math.isnan(mean_defined([math.nan]))
 
 
 def test_maps_of_other_shapes_are_refused():

@@ -13,11 +13,12 @@ from torch import nn
 import autoseg
 from autoseg.dataset import Dataset
 from autoseg.errors import PlanError
+from autoseg.evaluation.expected_dice import expected_dice
 from autoseg.geometry import Geometry
 from autoseg.images import read_geometry, read_volume
-from autoseg.inference.export import Scores
+from autoseg.inference.export import Scores, label_map
 from autoseg.inference.sliding_window import Window, predict_probabilities
-from autoseg.inference.uncertainty import uncertainty
+from autoseg.inference.uncertainty import uncertainty as uncertainty_of
 from autoseg.inference.votes import Votes
 from autoseg.preprocessing.case import Steps
 from autoseg.preprocessing.crop import Box
@@ -42,6 +43,10 @@ def voted(probabilities, dataset, shape=None):
 def softmaxes(networks, outputs=3, shape=BOX.shape, seed=0, sharpness=3.0):
     logits = np.random.default_rng(seed).normal(scale=sharpness, size=(networks, outputs, *shape)).astype(np.float32)
     return torch.softmax(torch.from_numpy(logits), dim=1).numpy()
+
+
+def uncertainty(scores, dataset):
+    return uncertainty_of(scores, label_map(scores, dataset), dataset)
 
 
 def inner(volume):
@@ -169,14 +174,54 @@ def test_what_is_done_stays_in_the_table(trained, phantoms, tmp_path):
     assert table(tmp_path) == before
 
 
-def test_one_network_has_no_expected_dice_and_says_so(trained, phantoms, tmp_path, caplog):
+def test_one_network_disagrees_with_nobody_and_says_so(trained, phantoms, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "autoseg.prediction"):
         predict(trained, phantoms, tmp_path, configurations=["3d_fullres"])
     assert "one network disagrees with nobody" in caplog.text
-    assert all(row["expected_dice"] == "" for row in table(tmp_path))
     record = json.loads((tmp_path / "out" / "uncertainty" / "phantom_006.json").read_text())
-    assert record["expected_dice"] is None and record["networks"] == 1
+    assert 0 <= record["expected_dice"] <= 1 and record["agreement"] == {} and record["networks"] == 1
     assert not list((tmp_path / "out").rglob("*_disagreement*"))
+
+
+def test_what_cross_validation_found_to_be_too_much_is_taken_off(trained, phantoms, tmp_path):
+    predict(trained, phantoms, tmp_path)
+    plain = [float(row["expected_dice body"]) for row in table(tmp_path)]
+    (trained / "ensemble.json").write_text(
+        json.dumps({"configurations": ["2d", "3d_fullres"], "overconfidence": min(plain) / 2})
+    )
+    predict(trained, phantoms, tmp_path, overwrite=True)
+    less = [float(row["expected_dice body"]) for row in table(tmp_path)]
+    assert np.subtract(plain, less) == pytest.approx(min(plain) / 2, abs=2e-4)
+
+
+def test_certain_probabilities_let_expect_1_and_doubt_less():
+    inside = np.zeros((4, 5, 6), bool)
+    inside[1:3, 1:4, 2:5] = True
+    assert expected_dice(inside.astype(np.float32), inside) == 1
+    assert np.isnan(expected_dice(np.zeros(inside.shape, np.float32), np.zeros_like(inside)))
+    # As many voxels outside hold half a reference as inside: 2 · n/2 / (n + n/2 + n/2).
+    doubt = np.where(inside | np.roll(inside, 3, axis=2), np.float32(0.5), np.float32(0))
+    assert expected_dice(doubt, inside) == pytest.approx(0.5)
+
+
+def test_expected_dice_is_about_the_mean_dice_of_references_drawn_from_the_probabilities():
+    rng = np.random.default_rng(0)
+    probability = rng.beta(0.3, 0.6, size=(12, 14, 16)).astype(np.float32)
+    inside = probability > 0.5
+    dice = []
+    for _ in range(200):
+        reference = rng.random(probability.shape) < probability
+        dice.append(2 * (inside & reference).sum() / (inside.sum() + reference.sum()))
+    assert expected_dice(probability, inside) == pytest.approx(np.mean(dice), abs=0.005)
+
+
+def test_what_is_expected_is_that_of_the_mean_probabilities():
+    scores = [voted(softmaxes(3), PLAIN)]
+    labels = label_map(scores, PLAIN)
+    found = uncertainty(scores, PLAIN).expected
+    for index, (name, value) in enumerate({"a": 3, "b": 7}.items(), start=1):
+        inside = inner(labels) == value
+        assert found[name] == pytest.approx(expected_dice(scores[0].probabilities[index], inside))
 
 
 def test_label_maps_are_the_same_with_and_without(trained, phantoms, tmp_path):
