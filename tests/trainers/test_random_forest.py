@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import zipfile
 
 import numpy as np
 import pytest
@@ -128,6 +129,8 @@ def test_what_is_trained_is_chosen_exported_and_predicts_like_validation(workspa
     assert FOREST in place.report_file.read_text()
     bundle = tmp_path / "bundle.zip"
     export_bundle(workspace, bundle)
+    with zipfile.ZipFile(bundle) as file:
+        assert ": random\\_forest, spacing" in file.read("MODEL_CARD.md").decode()
     image = read_volume(sorted((phantoms / "imagesTs").glob("*.nii.gz"))[:2])
     from_workspace = Predictor.load(workspace, device="cpu").predict(image)
     assert np.array_equal(Predictor.load(bundle, device="cpu").predict(image), from_workspace)
