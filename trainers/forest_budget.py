@@ -105,9 +105,13 @@ def seconds_to_describe(boxes: Boxes, space: tuple[int, ...], channels: int) -> 
     """Time the features of a voxel of an image of a size, whatever is in it."""
     image = torch.zeros(channels, *space)
     block = next(blocks(space))
-    begun = time.perf_counter()
-    block_features(boxes, integral_image(image), block)
-    return (time.perf_counter() - begun) / math.prod(part.stop - part.start for part in block)
+    seconds = []
+    # The first time warms up.
+    for _ in range(2):
+        begun = time.perf_counter()
+        block_features(boxes, integral_image(image), block)
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds) / math.prod(part.stop - part.start for part in block)
 
 
 def tree_voxels(learnt: Told, clock: Clock, *, trees: int, threads: int) -> int:

@@ -15,11 +15,13 @@ from safetensors.torch import load_file, save_file
 import autoseg
 from autoseg.bundle.writing import export_bundle
 from autoseg.choice import choose
+from autoseg.cli.pipeline import train_all
 from autoseg.errors import PlanError, TrainingError, WeightsError
 from autoseg.images import read_labels, read_volume
 from autoseg.inference.members import load_network
 from autoseg.inference.predictor import Predictor
 from autoseg.report.page import write_report
+from autoseg.splits import kfold, write_splits
 from autoseg.trainers.loop import Interrupted
 from autoseg.training_log import read_metrics
 from autoseg.workspace import Workspace
@@ -182,3 +184,14 @@ def test_arrays_that_lead_in_circles_are_refused(workspace):
     save_file(tensors | {"tree_children": tensors["tree_children"] * 0}, path, metadata=metadata)
     with pytest.raises(WeightsError, match=r"model.safetensors: random forest, array 'children'.*train this fold"):
         load_network(place.plan().configuration("3d_fullres"), place.dataset(), path, torch.device("cpu"))
+
+
+def test_all_folds_at_once_choose_what_predicts(workspace, capfd):
+    place = Workspace(workspace)
+    write_splits(place.splits_file, kfold([case.name for case in place.dataset().cases], 2))
+    assert train_all(place.root, FOREST, iterations=1, workers=0) == 0
+    assert json.loads(place.ensemble_file.read_text())["trainer"] == FOREST
+    assert "2d fold 1: mean Dice" in capfd.readouterr().out
+    # What is trained is not trained again.
+    train_all(place.root, FOREST, iterations=1, workers=0)
+    assert "fold 1: mean Dice" not in capfd.readouterr().out
