@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -31,6 +33,29 @@ def load_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
         raise WeightsError(f"{path}: damaged or no safetensors file ({error}); train this fold again") from None
 
 
+def save_network(path: Path, tensors: Mapping[str, torch.Tensor], network: Mapping[str, Any]) -> None:
+    """Write weights that say themselves, as a plan would, which network they are of."""
+    save_tensors(path, tensors, {"network": json.dumps(network)})
+
+
+def named_network(path: Path) -> dict[str, Any] | None:
+    """Return the network that weights say they are of; None where they are of the plan's."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("network")
+    except (SafetensorError, OSError, ValueError):
+        return None  # Whoever reads the tensors says what is wrong with them.
+    try:
+        network = None if text is None else json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        network = text
+    if network is not None and not isinstance(network, dict):
+        raise WeightsError(f"{path}: metadata 'network', found no object with a 'name'; train this fold again")
+    return network
+
+
 def load_weights(network: nn.Module, path: Path, device: str = "cpu") -> None:
     """Give a network the weights of a file; raise :class:`WeightsError` naming the first that does not fit."""
     tensors = load_tensors(path, device)
@@ -46,7 +71,11 @@ def load_weights(network: nn.Module, path: Path, device: str = "cpu") -> None:
             )
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise WeightsError(f"{path}: holds NaN or infinite weights, its training diverged; train again")
-    network.load_state_dict(tensors)
+    try:
+        network.load_state_dict(tensors)
+    except ValueError as error:
+        # What a network says of numbers that it cannot compute with.
+        raise WeightsError(f"{path}: {error}; train this fold again") from None
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -12,6 +12,7 @@ import torch
 
 from autoseg.dataset import Dataset
 from autoseg.evaluation.summary import Summary
+from autoseg.inference.members import load_network
 from autoseg.networks.build import build_network
 from autoseg.plan import Configuration
 from autoseg.preprocessing.previous_stage import prepare_previous_stage
@@ -27,9 +28,10 @@ from autoseg.trainers.previews import write_previews
 from autoseg.trainers.prior import fill_prior_maps
 from autoseg.trainers.samples import fold_data, patch_source
 from autoseg.trainers.setting import FoldRequest, Setting, read_setting
+from autoseg.trainers.supervised import OwnTraining, learning_modes
 from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, PatchScore, patch_scores, validate_cases
 from autoseg.training_log import read_metrics
-from autoseg.weights import load_weights, save_tensors
+from autoseg.weights import save_tensors
 from autoseg.workspace import FoldFolder
 
 logger = logging.getLogger("autoseg.training")
@@ -44,6 +46,7 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
     Raises :class:`autoseg.trainers.loop.Interrupted` after saving its state when a signal asks to stop.
     """
     started = time.monotonic()
+    trainer = learning_modes.get(request.trainer)
     setting = read_setting(request)
     folder = setting.folder
     if request.restart and folder.root.exists():
@@ -51,8 +54,6 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
     folder.root.mkdir(parents=True, exist_ok=True)
     if setting.previous:
         prepare_previous_stage(setting.previous, setting.dataset, workers=request.workers)
-    network = seeded_network(setting.configuration, setting.dataset, seed=request.seed)
-    network = network.to(setting.device)
     validation = FoldValidation(
         setting.dataset,
         fold_data(setting, setting.split.val),
@@ -63,9 +64,14 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
         request.save_probabilities and request.fold != "all",
     )
     if not folder.model.exists():
-        fill_prior_maps(network, setting)
-        _train(setting, network, validation, started=started, listener=listener)
-    load_weights(network, folder.model, str(setting.device))
+        # What an earlier model predicted is none of the new one's.
+        if folder.validation.exists():
+            shutil.rmtree(folder.validation)
+        if isinstance(trainer, OwnTraining):
+            trainer.train(setting, started=started, listener=listener)
+        else:
+            _train(setting, validation, started=started, listener=listener)
+    network = load_network(setting.configuration, setting.dataset, folder.model, setting.device)
     logger.info("validating %d cases", len(setting.split.val))
     summary = validate_cases(network, validation)
     summary.write_json(folder.summary)
@@ -92,23 +98,22 @@ def seeded_network(configuration: Configuration, dataset: Dataset, *, seed: int)
 
 def _train(
     setting: Setting,
-    network: torch.nn.Module,
     validation: FoldValidation,
     *,
     started: float,
     listener: Listener | None,
 ) -> None:
-    """Train to the end and write the model; remove the validation of an earlier model first.
+    """Train to the end and write the model.
 
     ``started`` is when the command began, by the monotonic clock: all of it counts against a time budget.
     """
     request, configuration = setting.request, setting.configuration
-    if setting.folder.validation.exists():
-        shutil.rmtree(setting.folder.validation)
     train_cases = fold_data(setting, setting.split.train)
     source = patch_source(setting, train_cases, "train")
     workers = loader_workers(request.workers, source)
-    learner = build_learner(setting.configuration, network, device=setting.device, trainer=setting.request.trainer)
+    network = seeded_network(configuration, setting.dataset, seed=request.seed).to(setting.device)
+    fill_prior_maps(network, setting)
+    learner = build_learner(configuration, network, device=setting.device, trainer=request.trainer)
     validated = patch_source(setting, validation.cases, "validate")
     budget = plan_budget(
         learner,

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -189,12 +190,7 @@ def restore_progress(learner: Learner, folder: FoldFolder, identity: Mapping[str
     if found is None:
         return None
     tensors, numbers = found
-    changed = [key for key, value in identity.items() if numbers["identity"].get(key) != value]
-    if changed:
-        raise TrainingError(
-            f"{folder.resume_state}: this fold was begun with another {' and '.join(changed)}; "
-            "go on with the same, or begin anew with --restart"
-        )
+    check_identity(folder.resume_state, numbers["identity"], identity)
     learner.network.load_state_dict(_part(tensors, "network."))
     restore_optimizer(learner.optimizer, tensors)
     if learner.average:
@@ -209,6 +205,16 @@ def restore_progress(learner: Learner, folder: FoldFolder, identity: Mapping[str
         last_dice=numbers["last_dice"],
         losses=list(numbers["losses"]),
     )
+
+
+def check_identity(path: Path, found: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Raise :class:`TrainingError` where the checkpoint ``path`` was made with other settings."""
+    changed = [key for key, value in identity.items() if found.get(key) != value]
+    if changed:
+        raise TrainingError(
+            f"{path}: this fold was begun with another {' and '.join(changed)}; "
+            "go on with the same, or begin anew with --restart"
+        )
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

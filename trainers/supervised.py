@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -15,7 +15,13 @@ from autoseg.plan import Configuration
 from autoseg.registry import Registry
 from autoseg.trainers.loader import Batch
 
-learning_modes: Registry = Registry("trainers", modules=("autoseg.trainers.supervised",))
+if TYPE_CHECKING:
+    from autoseg.trainers.monitor import Listener
+    from autoseg.trainers.setting import Setting
+
+learning_modes: Registry = Registry(
+    "trainers", modules=("autoseg.trainers.supervised", "autoseg.trainers.random_forest")
+)
 
 
 class LearningMode(Protocol):
@@ -23,6 +29,19 @@ class LearningMode(Protocol):
 
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, a scalar to be minimized."""
+        ...
+
+
+@runtime_checkable
+class OwnTraining(Protocol):
+    """A way to learn that makes no steps along gradients, and so needs none of the loop."""
+
+    def train(self, setting: Setting, *, started: float, listener: Listener | None) -> None:
+        """Train a fold to its end, or go on where it was stopped, and write its model, which names its network.
+
+        ``started`` is when the command began, by the monotonic clock. Raises
+        :class:`autoseg.trainers.loop.Interrupted` after saving its state when a signal asks to stop.
+        """
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from autoseg import __version__
@@ -34,6 +34,8 @@ class CardFacts:
     summaries: dict[str, Summary]
     """Cross-validation, by configuration."""
     license_text: str | None
+    named: dict[str, str] = field(default_factory=dict)
+    """Network by configuration, where weights name another than the plan's."""
 
 
 def model_card(facts: CardFacts) -> str:
@@ -45,7 +47,9 @@ def model_card(facts: CardFacts) -> str:
         facts=facts,
         license=" ".join(facts.license_text.split()) if facts.license_text else LICENSE_UNKNOWN,
         ranges=_ranges(facts.fingerprint),
-        configurations={name: _described(facts.plan.configuration(name)) for name in facts.folds},
+        configurations={
+            name: _described(facts.plan.configuration(name), facts.named.get(name)) for name in facts.folds
+        },
         tables={name: _table(summary) for name, summary in facts.summaries.items()},
         versions={"autoseg": __version__, "Python": platform.python_version()}
         | {library: version(library) for library in _LIBRARIES},
@@ -68,12 +72,14 @@ def _ranges(fingerprint: Fingerprint | None) -> dict[str, str]:
     }
 
 
-def _described(configuration: Configuration) -> str:
+def _described(configuration: Configuration, named: str | None) -> str:
     spacing = "×".join("own" if s is None else f"{s:.3g}" for s in configuration.spacing)
     patch = "×".join(map(str, configuration.patch_size))
+    # Of another network than the plan's, its patch, batch and loss are not how it was trained.
+    trained = f", patch {patch}, batch {configuration.batch_size}, loss {configuration.loss.get('name')}"
     return (
-        f"{configuration.network.get('name')}, spacing {spacing} mm, patch {patch}, batch {configuration.batch_size}, "
-        f"loss {configuration.loss.get('name')}"
+        f"{named or configuration.network.get('name')}, spacing {spacing} mm"
+        + ("" if named else trained)
         + (f", after {configuration.previous_stage}" if configuration.previous_stage else "")
     )
 

@@ -32,6 +32,7 @@ from autoseg.plan import Plan
 from autoseg.preprocessing.extra import without_places
 from autoseg.records import to_plain
 from autoseg.storage import atomic_path, format_json, read_json
+from autoseg.weights import named_network
 from autoseg.workspace import Workspace
 
 logger = logging.getLogger("autoseg")
@@ -128,9 +129,12 @@ def _measured(
         candidate = cross_validation(place, name, ensemble.trainer)
         if candidate:
             summaries[name] = _numbered(candidate.summary)
+    weights = {name: place.fold(name, found[0], ensemble.trainer).model for name, found in folds.items()}
+    networks = {name: named_network(path) for name, path in weights.items()}
+    named = {name: str(network["name"]) for name, network in networks.items() if network}
     fingerprint = place.fingerprint() if place.fingerprint_file.exists() else None
     counts = {name: len(found) for name, found in folds.items()}
-    facts = CardFacts(place.dataset(), plan, fingerprint, ensemble, counts, summaries, license_text)
+    facts = CardFacts(place.dataset(), plan, fingerprint, ensemble, counts, summaries, license_text, named)
     contents: dict[str, Content] = {MODEL_CARD: model_card(facts).encode()}
     return contents | {f"cross_validation/{name}.json": _json(summary.to_json()) for name, summary in summaries.items()}
 

@@ -51,6 +51,9 @@ TimeBudget = Annotated[
         help="Time for a fold with its validation, such as 25m or 4h. By default the plan's, which is 8h on a CPU."
     ),
 ]
+Trainer = Annotated[
+    str, typer.Option(help="How to learn: supervised trains the plan's network; random_forest a forest in its place.")
+]
 Workers = Annotated[
     int | None,
     typer.Option(min=0, help="Processes; 0 does everything in this one. By default one a core."),

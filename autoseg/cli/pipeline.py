@@ -19,6 +19,7 @@ from autoseg.cli.options import (
     Planner,
     Splits,
     TimeBudget,
+    Trainer,
     Workers,
     WorkspaceOption,
 )
@@ -38,8 +39,9 @@ def run(
     workers: Workers = None,
     splits: Splits = "kfold",
     folds: Folds = 5,
-    iterations: Annotated[int | None, typer.Option(min=1, help="Steps of each fold.")] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Steps of each fold, or trees of a forest.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides weights and samples.")] = 0,
+    trainer: Trainer = "supervised",
 ) -> int:
     """Plan, preprocess, train every fold of every configuration, and choose the best; goes on where it was stopped."""
     from autoseg.api import plan_and_preprocess
@@ -65,10 +67,10 @@ def run(
     options: dict[str, Any] = {"device": device, "iterations": iterations, "workers": workers, "seed": seed}
     if time_budget is not None:
         options["time_budget"] = parse_duration(time_budget)
-    return train_all(place.root, **options)
+    return train_all(place.root, trainer, **options)
 
 
-def train_all(root: Path, **options: Any) -> int:
+def train_all(root: Path, trainer: str = "supervised", **options: Any) -> int:
     """Train and validate what is not yet trained of a workspace, then choose what predicts."""
     from autoseg.api import train_fold
     from autoseg.choice import choose
@@ -80,18 +82,19 @@ def train_all(root: Path, **options: Any) -> int:
     place = Workspace(root)
     for name in training_order(place.plan()):
         for fold in range(len(place.splits())):
-            folder = place.fold(name, fold)
+            folder = place.fold(name, fold, trainer)
             if folder.summary.exists() and folder.model.exists():
                 continue
             try:
                 with log_file(folder.log), training_progress() as listener:
-                    summary = train_fold(root, name, fold, listener=listener, **options)
+                    summary = train_fold(root, name, fold, trainer=trainer, listener=listener, **options)
             except Interrupted:
                 notices.print("stopped, and saved; the same command goes on from here")
                 return INTERRUPTED
             console.print(f"{name} fold {fold}: mean Dice {summary.mean_dice:.4f}")
     with case_progress() as progress:
-        found = choose(place, device=options.get("device", "auto"), workers=options.get("workers"), progress=progress)
+        device = options.get("device", "auto")
+        found = choose(place, trainer, device=device, workers=options.get("workers"), progress=progress)
     print_choice(found)
     console.print(f"next: autoseg predict-folder {root} IMAGES OUTPUT", soft_wrap=True, markup=False)
     return 0

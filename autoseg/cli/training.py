@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autoseg.cli.display import console, duration, log_file, notices, set_up_logging
-from autoseg.cli.options import Device, TimeBudget, Workers, WorkspaceArgument
+from autoseg.cli.options import Device, TimeBudget, Trainer, Workers, WorkspaceArgument
 from autoseg.cli.tables import print_summary
 from autoseg.errors import PlanError
 
@@ -27,11 +27,11 @@ def train_fold(
     workspace: WorkspaceArgument,
     configuration: Annotated[str, typer.Argument(help="A configuration of the plan, such as 3d_fullres.")],
     fold: Annotated[str, typer.Argument(help="0 to 4, or all.")],
-    trainer: Annotated[str, typer.Option(help="How to learn.")] = "supervised",
+    trainer: Trainer = "supervised",
     device: Device = "auto",
     iterations: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of steps. By default the plan's."),
+        typer.Option(min=1, help="Number of steps, or of trees of a forest. By default the plan's, or 50."),
     ] = None,
     time_budget: TimeBudget = None,
     workers: Workers = None,
@@ -53,6 +53,7 @@ def train_fold(
     from autoseg.api import train_fold as work
     from autoseg.preprocessing.previous_stage import find_previous_stage
     from autoseg.trainers.loop import Interrupted
+    from autoseg.trainers.supervised import learning_modes
     from autoseg.units import parse_duration
     from autoseg.workspace import Workspace
 
@@ -61,6 +62,7 @@ def train_fold(
     place = Workspace(workspace)
     folder = place.fold(configuration, number, trainer)
     # Whatever is wrong so far is said before the log makes the folder of the fold.
+    learning_modes.get(trainer)
     find_previous_stage(place, place.plan(), configuration, fold=number, trainer=trainer)
     with log_file(folder.log), training_progress() as listener:
         try:

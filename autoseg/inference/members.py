@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +22,7 @@ from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.records import read_record, to_plain
 from autoseg.storage import write_json
 from autoseg.swapping import plan_swapping
-from autoseg.weights import load_weights
+from autoseg.weights import load_weights, named_network
 from autoseg.workspace import Workspace
 
 
@@ -89,14 +89,14 @@ def trained_folds(workspace: Workspace, configuration: str, trainer: str = "supe
     return sorted(fold for fold in found if re.fullmatch(r"\d+|all", fold))
 
 
-def chosen(workspace: Workspace, plan: Plan) -> Ensemble:
-    """Return what cross-validation chose, or else every configuration that is trained."""
+def chosen(workspace: Workspace, plan: Plan, trainer: str = "supervised") -> Ensemble:
+    """Return what cross-validation chose, or else every configuration that ``trainer`` has trained."""
     if workspace.ensemble_file.exists():
         return read_ensemble(workspace, plan)
-    trained = tuple(name for name in plan.configurations if trained_folds(workspace, name))
+    trained = tuple(name for name in plan.configurations if trained_folds(workspace, name, trainer))
     if not trained:
         raise WeightsError(f"{workspace.root / 'models'}: no fold is trained; run 'autoseg train-fold' first")
-    return Ensemble(trained)
+    return Ensemble(trained, trainer)
 
 
 def selected(
@@ -106,7 +106,11 @@ def selected(
 
     What cross-validation found about the decoder and mirroring goes with the configurations that it was found for.
     """
-    found = chosen(workspace, plan) if workspace.ensemble_file.exists() or not configurations else None
+    found = (
+        chosen(workspace, plan, trainer or "supervised")
+        if workspace.ensemble_file.exists() or not configurations
+        else None
+    )
     names = tuple(configurations) if configurations else None
     if found and (names is None or set(names) == set(found.configurations)) and trainer in (None, found.trainer):
         return found
@@ -213,7 +217,14 @@ def checked_margin(configuration: Configuration, dataset: Dataset, source: Path)
 
 
 def load_network(configuration: Configuration, dataset: Dataset, path: Path, device: torch.device) -> nn.Module:
-    """Build a network with the weights of ``path``, ready to predict."""
-    network = build_network(configuration, dataset)
+    """Build a network with the weights of ``path``, ready to predict: the plan's, or the one that the weights name."""
+    named = named_network(path)
+    if named is not None:
+        # Its trainer gave it what is preprocessed, without an input layer of the plan's network.
+        configuration = replace(configuration, network=named, input_layer=None)
+    try:
+        network = build_network(configuration, dataset)
+    except PlanError as error:
+        raise (error if named is None else WeightsError(f"{path}: metadata 'network': {error}")) from None
     load_weights(network, path)
     return network.to(device).eval()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from autoseg.geometry import Geometry
 from autoseg.inference.members import Member
-from autoseg.inference.sliding_window import share_of_logits, share_of_padded
+from autoseg.inference.sliding_window import share_of_logits, share_of_padded, takes_whole
 from autoseg.memory import available_memory
 from autoseg.plan import Plan
 from autoseg.preprocessing.case import steps_of
@@ -75,12 +75,19 @@ def case_need(
         prepared += image
         counted += math.prod(shape) * (FLOAT + len(stage.networks)) if votes else 0
         scores, largest = scores + share, max(largest, share)
-        # A padded copy of the image; logits, and probabilities of them.
-        padded = int(image * share_of_padded(shape, stage.window))
-        working = max(working, padded + int(2 * share * share_of_logits(shape, stage.window)))
+        working = max(working, _working(stage, shape, image, share))
     # The image, its crop and that normalized.
     reading = 3 * FLOAT * channels * voxels + READING * voxels
     writing = (WRITING + MEASURING if votes else WRITING) * voxels
     computing = prepared + (max(working, WRITING * voxels) if hypotheses else working)
     kept = counted + hypotheses * LABEL * voxels
     return CaseNeed(max(reading + prepared, computing + kept, writing + kept), scores + (largest if hypotheses else 0))
+
+
+def _working(stage: Member, shape: tuple[int, int, int], image: int, share: int) -> int:
+    """Estimate the bytes of one forward: a padded copy of the image; logits, and probabilities of them."""
+    if any(takes_whole(network) for network in stage.networks):
+        # Sums over a whole image in double precision.
+        return 3 * image + 2 * share
+    padded = int(image * share_of_padded(shape, stage.window))
+    return padded + int(2 * share * share_of_logits(shape, stage.window))

@@ -78,6 +78,7 @@ def predict_probabilities(
     Tiles overlap by half and are blended with Gaussian weights, mirrored copies by their mean, both as logits. An image
     only a little larger than the patch is a single tile. Networks say by ``divisor`` what sizes they take. Where they
     have a margin, the image is padded by it, each voxel is predicted once, and tiles are as large as suits prediction.
+    Those that declare ``takes_whole`` get images as they are, neither cut into tiles nor mirrored.
 
     Logits are held for a part of the image at a time, so that memory beside the image and the result, in which
     probabilities of all networks are added up, does not grow along one of its axes. ``out`` takes the result where it
@@ -117,10 +118,13 @@ def _parts(network: nn.Module, array: torch.Tensor, window: Window) -> Iterator[
 def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterator[tuple[Place, torch.Tensor]]:
     """Predict images [N,C,*space] of one size; yields places and the probabilities [N,classes,*space] there."""
     space = tuple(images.shape[2:])
-    if window.abuts:
+    if takes_whole(network):
+        window = replace(window, patch=space, mirror_axes=(), margin=())
+    elif window.abuts:
         yield from _abutting_volume(network, images, window)
         return
-    window = replace(window, patch=fitting_patch(space, window.patch, network.divisor))  # type: ignore[arg-type]
+    else:
+        window = replace(window, patch=fitting_patch(space, window.patch, network.divisor))  # type: ignore[arg-type]
     pad = padding(space, window.patch)
     if any(map(any, pad)):
         images = _padded(images, pad, window)
@@ -170,6 +174,11 @@ def _padded(images: torch.Tensor, pad: Sequence[tuple[int, int]], window: Window
         if bool(torch.isclose(images[:, channel], images.new_tensor(fill), rtol=1e-3).all()):
             padded[:, channel] = fill
     return padded
+
+
+def takes_whole(network: nn.Module) -> bool:
+    """Tell whether a network computes images of any size as a whole, in blocks of its own, and not mirrored."""
+    return bool(getattr(network, "takes_whole", False))
 
 
 def share_of_logits(shape: tuple[int, int, int], window: Window) -> float:

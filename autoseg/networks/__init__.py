@@ -19,5 +19,6 @@ networks: Registry = Registry(
         "autoseg.networks.hyperdense",
         "autoseg.networks.deepmedic",
         "autoseg.networks.probabilistic_unet",
+        "autoseg.networks.random_forest",
     ),
 )

@@ -1,0 +1,140 @@
+"""A random forest over context features as a network: what predicts with networks predicts with it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Le
+from torch import nn
+
+from autoseg.errors import PlanError
+from autoseg.networks import networks
+from autoseg.networks.box_features import Boxes, block_features, empty_boxes, integral_image
+from autoseg.networks.decision_trees import Trees, empty_trees, summed_shares
+
+BLOCKS = {2: (128, 128), 3: (16, 32, 32)}
+"""Voxels that are described and classified together: their features take about 25 MB."""
+LEAST = 1e-6
+"""Probability of what no tree has seen: a logit has to be finite."""
+
+Count = Annotated[int, Ge(1), Le(2**28)]
+"""Rows of an array; a file that names more is damaged."""
+
+
+@networks.register("random_forest")
+class RandomForest(nn.Module):
+    """Means of what decision trees say of the context of each voxel (Geremia et al. 2011; Kamnitsas 2019, 3.4.1).
+
+    ``trees`` of ``nodes`` together decide by ``features`` of boxes; the sizes are those of a trained forest. Its log
+    probabilities, corrected by a ``bias`` of each label for the labels' share in the training voxels, are the logits
+    [B,outputs,*space]. ``regions`` are the label indices of each output where outputs may overlap: the
+    probabilities of these are added up.
+
+    It takes images of any size as they are, because context ends only where the image does; it has not learnt
+    mirrored ones.
+    """
+
+    takes_whole = True
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        outputs: int,
+        dimension: int,
+        trees: Count,
+        nodes: Count,
+        features: Count,
+        regions: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__()
+        if regions is not None and (len(regions) != outputs or not all(regions) or min(map(min, regions)) < 1):
+            raise PlanError(f"networks 'random_forest', argument 'regions': expected the label indices of {outputs}")
+        self.divisor, self.margin = (1,) * dimension, (0,) * dimension
+        self.taps: dict[str, nn.Module] = {}
+        self.in_channels, self.regions = in_channels, regions
+        labels = outputs if regions is None else 1 + max(map(max, regions))
+        arrays = empty_trees(trees=trees, nodes=nodes, labels=labels), empty_boxes(features, dimension)
+        for name, tensor in forest_tensors(*arrays, torch.zeros(labels)).items():
+            self.register_buffer(name, tensor)
+        self.register_load_state_dict_post_hook(_check)  # type: ignore[no-untyped-call]
+
+    def trees(self, device: torch.device) -> Trees:
+        """Return the trees."""
+        return Trees(*(self.get_buffer(f"tree_{field.name}").to(device) for field in fields(Trees)))
+
+    def boxes(self, device: torch.device) -> Boxes:
+        """Return the features that the trees decide by."""
+        return Boxes(*(self.get_buffer(f"box_{field.name}").to(device) for field in fields(Boxes)))
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return one level of logits [B,outputs,*space] of images [B,C,*space]."""
+        # Apple's GPUs have no double precision, which sums over whole images need.
+        home = torch.device("cpu") if x.device.type == "mps" else x.device
+        return [torch.stack([self._logits(image) for image in x.to(home)]).to(x.device)]
+
+    def _logits(self, image: torch.Tensor) -> torch.Tensor:
+        """Classify each voxel of an image [C,*space]."""
+        trees, boxes, bias = (
+            self.trees(image.device),
+            self.boxes(image.device),
+            self.get_buffer("bias").to(image.device),
+        )
+        integral = integral_image(image)
+        logits = torch.empty(len(self.regions or bias), *image.shape[1:], device=image.device)
+        for block in blocks(tuple(image.shape[1:])):
+            features = block_features(boxes, integral, block)
+            shares = summed_shares(trees, features.flatten(1)) / len(trees)
+            part = logits[(slice(None), *block)]
+            part.copy_(class_logits(shares, bias, self.regions).T.reshape(part.shape))
+        return logits
+
+
+def blocks(space: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Cut an image into blocks."""
+    sizes = BLOCKS[len(space)]
+    starts = (range(0, n, size) for n, size in zip(space, sizes, strict=True))
+    for first in itertools.product(*starts):
+        yield tuple(slice(a, min(a + size, n)) for a, size, n in zip(first, sizes, space, strict=True))
+
+
+def class_logits(
+    shares: torch.Tensor, bias: torch.Tensor, regions: Sequence[Sequence[int]] | None = None
+) -> torch.Tensor:
+    """Turn shares of labels [N,labels] into logits [N,outputs]: of classes, or of ``regions`` that may overlap."""
+    logits = shares.clamp_min(LEAST).log() + bias
+    if regions is None:
+        return logits
+    probabilities = logits.softmax(1)
+    held = torch.stack([probabilities[:, list(indices)].sum(1) for indices in regions], dim=1)
+    return held.logit(LEAST)
+
+
+def forest_spec(trees: Trees, boxes: Boxes, regions: Sequence[Sequence[int]] | None) -> dict[str, Any]:
+    """Name a forest as a plan would."""
+    sizes = {"trees": len(trees), "nodes": len(trees.feature), "features": len(boxes)}
+    plain = {} if regions is None else {"regions": [list(indices) for indices in regions]}
+    return {"name": "random_forest", **sizes, **plain}
+
+
+def forest_tensors(trees: Trees, boxes: Boxes, bias: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return what the state of a :class:`RandomForest` is."""
+    named = {f"tree_{field.name}": getattr(trees, field.name) for field in fields(Trees)}
+    named |= {f"box_{field.name}": getattr(boxes, field.name) for field in fields(Boxes)}
+    return {**named, "bias": bias}
+
+
+def _check(network: RandomForest, _keys: Any) -> None:
+    """Refuse arrays from a file that lead out of themselves, by a ``ValueError``."""
+    boxes = network.boxes(torch.device("cpu"))
+    fault = network.trees(torch.device("cpu")).fault(len(boxes))
+    if bool(((boxes.channels < 0) | (boxes.channels >= network.in_channels)).any()):
+        fault = f"'channels' of boxes, expected numbers from 0 to {network.in_channels - 1}"
+    if bool((boxes.low >= boxes.high).any()) or bool((boxes.low.abs() > 2**20).any()):
+        fault = "'low' of boxes, expected them near their voxel and below 'high'"
+    if fault:
+        raise ValueError(f"random forest, array {fault}")

@@ -1,0 +1,74 @@
+"""Growing one tree of a random forest with scikit-learn: tree t is a pure function of seed, fold and t."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from autoseg.networks.decision_trees import LEAF, Trees
+from autoseg.trainers.forest_voxels import Voxels
+
+DEPTH = 30
+"""Decisions from root to leaf at most; larger was no better (Kamnitsas 2019, 3.4.1)."""
+CANDIDATES = 200
+"""Features that are tried at each node, drawn anew (Kamnitsas 2019, 3.4.1)."""
+LEAF_VOXELS = 4
+"""Voxels in a leaf at least: shares of fewer are noise, and leaves are most of a forest's memory."""
+
+
+def grow_tree(voxels: Voxels, *, labels: int, sample: int, seed: tuple[int, ...]) -> Trees:
+    """Grow a tree on ``sample`` of the voxels, drawn with replacement; ``labels``: their number, background included.
+
+    Splits are those of the largest gain of information.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    rng = np.random.default_rng(seed)
+    counts = _times_drawn(rng, voxels, sample)
+    forest = RandomForestClassifier(
+        n_estimators=1,
+        criterion="entropy",
+        max_depth=DEPTH,
+        max_features=min(CANDIDATES, len(voxels.features)),
+        min_samples_leaf=LEAF_VOXELS,
+        # Here, because out-of-bag voxels have to be known again when a training goes on.
+        bootstrap=False,
+        random_state=int(rng.integers(2**31)),
+    )
+    forest.fit(voxels.features.numpy().T, voxels.labels, sample_weight=counts)
+    return arrays_of(forest.estimators_[0].tree_, forest.classes_, labels)
+
+
+def in_bag(voxels: Voxels, *, sample: int, seed: tuple[int, ...]) -> np.ndarray:
+    """Tell which voxels the tree of a ``seed`` was grown on, [N] bool."""
+    drawn: np.ndarray = _times_drawn(np.random.default_rng(seed), voxels, sample) > 0
+    return drawn
+
+
+def _times_drawn(rng: np.random.Generator, voxels: Voxels, sample: int) -> np.ndarray:
+    count = len(voxels.labels)
+    return np.bincount(rng.integers(count, size=sample), minlength=count).astype(np.float64)
+
+
+def arrays_of(tree: Any, classes: np.ndarray, labels: int) -> Trees:
+    """Take over a scikit-learn tree, whose columns stand for the label indices ``classes``.
+
+    Its thresholds are of double precision and its features of single: a threshold rounded down decides alike.
+    """
+    leaf = tree.children_left == tree.children_right
+    threshold = np.where(leaf, 0.0, tree.threshold)
+    single = threshold.astype(np.float32)
+    single = np.where(single > threshold, np.nextafter(single, np.float32(-np.inf)), single)
+    shares = np.zeros((tree.node_count, labels), dtype=np.float32)
+    value = tree.value[:, 0]
+    shares[:, classes] = value / value.sum(axis=1, keepdims=True)
+    children = np.stack([tree.children_left, tree.children_right], axis=1)
+    return Trees(
+        roots=torch.zeros(1, dtype=torch.int32),
+        children=torch.from_numpy(np.where(leaf[:, None], 0, children).astype(np.int32)),
+        feature=torch.from_numpy(np.where(leaf, LEAF, tree.feature).astype(np.int32)),
+        threshold=torch.from_numpy(single),
+        shares=torch.from_numpy(shares),
+    )

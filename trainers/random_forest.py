@@ -1,0 +1,264 @@
+"""Learning a random forest in place of the plan's network: the baseline of before there were such networks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from autoseg.errors import PlanError, TrainingError
+from autoseg.execution import default_workers
+from autoseg.memory import available_memory
+from autoseg.networks.box_features import Boxes, draw_boxes
+from autoseg.networks.build import input_channels
+from autoseg.networks.decision_trees import Trees, joined, separated
+from autoseg.networks.random_forest import forest_spec, forest_tensors
+from autoseg.sampling import ALL_FOLDS
+from autoseg.trainers.checkpoint import load_state, remove_state, save_state
+from autoseg.trainers.forest_budget import TREES, ForestBudget, forest_clock, plan_forest, tree_voxels
+from autoseg.trainers.forest_scores import Told, fitting_bias, mean_dice
+from autoseg.trainers.forest_trees import grow_tree, in_bag
+from autoseg.trainers.forest_voxels import draw_voxels
+from autoseg.trainers.interrupts import stop_on_signals
+from autoseg.trainers.loop import Interrupted, check_identity
+from autoseg.trainers.monitor import Listener, MetricsFile, Report, plot_progress
+from autoseg.trainers.samples import fold_data
+from autoseg.trainers.setting import Setting
+from autoseg.trainers.supervised import learning_modes
+from autoseg.training_log import read_metrics
+from autoseg.weights import save_network
+
+logger = logging.getLogger("autoseg.training")
+
+FEATURES = 400
+"""Features that nodes choose from: twice what each tries. All are computed for every voxel that is predicted."""
+VOXELS = 100_000
+"""Voxels drawn from all cases; their features are 160 MB."""
+WATCHED = 20_000
+"""Voxels drawn from the validation cases."""
+SHARE_FOR_FEATURES = 0.2
+"""Share of the free memory that features may take: scikit-learn and the cases need some."""
+
+
+@dataclass
+class Forest:
+    """What a training has made so far."""
+
+    drawn: int
+    """Voxels that were to be drawn, what memory there was considered."""
+    sample: int
+    """Voxels that each tree is grown on."""
+    trees: list[Trees] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What trees are grown and judged by."""
+
+    boxes: Boxes
+    learnt: Told
+    """What trees say of the training voxels that they were not grown on."""
+    watched: Told
+    """What they say of voxels of the validation cases."""
+    classes: dict[str, tuple[int, ...]]
+    regions: bool
+    seed: tuple[int, int]
+
+    @property
+    def labels(self) -> int:
+        """Number of labels, the background included."""
+        return self.learnt.shares.shape[1]
+
+    def tree_seed(self, number: int) -> tuple[int, ...]:
+        """Return what decides all of a tree."""
+        return (*self.seed, 3, number)
+
+    def judge(self, number: int, tree: Trees, sample: int) -> None:
+        """Ask a tree about voxels that it does not know."""
+        drawn = in_bag(self.learnt.voxels, sample=sample, seed=self.tree_seed(number))
+        self.learnt.add(tree, of=~drawn)
+        self.watched.add(tree)
+
+    def bias(self) -> torch.Tensor:
+        """Return the correction of logits that is best on out-of-bag voxels."""
+        return fitting_bias(self.learnt, tuple(self.classes.values()), regions=self.regions)
+
+
+@learning_modes.register("random_forest")
+class RandomForestTrainer:
+    """A forest of 50 trees over context features, from the same cases and folds (Kamnitsas 2019, 3.4.1).
+
+    Of the plan's configuration it takes what is preprocessed and the spacing, and a previous stage where there is one.
+    """
+
+    @staticmethod
+    def train(setting: Setting, *, started: float, listener: Listener | None) -> None:
+        """Grow the trees that are missing and write the model."""
+        _check(setting)
+        found = _restored(setting)
+        forest, earlier = found or (None, 0.0)
+        clock = forest_clock(setting, earlier=earlier, started=started)
+        drawn = forest.drawn if forest else min(VOXELS, _room())
+        material = _material(setting, drawn)
+        if forest is None:
+            trees = setting.request.iterations or TREES
+            forest = Forest(drawn, tree_voxels(material.learnt, clock, trees=trees, threads=_threads(setting)))
+        for number, tree in enumerate(forest.trees):
+            material.judge(number, tree, forest.sample)
+        budget = plan_forest(setting, material.boxes, material.watched, clock, first=len(forest.trees))
+        _log_start(setting, material, forest)
+        with stop_on_signals() as stop_requested:
+            for report in _grow(setting, material, forest, budget):
+                if listener:
+                    listener(report)
+                if stop_requested():
+                    _save(setting, forest, budget)
+                    raise Interrupted
+        title = f"{setting.dataset.name}, {setting.request.configuration}, fold {setting.request.fold}, random forest"
+        plot_progress(setting.folder.progress, read_metrics(setting.folder.metrics), title)
+        _write(setting, material, joined(forest.trees))
+        remove_state(setting.folder.resume_state)
+
+
+def _check(setting: Setting) -> None:
+    """Refuse what trees cannot be grown from."""
+    if setting.dataset.annotated:
+        case = next(iter(setting.dataset.annotated))
+        raise PlanError(
+            f"{setting.request.workspace.dataset_file}: field 'annotated', found case '{case}' with only some of the "
+            "classes, expected all in every case for trainer 'random_forest'; train with --trainer supervised"
+        )
+
+
+def _material(setting: Setting, drawn: int) -> Material:
+    """Draw features and voxels."""
+    request, configuration, dataset = setting.request, setting.configuration, setting.dataset
+    fold = request.fold if isinstance(request.fold, int) else ALL_FOLDS
+    seed, labels = (request.seed, fold), len(dataset.values) + 1
+    boxes = draw_boxes(
+        FEATURES,
+        channels=input_channels(configuration, dataset),
+        spacing=configuration.patch_spacing,
+        rng=np.random.default_rng([*seed, 2]),
+    )
+
+    def told(names: tuple[str, ...], count: int, purpose: int) -> Told:
+        voxels = draw_voxels(
+            fold_data(setting, names),
+            boxes,
+            count=count,
+            seed=(*seed, purpose),
+            dimension=configuration.dimension,
+            previous_labels=setting.previous_labels,
+        )
+        return Told.nothing(voxels, labels)
+
+    learnt = told(setting.split.train, drawn, 0)
+    if not len(learnt.voxels.labels):
+        raise TrainingError("random forest: every voxel of the training cases is ignored; label some of them")
+    watched = told(setting.split.val, min(WATCHED, drawn), 1)
+    return Material(boxes, learnt, watched, dataset.class_indices, bool(dataset.regions), seed)
+
+
+def _grow(setting: Setting, material: Material, forest: Forest, budget: ForestBudget) -> Iterator[Report]:
+    """Grow trees as long as the budget lasts, several at a time, and say of each where the training stands."""
+    metrics = MetricsFile(setting.folder.metrics, step=len(forest.trees))
+    threads = _threads(setting)
+    saved_at = time.monotonic()
+
+    def tree(number: int) -> Trees:
+        seed = material.tree_seed(number)
+        return grow_tree(material.learnt.voxels, labels=material.labels, sample=forest.sample, seed=seed)
+
+    with ThreadPoolExecutor(threads) as pool:
+        while len(forest.trees) < (total := budget.trees(len(forest.trees))):
+            first = len(forest.trees)
+            for number, grown in enumerate(pool.map(tree, range(first, min(first + threads, total))), start=first):
+                material.judge(number, grown, forest.sample)
+                forest.trees.append(grown)
+                line = _line(material, number + 1, total, budget.clock.spent())
+                metrics.append(line)
+            yield _report(line, budget)
+            if time.monotonic() - saved_at > setting.request.checkpoint_seconds:
+                _save(setting, forest, budget)
+                saved_at = time.monotonic()
+
+
+def _threads(setting: Setting) -> int:
+    return max(1, default_workers() if setting.request.workers is None else setting.request.workers)
+
+
+def _room() -> int:
+    """Count the voxels whose features memory has room for."""
+    return int(available_memory() * SHARE_FOR_FEATURES / (torch.float32.itemsize * FEATURES))
+
+
+def _log_start(setting: Setting, material: Material, forest: Forest) -> None:
+    if forest.trees:
+        logger.info("going on after tree %d", len(forest.trees))
+    logger.info(
+        "%s fold %s: random forest, %d features of %d voxels of %d cases, %d threads",
+        setting.request.configuration,
+        setting.request.fold,
+        len(material.boxes),
+        len(material.learnt.voxels.labels),
+        len(setting.split.train),
+        _threads(setting),
+    )
+
+
+def _line(material: Material, step: int, total: int, seconds: float) -> dict[str, Any]:
+    """Describe a forest as the loop describes a network: the loss is that of out-of-bag voxels."""
+    classes = tuple(material.classes.values())
+    scores = material.watched.scores(material.bias(), classes, regions=material.regions)
+    return {
+        "step": step,
+        "total": total,
+        "loss": material.learnt.cross_entropy(),
+        "validation_dice": mean_dice(scores),
+        "class_dice": {name: score.dice for name, score in zip(material.classes, scores, strict=True)},
+        "class_recall": {name: score.recall for name, score in zip(material.classes, scores, strict=True)},
+        "seconds": round(seconds, 1),
+    }
+
+
+def _report(line: Mapping[str, Any], budget: ForestBudget) -> Report:
+    each = budget.seconds_each(line["step"])
+    left = (line["total"] - line["step"]) * each
+    return Report(line["step"], line["total"], line["loss"], 0.0, line["validation_dice"], 1 / max(each, 1e-9), left)
+
+
+def _write(setting: Setting, material: Material, trees: Trees) -> None:
+    """Write the forest as a network that says itself what it is."""
+    regions = list(material.classes.values()) if material.regions else None
+    spec = forest_spec(trees, material.boxes, regions)
+    save_network(setting.folder.model, forest_tensors(trees, material.boxes, material.bias()), spec)
+
+
+def _save(setting: Setting, forest: Forest, budget: ForestBudget) -> None:
+    """Write a checkpoint. Features and voxels are drawn again from the seed."""
+    seconds = budget.clock.spent()
+    pace = {"step": len(forest.trees), "drawn": forest.drawn, "sample": forest.sample, "seconds": seconds}
+    trees = joined(forest.trees)
+    tensors = {item.name: getattr(trees, item.name) for item in fields(Trees)}
+    save_state(setting.folder.resume_state, tensors, {"pace": pace, "identity": setting.identity})
+
+
+def _restored(setting: Setting) -> tuple[Forest, float] | None:
+    """Read the last checkpoint, and the seconds spent until then; None if there is none.
+
+    Raises :class:`TrainingError` where it was made with other settings.
+    """
+    found = load_state(setting.folder.resume_state)
+    if found is None:
+        return None
+    tensors, numbers = found
+    check_identity(setting.folder.resume_state, numbers["identity"], setting.identity)
+    pace = numbers["pace"]
+    return Forest(pace["drawn"], pace["sample"], separated(Trees(**tensors))), pace["seconds"]
