@@ -21,6 +21,8 @@ class PlanRequest:
     resources: Resources
     configurations: tuple[str, ...] | None = None
     """Names to plan; None: all that suit the data."""
+    members: tuple[str, ...] | None = None
+    """Of an ensemble, which to plan; None: all."""
 
 
 MEMORY_TARGETS = {
