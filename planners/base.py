@@ -41,6 +41,7 @@ planners: Registry = Registry(
         "autoseg.planners.residual_unet",
         "autoseg.planners.unet_scinets",
         "autoseg.planners.convmixer",
+        "autoseg.planners.emma",
         "autoseg.planners.emma_unets",
         "autoseg.planners.fcn",
         "autoseg.planners.vnet",

@@ -31,9 +31,7 @@ WORTH_LOWERING = 2.0
 def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
     """Plan every configuration that suits the data, or those that are asked for, with networks of one family."""
     if request.members:
-        raise PlanError(
-            f"members: planner '{planner}' has none, expected them with planner 'emma' only; leave them out"
-        )
+        raise PlanError(f"members: planner '{planner}' has none; leave them out, or plan with --planner emma")
     frame, design = frame_of(request), Design(network)
     found = _plan_all(frame, design)
     return assembled(

@@ -15,6 +15,7 @@ from autoseg.cli.options import (
     Folds,
     Images,
     Labels,
+    Members,
     Memory,
     Planner,
     Splits,
@@ -22,6 +23,7 @@ from autoseg.cli.options import (
     Workers,
     WorkspaceOption,
 )
+from autoseg.cli.planning import split_names
 from autoseg.cli.training import INTERRUPTED, training_progress
 
 
@@ -32,6 +34,7 @@ def run(
     workspace: WorkspaceOption = None,
     configurations: Configurations = None,
     planner: Planner = None,
+    members: Members = None,
     device: Device = "auto",
     memory: Memory = None,
     time_budget: TimeBudget = None,
@@ -54,6 +57,7 @@ def run(
             workspace=workspace,
             configurations=configurations,
             planner=planner,
+            members=split_names(members),
             device=device,
             memory=None if memory is None else parse_size(memory),
             time_budget=None if time_budget is None else parse_duration(time_budget),
