@@ -40,7 +40,13 @@ def request(grid=BRAIN, channels=("T1", "T2"), *, labels=LABELS, device="cuda", 
     classes = [name for name in labels.get("regions", labels["labels"]) if name != "background"]
     measures = (
         CaseMeasure(
-            f"case_{i}", "", shape, shape, spacing, dict.fromkeys(classes, 9), percentiles=(PERCENTILES,) * len(channels)
+            f"case_{i}",
+            "",
+            shape,
+            shape,
+            spacing,
+            dict.fromkeys(classes, 9),
+            percentiles=(PERCENTILES,) * len(channels),
         )
         for i in range(30)
     )
