@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from autoseg.choice.held_out import HeldOut, Progress
-from autoseg.choice.trial import Recipe, over_cases
+from autoseg.choice.trial import Recipe, mean_scores, over_cases
 from autoseg.dataset import Dataset
 from autoseg.evaluation.reliability import Reliability, pooled, reliability
 from autoseg.inference.export import class_on_grid
@@ -56,7 +56,7 @@ def measure_calibration(
 
 def _of_case(held_out: HeldOut, case: str, *, recipe: Recipe) -> Reliability:
     """Compare the classes that were annotated in a case, one after the other, where voxels were annotated."""
-    scores = [held_out.scores(name, case, mirror=recipe.mirror) for name in recipe.configurations]
+    scores = mean_scores(held_out, case, recipe)
     dataset, steps, reference = held_out.dataset, scores[0].steps, held_out.reference(case)
     known = ~np.isin(reference, dataset.ignore)
     found = reliability(np.zeros(0), np.zeros(0))

@@ -11,7 +11,7 @@ from autoseg.inference.members import Member
 from autoseg.inference.sliding_window import share_of_logits
 from autoseg.memory import available_memory
 from autoseg.plan import Plan
-from autoseg.preprocessing.case import steps_of
+from autoseg.preprocessing.case import Steps, steps_of
 from autoseg.preprocessing.crop import Box
 from autoseg.preprocessing.normalization import output_channels
 
@@ -35,7 +35,7 @@ class CaseNeed:
     arrays: int
     """Images, label maps and the logits in the making."""
     scores: int
-    """Probabilities of the members, which may lie in a file instead."""
+    """Probabilities, which may lie in files instead: of each grid one mean, and those that are being added to it."""
 
     @property
     def total(self) -> int:
@@ -56,17 +56,25 @@ def case_need(
     Nothing is known of the crop, so that the whole image counts.
     """
     voxels = math.prod(geometry.size)
-    prepared = working = scores = counted = 0
+    prepared = working = counted = 0
+    kept: dict[Steps, int] = {}
+    added = 0
     for stage in stages:
-        shape = steps_of(geometry, Box((0, 0, 0), geometry.size), plan, stage.configuration).shape
+        steps = steps_of(geometry, Box((0, 0, 0), geometry.size), plan, stage.configuration)
+        shape = steps.shape
         image = FLOAT * math.prod(shape) * output_channels(stage.configuration.normalization)
         share = FLOAT * math.prod(shape) * stage.window.outputs
         prepared += image
         counted += math.prod(shape) * (FLOAT + len(stage.networks)) if votes else 0
-        scores += share
+        if votes or steps not in kept:
+            kept[steps] = kept.get(steps, 0) + share
+        else:
+            added = max(added, share)
         # A padded copy of the image; logits, and probabilities of them.
         working = max(working, image + int(2 * share * share_of_logits(shape, stage.window)))
     # The image, its crop and that normalized.
     reading = 3 * FLOAT * channels * voxels + READING * voxels
     writing = (WRITING + MEASURING if votes else WRITING) * voxels
-    return CaseNeed(max(reading + prepared, prepared + working + counted, writing + counted), scores)
+    return CaseNeed(
+        max(reading + prepared, prepared + working + counted, writing + counted), sum(kept.values()) + added
+    )

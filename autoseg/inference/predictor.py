@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from autoseg.bundle.opening import opened
 from autoseg.dataset import Dataset
 from autoseg.errors import ImageError, PlanError
 from autoseg.images import Geometry, Volume
+from autoseg.inference.averaging import averaged
 from autoseg.inference.export import Scores, label_map, probabilities_on_grid
 from autoseg.inference.finish import Finish, find_finish
 from autoseg.inference.members import Member, load_members, selected
@@ -114,13 +115,18 @@ class Predictor:
         return case_need(geometry, self.plan, self.stages, channels=len(self.dataset.channels), votes=votes)
 
     def scores(self, prepared: Sequence[Prepared], *, scratch: Path | None = None, votes: bool = False) -> list[Scores]:
-        """Compute each member's class probabilities on its own grid, from what :meth:`prepare` made.
+        """Compute the members' class probabilities, from what :meth:`prepare` made; members on one grid are averaged.
 
-        A stage that others read is computed once. Of one that is no member itself only the label map is kept. Where a
-        folder is given as ``scratch``, probabilities lie in files there, for images that memory has no room for. With
-        ``votes`` the members' scores hold what each of their networks says for itself.
+        They come as they are computed, none before what it reads. A stage that others read is computed once. Of one
+        that is no member itself only the label map is kept. Where a folder is given as ``scratch``, probabilities lie
+        in files there, for images that memory has no room for. With ``votes`` the scores are those of each member, and
+        hold what each of its networks says for itself.
         """
-        scores: dict[int, Scores] = {}
+        each = self._each_score(prepared, scratch=scratch, votes=votes)
+        return list(each) if votes else averaged(each, overwrite=True)
+
+    def _each_score(self, prepared: Sequence[Prepared], *, scratch: Path | None, votes: bool) -> Iterator[Scores]:
+        """Compute one stage after the other; yield the scores of those that are members, and forget them."""
         maps: dict[int, np.ndarray] = {}
         for stage, case in zip(self.stages, prepared, strict=True):
             before = labels_on_grid(maps[id(stage.previous)], case.steps, self.dataset) if stage.previous else None
@@ -130,8 +136,8 @@ class Predictor:
             if any(other.previous is stage for other in self.stages):
                 maps[id(stage)] = label_map([found], self.dataset)
             if is_member:
-                scores[id(stage)] = found
-        return [scores[id(member)] for member in self.members]
+                yield found
+            del found  # Else it would be kept while the next stage is computed.
 
     def _stage_scores(
         self, stage: Member, image: np.ndarray, steps: Steps, *, scratch: Path | None, votes: bool
