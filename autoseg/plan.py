@@ -53,6 +53,7 @@ class Configuration:
     median_shape: tuple[int, int, int]
     """Voxels of the median case at this spacing."""
     patch_size: tuple[int, ...]
+    """Voxels that the network is given. It learns and predicts those that its ``margin`` leaves: all, for most."""
     batch_size: int
     normalization: tuple[Component, ...]
     """One for each channel."""

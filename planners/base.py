@@ -47,6 +47,7 @@ planners: Registry = Registry(
         "autoseg.planners.vnet",
         "autoseg.planners.mednext",
         "autoseg.planners.hyperdense",
+        "autoseg.planners.deepmedic",
     ),
 )
 

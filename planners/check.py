@@ -17,6 +17,7 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
     Raises :class:`PlanError` that names the field where something cannot be built, or where the step needs more than
     ``memory`` bytes.
     """
+    from autoseg.networks.build import PatchError
     from autoseg.planners.memory import batch_cost
 
     place = f"field 'configurations.{name}"
@@ -25,6 +26,8 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
         check_loss(configuration.loss, dataset)
         _build_augmentation(configuration, dataset)
         cost = batch_cost(configuration, dataset)
+    except PatchError as error:
+        raise PlanError(f"{place}.patch_size', {error}") from None
     except AutosegError as error:
         raise PlanError(f"{place}': {error}") from None
     except (RuntimeError, ValueError, TypeError, IndexError) as error:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from autoseg.errors import PlanError
 from autoseg.plan import Plan, voxels
 from autoseg.planners.base import PlanRequest
-from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec, fit
+from autoseg.planners.family import CONFIGURATIONS, NNUNET, Family
+from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec
 from autoseg.planners.frame import (
     ENOUGH_CONTEXT,
     Design,
@@ -19,20 +20,17 @@ from autoseg.planners.frame import (
     spacing_2d,
     summed_up,
 )
-from autoseg.planners.patches import candidates
 from autoseg.planners.spacing import coarser
 
-CONFIGURATIONS = ("2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres")
-"""In the order in which they are trained: a cascade reads what ``3d_lowres`` predicts."""
 WORTH_LOWERING = 2.0
 """A coarser resolution must have at least this many times fewer voxels to be worth its training (nnU-Net)."""
 
 
-def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
+def plan_with(request: PlanRequest, planner: str, network: NetworkSpec, family: Family = NNUNET) -> Plan:
     """Plan every configuration that suits the data, or those that are asked for, with networks of one family."""
     if request.members:
         raise PlanError(f"members: planner '{planner}' has none; leave them out, or plan with --planner emma")
-    frame, design = frame_of(request), Design(network)
+    frame, design = frame_of(request), Design(network, family)
     found = _plan_all(frame, design)
     return assembled(
         frame,
@@ -41,7 +39,7 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
         (
             *frame.normalized.decisions,
             frame.mirrored.decision,
-            frame.sampled.decision,
+            family.sampling(request.dataset, request.fingerprint).decision,
             *(summed_up(name, fitted, request) for name, fitted in found.items()),
         ),
     )
@@ -49,7 +47,7 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec) -> Plan:
 
 def _plan_all(frame: Frame, design: Design) -> dict[str, Fitted]:
     """Plan what is wanted: what needs most memory first, so that too little of it is told by what would do for all."""
-    names = _wanted(frame)
+    names = _wanted(frame, design.family)
     found: dict[str, Fitted] = {}
     if set(names) - {"2d"}:
         fullres = fit_design(frame, design, frame.spacing, 3)
@@ -70,10 +68,10 @@ def _plan_all(frame: Frame, design: Design) -> dict[str, Fitted]:
     return {name: found[name] for name in CONFIGURATIONS if name in found and name in names}
 
 
-def _wanted(frame: Frame) -> tuple[str, ...]:
+def _wanted(frame: Frame, family: Family) -> tuple[str, ...]:
     names = frame.request.configurations
     if not names:
-        return ("2d",) if frame.is_flat else CONFIGURATIONS
+        return ("2d",) if frame.is_flat else family.configurations
     unknown = [name for name in names if name not in CONFIGURATIONS]
     if unknown:
         raise PlanError(f"configuration '{unknown[0]}': expected one of {', '.join(CONFIGURATIONS)}")
@@ -100,6 +98,6 @@ def _cascade(frame: Frame, design: Design, fullres: Fitted) -> Fitted:
     """Plan full resolution with the labels of ``3d_lowres`` as more input: the same patch, or what still fits."""
     configuration = fullres.configuration
     draft = replace(configuration, batch_size=SMALLEST_BATCH, previous_stage="3d_lowres")
-    patches = candidates(configuration.median_shape, frame.spacing)
+    patches = design.family.patches(configuration.median_shape, frame.spacing)
     first = [candidate.patch for candidate in patches].index(configuration.patch_size)
-    return fit(draft, patches[first:], frame.request, design.network)
+    return design.fit(draft, patches[first:], frame.request)

@@ -9,24 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from autoseg.plan import Component, Configuration, Decision, Plan, Training
+from autoseg.plan import Component, Configuration, Decision, Plan
 from autoseg.planners.base import PlanRequest, planners
-from autoseg.planners.emma_members import NETWORKS, NORMALIZATIONS, Member, Network, chosen_members
+from autoseg.planners.emma_members import ITERATIONS, NETWORKS, NORMALIZATIONS, Member, Network, chosen_members
 from autoseg.planners.fitting import Fitted
 from autoseg.planners.frame import Design, Frame, assembled, fit_design, frame_of, spacing_2d, summed_up
 from autoseg.planners.normalization import Normalized, is_free, normalization
-from autoseg.planners.objective import labelled
-from autoseg.planners.recipe import time_budget, training_of
+from autoseg.planners.recipe import time_budget
 from autoseg.units import format_duration
 
 ADMITTED_WITHIN = 0.05
 """Mean Dice by which a member may be behind the best one to have a say. The paper admits what reaches 87 % of whole
 tumours, where the best of its members reaches 90 %; classes that are harder differ more."""
-ITERATIONS = 70_000
-"""Steps where no time is set: 35 epochs of 20 × 1000 segments in batches of 10, DeepMedic's public configuration; how
-long the other members were trained is not published."""
-MOST_SAMPLES = 10
-"""Patches of a batch: DeepMedic's; those of the other members are not published."""
 FOLDS = 5
 """What the time of the whole is told for."""
 
@@ -73,28 +67,7 @@ def _networks(members: Sequence[Member]) -> list[Network]:
 def _fit(frame: Frame, network: Network, dimension: int) -> Fitted:
     """Fit a network to memory and time, as its normalizations have the same channels once for all of them."""
     spacing = spacing_2d(frame) if dimension == 2 else frame.spacing
-    return fit_design(frame, _design(frame, network), spacing, dimension)
-
-
-def _design(frame: Frame, network: Network) -> Design:
-    request = frame.request
-    return Design(
-        network.spec,
-        loss=labelled(_for_labels(network.loss, regions=bool(request.dataset.regions)), request.dataset),
-        sampling=network.sampling,
-        training=_training(network, time_budget(request.resources)),
-        largest_edge=network.edge,
-        most_samples=MOST_SAMPLES,
-    )
-
-
-def _for_labels(loss: Component, *, regions: bool) -> Component:
-    """Leave the background out where there is none: regions have no output for it."""
-    return {key: value for key, value in loss.items() if not (regions and key == "background")}
-
-
-def _training(network: Network, budget: float | None) -> Training:
-    return training_of(network.optimizer, network.schedule, iterations=ITERATIONS, budget=budget)
+    return fit_design(frame, Design(network.spec, network.family), spacing, dimension)
 
 
 def _with(fitted: Fitted, normalized: Normalized) -> Configuration:
@@ -141,12 +114,12 @@ def _ensemble_decision(frame: Frame, members: Sequence[Member], planned: dict[st
 
 def _decision(network: Network, fitted: Fitted, frame: Frame, members: Sequence[Member]) -> Decision:
     """Sum a network up, for all its normalizations, with what is its own."""
-    training, dimension = fitted.configuration.training, fitted.configuration.dimension
-    names = [member.configuration(dimension) for member in members if member.network is network]
+    planned = fitted.configuration
+    names = [member.configuration(planned.dimension) for member in members if member.network is network]
     decision = summed_up(", ".join(names), fitted, frame.request)
     own = (
-        f"{network.origin}: loss {_named(fitted.configuration.loss)}, sampling {_named(network.sampling)}, optimizer "
-        f"{_named(training.optimizer)}, schedule {training.schedule['name']}"
+        f"{network.origin}: loss {_named(planned.loss)}, sampling {_named(planned.sampling)}, "
+        f"optimizer {_named(planned.training.optimizer)}, schedule {planned.training.schedule['name']}"
     )
     return replace(decision, reasons=(own, *decision.reasons))
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from autoseg.errors import PlanError
-from autoseg.plan import Component
+from autoseg.plan import Component, Configuration, Decision
 from autoseg.planners.base import PlanRequest
+from autoseg.planners.deepmedic import VARIANTS, family_of
 from autoseg.planners.emma_unets import unet_strided_spec, unet_sum_spec
+from autoseg.planners.family import Family
 from autoseg.planners.fcn import fcn_residual_spec, fcn_shallow_spec, fcn_spec
 from autoseg.planners.fitting import NetworkSpec
+from autoseg.planners.patches import candidates
+from autoseg.planners.sampling import Sampled
 
 NORMALIZATIONS: dict[str, Component] = {
     "z_score": {"name": "z_score"},
@@ -20,16 +25,21 @@ NORMALIZATIONS: dict[str, Component] = {
 }
 """By how members are named: z-score; bias field, then z-score; bias field, Nyúl's landmarks, then z-score."""
 
+ITERATIONS = 70_000
+"""Steps where no time is set, DeepMedic's; how long the other members were trained is not published."""
+MOST_SAMPLES = {2: 250, 3: 10}
+"""Patches of a batch, DeepMedic's; those of the other members are not published."""
 _IN_BODY = 0
 """Channel that tells the body from what is all around it: the first, as in images without the skull."""
 _CROSS_ENTROPY: Component = {"name": "cross_entropy"}
 _SOFT_IOU: Component = {"name": "soft_iou", "background": True, "per_image": False}
 _SOFT_DICE: Component = {"name": "f_beta", "beta": 1.0, "power": 2.0, "per_image": False}
-"""V-Net's. Patches are small, so that classes are missing from many: as of nnU-Net's, the Dice is that of the batch."""
+"""V-Net's. Patches are small, so that classes are missing from many: as in nnU-Net then, the Dice is of the batch."""
 _ADAM: Component = {"name": "adam", "learning_rate": 1e-3}
-"""The rate is Adam's own: the members' is not published."""
-_DECAY: Component = {"name": "polynomial", "power": 0.9}
-"""nnU-Net's: the members' is not published."""
+"""The rate is Adam's own: the members' is not published, nor is a schedule."""
+_ADADELTA: Component = {"name": "adadelta", "learning_rate": 1.0}
+_EVERY_LABEL: Component = {"name": "equal_per_class"}
+_EVERY_LABEL_IN_BODY: Component = {"name": "equal_per_class", "channel": _IN_BODY}
 
 
 @dataclass(frozen=True)
@@ -38,66 +48,64 @@ class Network:
 
     name: str
     origin: str
-    """What the paper calls it."""
+    """What the thesis calls it."""
     spec: NetworkSpec
-    loss: Component
-    sampling: Component
-    edge: int
-    """Voxels along the edge of its patches."""
-    optimizer: Component
-    schedule: Component
+    family: Family
+
+
+def _trained(*, edge: int, loss: Component, sampling: Component, optimizer: Component) -> Family:
+    """Return a family of patches with ``edge`` voxels along a cube or square, and a loss, sampler and optimizer."""
+    decision = Decision("data", f"patches by {sampling['name']}", ("as published",))
+    return Family(
+        patches=partial(candidates, largest_edge=edge),
+        sampling=lambda dataset, fingerprint: Sampled(sampling, decision),
+        revise=partial(_revised, loss=loss, optimizer=optimizer),
+        most_samples=MOST_SAMPLES,
+    )
+
+
+def _revised(draft: Configuration, *, loss: Component, optimizer: Component) -> Configuration:
+    """Give a draft a loss, told of its labels, and an optimizer; its schedule ends where a time budget does."""
+    labels = {key: value for key, value in draft.loss.items() if key in ("regions", "ignore_index")}
+    # Regions have no output for the background.
+    own = {key: value for key, value in loss.items() if key != "background" or "regions" not in labels}
+    training = replace(draft.training, optimizer=optimizer)
+    if training.time_budget is None:
+        training = replace(training, iterations=ITERATIONS)
+    return replace(draft, loss={**own, **labels}, training=training)
+
+
+def _deepmedic(name: str, origin: str) -> Network:
+    return Network(name, origin, VARIANTS[name].network, family_of(VARIANTS[name]))
 
 
 NETWORKS = (
+    _deepmedic("deepmedic_residual", "DeepMedic with residual connections"),
+    _deepmedic("deepmedic_wide", "wide DeepMedic with residual connections"),
+    Network("fcn", "FCN-1", fcn_spec, _trained(edge=64, loss=_SOFT_IOU, sampling=_EVERY_LABEL, optimizer=_ADAM)),
     Network(
-        name="fcn",
-        origin="FCN-1",
-        spec=fcn_spec,
-        loss=_SOFT_IOU,
-        sampling={"name": "equal_per_class"},
-        edge=64,
-        optimizer=_ADAM,
-        schedule=_DECAY,
+        "fcn_residual",
+        "FCN-2",
+        fcn_residual_spec,
+        _trained(edge=80, loss=_SOFT_DICE, sampling=_EVERY_LABEL, optimizer=_ADAM),
     ),
     Network(
-        name="fcn_residual",
-        origin="FCN-2",
-        spec=fcn_residual_spec,
-        loss=_SOFT_DICE,
-        sampling={"name": "equal_per_class"},
-        edge=80,
-        optimizer=_ADAM,
-        schedule=_DECAY,
+        "fcn_shallow",
+        "FCN-3",
+        fcn_shallow_spec,
+        _trained(edge=80, loss=_SOFT_DICE, sampling=_EVERY_LABEL, optimizer=_ADAM),
     ),
     Network(
-        name="fcn_shallow",
-        origin="FCN-3",
-        spec=fcn_shallow_spec,
-        loss=_SOFT_DICE,
-        sampling={"name": "equal_per_class"},
-        edge=80,
-        optimizer=_ADAM,
-        schedule=_DECAY,
+        "unet_sum",
+        "U-Net-1",
+        unet_sum_spec,
+        _trained(edge=64, loss=_CROSS_ENTROPY, sampling=_EVERY_LABEL_IN_BODY, optimizer=_ADADELTA),
     ),
     Network(
-        name="unet_sum",
-        origin="U-Net-1",
-        spec=unet_sum_spec,
-        loss=_CROSS_ENTROPY,
-        sampling={"name": "equal_per_class", "channel": _IN_BODY},
-        edge=64,
-        optimizer={"name": "adadelta", "learning_rate": 1.0},
-        schedule=_DECAY,
-    ),
-    Network(
-        name="unet_strided",
-        origin="U-Net-2",
-        spec=unet_strided_spec,
-        loss=_CROSS_ENTROPY,
-        sampling={"name": "equal_per_class", "channel": _IN_BODY},
-        edge=64,
-        optimizer=_ADAM,
-        schedule=_DECAY,
+        "unet_strided",
+        "U-Net-2",
+        unet_strided_spec,
+        _trained(edge=64, loss=_CROSS_ENTROPY, sampling=_EVERY_LABEL_IN_BODY, optimizer=_ADAM),
     ),
 )
 """In the order in which they are trained."""

@@ -54,8 +54,8 @@ class _Search:
     draft: Configuration
     request: PlanRequest
     network: NetworkSpec
-    most_samples: int | None
-    """Of a batch; None: as many as memory, data and time allow."""
+    most: int | None
+    """Samples that a batch may have; None: as many as fit."""
 
     def drafted(self, candidate: Candidate, first_features: int) -> Configuration:
         """Return the draft with a patch and its network."""
@@ -69,13 +69,14 @@ def fit(
     request: PlanRequest,
     network: NetworkSpec,
     *,
-    most_samples: int | None = None,
+    most: int | None = None,
 ) -> Fitted:
     """Give ``draft`` the largest patch whose step fits the memory, then a batch and features that suit the time.
 
+    The batch has ``most`` samples at most, where that is given.
     Raises :class:`PlanError` that names the smallest memory that would do where nothing fits.
     """
-    search, tried = _Search(draft, request, network, most_samples), []
+    search, tried = _Search(draft, request, network, most), []
     for first_features in FIRST_FEATURES:
         fitted = _fit(search, patches, first_features)
         if fitted is None:
@@ -127,7 +128,7 @@ def _fit(search: _Search, patches: Sequence[Candidate], first_features: int) -> 
     ]
     drafted = search.drafted(patches[high], first_features)
     pooling = _pooling_reasons(patches[high], drafted)
-    return _with_batch(Fitted(drafted, costs[high], (*reasons, *counted, *pooling)), search)
+    return _with_batch(Fitted(drafted, costs[high], (*reasons, *counted, *pooling)), search, patches[high])
 
 
 def _pooling_reasons(candidate: Candidate, drafted: Configuration) -> tuple[str, ...]:
@@ -143,14 +144,15 @@ def _next_guess(patches: Sequence[Candidate], voxels_that_fit: float, low: int, 
     return min(max(guess, low + 1), max(high - 1, 0))
 
 
-def _with_batch(fitted: Fitted, search: _Search) -> Fitted:
+def _with_batch(fitted: Fitted, search: _Search, candidate: Candidate) -> Fitted:
     """Choose the batch: what the memory holds, no more than 5 % of the data, no more than the time allows."""
-    draft, request, most = fitted.configuration, search.request, search.most_samples
+    draft, request = fitted.configuration, search.request
     speed = speed_of(draft, fitted.cost, request)
     by_memory = fitted.cost.largest_batch(request.resources.memory)
     cases = len(request.fingerprint.cases)
-    by_data = round(DATASET_SHARE * voxels(draft.median_shape) * cases / voxels(draft.patch_size))
-    largest = max(SMALLEST_BATCH, min(by_memory, by_data, most or by_memory))
+    by_data = round(DATASET_SHARE * voxels(draft.median_shape) * cases / candidate.learned_voxels)
+    bounds = [by_memory, by_data] if search.most is None else [by_memory, by_data, search.most]
+    largest = max(SMALLEST_BATCH, min(bounds))
     batch = affordable_batch(largest, min(FEWEST_SAMPLES[draft.dimension], largest), speed)
     return replace(
         fitted,
@@ -158,7 +160,7 @@ def _with_batch(fitted: Fitted, search: _Search) -> Fitted:
         reasons=(
             *fitted.reasons,
             f"batch: the memory holds {by_memory}, {DATASET_SHARE:.0%} of the dataset's voxels are {by_data}"
-            + (f", the design takes {most} at most" if most else ""),
+            + (f", a batch has {search.most} at most" if search.most else ""),
             *_time_reasons(draft, batch, speed, request.resources.device),
         ),
         steps=speed.iterations(batch) if speed else None,

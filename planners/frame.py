@@ -10,15 +10,15 @@ import numpy as np
 
 from autoseg.fingerprint import Fingerprint
 from autoseg.memory import format_bytes
-from autoseg.plan import PLAN_VERSION, Component, Configuration, Decision, Plan, Training, voxels
+from autoseg.plan import PLAN_VERSION, Configuration, Decision, Plan, voxels
 from autoseg.planners.base import PlanRequest
+from autoseg.planners.family import NNUNET, Family
 from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec, fit
 from autoseg.planners.mirroring import Mirroring, bounded, mirroring
 from autoseg.planners.normalization import Normalized, normalization
 from autoseg.planners.objective import objective
-from autoseg.planners.patches import candidates
+from autoseg.planners.patches import Candidate
 from autoseg.planners.recipe import time_budget, training
-from autoseg.planners.sampling import Sampled, sampling
 from autoseg.planners.spacing import axis_order, median_shape, target_spacing
 from autoseg.planners.wording import numbers, times
 
@@ -30,16 +30,14 @@ Spacing = tuple[float | None, float, float]
 
 @dataclass(frozen=True)
 class Design:
-    """A network, and what it is trained with where that is not what suits the dataset."""
+    """A network, and what its family wants otherwise than nnU-Net's rules have it."""
 
     network: NetworkSpec
-    loss: Component | None = None
-    sampling: Component | None = None
-    training: Training | None = None
-    largest_edge: int | None = None
-    """Voxels along the edge of the cube, or square, that no patch is larger than."""
-    most_samples: int | None = None
-    """Samples of a batch at most."""
+    family: Family = NNUNET
+
+    def fit(self, draft: Configuration, patches: Sequence[Candidate], request: PlanRequest) -> Fitted:
+        """Fit a draft to memory and time."""
+        return fit(draft, patches, request, self.network, most=self.family.most_samples.get(draft.dimension))
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,6 @@ class Frame:
     spacing: tuple[float, float, float]
     order: tuple[int, int, int]
     normalized: Normalized
-    sampled: Sampled
     mirrored: Mirroring
 
     @property
@@ -72,7 +69,6 @@ def frame_of(request: PlanRequest) -> Frame:
         spacing=(own_spacing[order[0]], own_spacing[order[1]], own_spacing[order[2]]),
         order=order,
         normalized=normalization(request.dataset, request.fingerprint),
-        sampled=sampling(request.dataset, request.fingerprint),
         mirrored=mirroring(request.dataset, request.fingerprint, order),
     )
 
@@ -80,9 +76,8 @@ def frame_of(request: PlanRequest) -> Frame:
 def fit_design(frame: Frame, design: Design, spacing: Spacing, dimension: int) -> Fitted:
     """Plan a configuration of its own patch at ``spacing``."""
     drafted = draft(frame, design, dimension, spacing)
-    shape = drafted.median_shape[3 - dimension :]
-    patches = candidates(shape, drafted.patch_spacing, largest_edge=design.largest_edge)
-    fitted = fit(drafted, patches, frame.request, design.network, most_samples=design.most_samples)
+    patches = design.family.patches(drafted.median_shape[3 - dimension :], drafted.patch_spacing)
+    fitted = design.fit(drafted, patches, frame.request)
     loss = fitted.configuration.loss
     if dimension == 3 and "batch_dice" in loss and context(fitted.configuration) < ENOUGH_CONTEXT:
         # Where a patch sees little of an image, a class is often missing from it: its Dice is that of the batch.
@@ -106,7 +101,8 @@ def spacing_2d(frame: Frame) -> Spacing:
 def draft(frame: Frame, design: Design, dimension: int, spacing: Spacing) -> Configuration:
     """Decide all but patch, network and batch."""
     resources, shape = frame.request.resources, frame.shape(spacing)
-    return Configuration(
+    sampled = design.family.sampling(frame.request.dataset, frame.request.fingerprint)
+    plain = Configuration(
         dimension=2 if dimension == 2 else 3,
         spacing=spacing,
         median_shape=shape,
@@ -115,12 +111,13 @@ def draft(frame: Frame, design: Design, dimension: int, spacing: Spacing) -> Con
         normalization=frame.normalized.specs,
         input_layer=frame.normalized.input_layer,
         network={},
-        loss=design.loss or objective(frame.request.dataset, batch_dice=dimension == 2),
-        sampling=design.sampling or frame.sampled.spec,
+        loss=objective(frame.request.dataset, batch_dice=dimension == 2),
+        sampling=sampled.spec,
         augmentation={"name": "default"},
-        training=design.training or training(time_budget(resources)),
+        training=training(time_budget(resources)),
         precision="bfloat16" if resources.bfloat16 else "float32",
     )
+    return design.family.revise(plain)
 
 
 def assembled(

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from autoseg.dataset import Dataset
-from autoseg.networks.build import build_network, input_channels
+from autoseg.networks.build import build_network, input_channels, output_size
 from autoseg.plan import Configuration
 from autoseg.records import to_plain
 from autoseg.trainers.learner import Learner, build_learner, change_weights, compute_gradients
@@ -225,7 +225,8 @@ def _count(
     with FakeTensorMode(), _Ledger() as ledger:
         learner = build_learner(configuration, build_network(configuration, dataset), device=torch.device("cpu"))
         images = torch.empty(batch_size, input_channels(configuration, dataset), *configuration.patch_size)
-        batch = Batch(images, torch.zeros(batch_size, *configuration.patch_size, dtype=torch.int64))
+        labelled = output_size(configuration.patch_size, learner.network.margin)  # type: ignore[arg-type]
+        batch = Batch(images, torch.zeros(batch_size, *labelled, dtype=torch.int64))
         compute_gradients(learner, batch)
         moments, flops = len(ledger.history), ledger.flops
         if updates:

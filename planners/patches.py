@@ -21,11 +21,19 @@ class Candidate:
     patch: tuple[int, ...]
     topology: Topology
     origin: str
+    margin: tuple[int, ...] | None = None
+    """Voxels on each side that are seen but not learned; None: none."""
 
     @property
     def voxels(self) -> int:
         """Voxels of the patch."""
         return math.prod(self.patch)
+
+    @property
+    def learned_voxels(self) -> int:
+        """Voxels of the patch that are learned."""
+        margin = self.margin or (0,) * len(self.patch)
+        return math.prod(n - 2 * m for n, m in zip(self.patch, margin, strict=True))
 
 
 def candidates(

@@ -18,8 +18,6 @@ ENOUGH_ITERATIONS = 10_000
 """Steps below which smaller batches with more steps learn more than larger batches with fewer."""
 RESERVE = 0.9
 """Share of the budget that is left for steps once validation and start-up have had theirs."""
-SHORT_SCHEDULE: Component = {"name": "cosine", "warmup": 0.03}
-"""Of trainings that a time budget ends: short warm-up, cosine to zero."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +71,6 @@ def training(budget: float | None) -> Training:
         return Training(optimizer=sgd, schedule={"name": "polynomial", "power": 0.9}, iterations=LONG_ITERATIONS)
     return Training(
         optimizer={"name": "muon", "learning_rate": 2e-3, "vector_learning_rate": 1e-3, "weight_decay": 0.01},
-        schedule=SHORT_SCHEDULE,
+        schedule={"name": "cosine", "warmup": 0.03},
         time_budget=budget,
     )
-
-
-def training_of(optimizer: Component, schedule: Component, *, iterations: int, budget: float | None) -> Training:
-    """Train with a published optimizer: its schedule and length without a time budget; with one a cosine to zero.
-
-    Schedules that wait for a plateau do not anneal to their end in a short time.
-    """
-    if budget is None:
-        return Training(optimizer, schedule, iterations=iterations)
-    return Training(optimizer, SHORT_SCHEDULE, time_budget=budget)

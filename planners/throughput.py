@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from autoseg.dataset import Dataset
-from autoseg.networks.build import build_network, input_channels
+from autoseg.networks.build import build_network, input_channels, network_margin, output_size
 from autoseg.plan import Component, Configuration
 from autoseg.planners.memory import BatchCost, batch_cost
 from autoseg.records import to_plain
@@ -47,8 +47,9 @@ class Throughput:
 
 def throughput(configuration: Configuration, dataset: Dataset, device: str) -> Throughput:
     """Time training steps like those of a configuration on ``device``, once in a process for each kind of them."""
-    timed = _small(configuration, TIMED_VOXELS.get(torch.device(device).type, TIMED_VOXELS["cuda"]))
     described = replace(dataset, cases=(), groups={}, annotated={})
+    margin = network_margin(configuration, described)
+    timed = _small(configuration, TIMED_VOXELS.get(torch.device(device).type, TIMED_VOXELS["cuda"]), margin)
     largest = _largest_kernel(configuration, described)
     key = json.dumps(to_plain((timed, largest, described, device)))
     if key not in _measured:
@@ -60,19 +61,22 @@ _measured: dict[str, Throughput] = {}
 """What was measured in this process, by the text of what it was measured for."""
 
 
-def _small(configuration: Configuration, most_voxels: int) -> Configuration:
-    """Cut a configuration down to the finest stages of its network and a patch of about ``most_voxels``."""
+def _small(configuration: Configuration, most_voxels: int, margin: tuple[int, ...]) -> Configuration:
+    """Cut a configuration down to the finest stages of its network and a patch of about ``most_voxels``.
+
+    Of a patch that is learned but for a ``margin``, what is learned is cut.
+    """
     network = _finest_stages(configuration.network)
     strides = network.get("strides") or [[1] * configuration.dimension]
     steps = [math.prod(axis) for axis in zip(*strides, strict=True)]
-    patch = list(configuration.patch_size)
-    while math.prod(patch) > most_voxels:
-        axis = patch.index(max(patch))
-        patch[axis] = -(-patch[axis] // 2)
+    size = list(output_size(configuration.patch_size, margin))
+    while max(size) > 1 and math.prod(n + 2 * m for n, m in zip(size, margin, strict=True)) > most_voxels:
+        axis = size.index(max(size))
+        size[axis] = -(-size[axis] // 2)
     return replace(
         configuration,
         network=network,
-        patch_size=tuple(-(-size // step) * step for size, step in zip(patch, steps, strict=True)),
+        patch_size=tuple(-(-n // step) * step + 2 * m for n, step, m in zip(size, steps, margin, strict=True)),
         batch_size=1,
         spacing=(None, 1.0, 1.0),
         median_shape=(1, 1, 1),
@@ -97,7 +101,8 @@ def _time_steps(timed: Configuration, largest: tuple[int, ...], dataset: Dataset
         network = build_network(timed, dataset).to(device)
     learner = build_learner(timed, network, device=device)
     images = torch.zeros(1, input_channels(timed, dataset), *timed.patch_size, device=device)
-    batch = Batch(images, torch.zeros(1, *timed.patch_size, dtype=torch.int64, device=device))
+    labelled = output_size(timed.patch_size, network.margin)
+    batch = Batch(images, torch.zeros(1, *labelled, dtype=torch.int64, device=device))
     step = _quickest(lambda: learning_step(learner, batch, 1.0), device)
     optimizer = _quickest(learner.optimizer.step, device)
     samples = batch_cost(timed, dataset).sample_flops / max(step - optimizer, 0.1 * step)

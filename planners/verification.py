@@ -72,19 +72,20 @@ def _measured_peak(step: _Step) -> int:
     """Train :data:`STEPS` steps on random numbers; return the peak in bytes above what was there before."""
     import torch
 
-    from autoseg.networks.build import build_network, input_channels
+    from autoseg.networks.build import build_network, input_channels, output_size
     from autoseg.trainers.learner import build_learner, learning_step
     from autoseg.trainers.loader import Batch
 
     configuration, device = step.configuration, torch.device(step.device)
-    shape = (configuration.batch_size, *configuration.patch_size)
     _load_libraries(configuration, device)
     before = 0 if device.type == "cuda" else _peak_resident()
     network = build_network(configuration, step.dataset).to(device)
     learner = build_learner(configuration, network, device=device)
     generator = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, len(step.dataset.values) + 1, shape, generator=generator)
-    images = torch.randn(shape[0], input_channels(configuration, step.dataset), *shape[1:], generator=generator)
+    count, patch = configuration.batch_size, configuration.patch_size
+    labelled = (count, *output_size(patch, network.margin))
+    labels = torch.randint(0, len(step.dataset.values) + 1, labelled, generator=generator)
+    images = torch.randn(count, input_channels(configuration, step.dataset), *patch, generator=generator)
     batch = Batch(images.to(device), labels.to(device))
     for _ in range(STEPS):
         learning_step(learner, batch, 1.0)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import statistics
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
+from autoseg.inference.abutting import abutting_tiles
+from autoseg.inference.sliding_window import Window
 from autoseg.inference.tiles import mirrorings, padding, tile_starts
 from autoseg.plan import Training
 from autoseg.trainers.learner import Learner
-from autoseg.trainers.loader import PatchSource, to_device
+from autoseg.trainers.loader import PatchSource
 from autoseg.trainers.loop import SHORTEST_INTERVAL, VALIDATIONS
 from autoseg.trainers.validation import MOST_PATCHES, FoldValidation
 
@@ -86,7 +88,7 @@ def rehearse(learner: Learner, source: PatchSource) -> tuple[float, float]:
     state = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
     for index in range(1 + REHEARSED):
         start = time.perf_counter()
-        batch = to_device(source[index], source.augmentation, learner.device)
+        batch = source.to_device(source[index], learner.device)
         with learner.autocast():
             loss = learner.mode.loss(learner.network, batch)
         loss.backward()
@@ -107,6 +109,15 @@ def _finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def _patches(space: tuple[int, ...], window: Window) -> int:
+    """Count the patches that an image takes; tiles that abut are other patches, as many as have their voxels."""
+    if window.abuts:
+        tiles = abutting_tiles(space, window.patch, window.margin)
+        return math.ceil(len(tiles.starts) * math.prod(tiles.patch) / math.prod(window.patch))
+    padded = tuple(n + sum(pad) for n, pad in zip(space, padding(space, window.patch), strict=True))
+    return len(tile_starts(padded, window.patch))
+
+
 def validation_patches(validation: FoldValidation) -> int:
     """Count the patches that predicting the validation cases takes, mirrored copies included."""
     window = validation.window
@@ -115,7 +126,5 @@ def validation_patches(validation: FoldValidation) -> int:
     for index in range(len(validation.cases)):
         shape = validation.cases[index].shape
         space = shape[3 - axes :]
-        padded = tuple(n + sum(pad) for n, pad in zip(space, padding(space, window.patch), strict=True))
-        slices = shape[0] if axes == 2 else 1
-        total += len(tile_starts(padded, window.patch)) * int(np.prod([slices]))
+        total += _patches(space, window) * (shape[0] if axes == 2 else 1)
     return total * len(mirrorings(window.mirror_axes))

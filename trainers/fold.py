@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -31,6 +32,9 @@ from autoseg.weights import load_weights, save_tensors
 from autoseg.workspace import FoldFolder
 
 logger = logging.getLogger("autoseg.training")
+
+DRAWN_BY_NETWORKS = 99
+"""Purpose of the stream whose sample i seeds what a network draws in step i."""
 
 
 def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Summary:
@@ -120,7 +124,8 @@ def _train(
     if progress.pace.step:
         logger.info("going on after step %d of %d", progress.pace.step, progress.pace.total)
     _log_start(setting, train_cases, progress, workers, budget)
-    with stop_on_signals() as stop_requested:
+    chance = replace(source.stream, purpose=DRAWN_BY_NETWORKS)
+    with stop_on_signals() as stop_requested, torch.random.fork_rng(devices=[]):
         settings = LoopSettings(
             folder=setting.folder,
             classes=setting.dataset.class_indices,
@@ -129,6 +134,7 @@ def _train(
             stop_requested=stop_requested,
             checkpoint_seconds=request.checkpoint_seconds,
             identity=identity,
+            step_seed=lambda step: int(chance.rng(step).integers(2**63)),
             listener=listener,
         )
         stream = batches(source, first=progress.pace.step, device=setting.device, workers=workers)

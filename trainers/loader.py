@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images [B,C,*patch] float32 and labels [B,*patch] int64 on the training device, −1 where ignored.
+    """Images [B,C,*patch] float32 and labels [B,*output] int64 on the training device, −1 where ignored.
 
+    The output is the patch, less the network's margin on each side.
     ``annotated`` [B,outputs] bool tells which classes were annotated in each sample; None: all in all of them.
     """
 
@@ -103,6 +104,8 @@ class PatchSource(Dataset[list[Sample]]):
     """Outputs that were annotated in each of the cases, [cases,outputs] bool; None: all in all of them."""
     holders: Holders = field(default_factory=dict)
     """Which cases have each class, for a sampler that chooses the case."""
+    margin: tuple[int, int, int] = (0, 0, 0)
+    """Voxels on each side of a patch that are seen but not learned."""
 
     def sample(self, index: int) -> Sample:
         """Read sample ``index``; everything about it is decided by the stream's generator for it."""
@@ -132,11 +135,21 @@ class PatchSource(Dataset[list[Sample]]):
         sampler = self.sampler
         if isinstance(sampler, CaseSampler):
             number, sampler = sampler.choose(number, self.holders, position=position, batch=batch, rng=rng)
-        return number, sampler(self.cases[number], self.patch, position=position, batch=batch, rng=rng)
+        z, y, x = (n - 2 * m for n, m in zip(self.patch, self.margin, strict=True))
+        # What is learned lies in the image; what is only seen may lie beside it.
+        start = sampler(self.cases[number], (z, y, x), position=position, batch=batch, rng=rng)
+        z, y, x = (s - m for s, m in zip(start, self.margin, strict=True))
+        return number, (z, y, x)
 
     def _size(self, size: tuple[int, ...]) -> tuple[int, int, int]:
         z, y, x = (1, *size) if self.dimension == 2 else size
         return z, y, x
+
+    def to_device(self, samples: Sequence[Sample], device: torch.device) -> Batch:
+        """Move samples to the device and augment them there."""
+        batch = to_device(samples, self.augmentation, device)
+        inside = (slice(m, n - m) for n, m in zip(self.patch, self.margin, strict=True))
+        return replace(batch, labels=batch.labels[(slice(None), *[*inside][3 - self.dimension :])])
 
     def __getitem__(self, batch: int) -> list[Sample]:
         first = batch * self.batch_size
@@ -149,7 +162,7 @@ class PatchSource(Dataset[list[Sample]]):
 def batches(source: PatchSource, *, first: int, device: torch.device, workers: int) -> Iterator[Batch]:
     """Yield batch ``first``, ``first + 1``, … without end, read by ``workers`` processes (0: by this one)."""
     for samples in _read(source, first, workers):
-        yield to_device(samples, source.augmentation, device)
+        yield source.to_device(samples, device)
 
 
 def to_device(samples: Sequence[Sample], augmentation: Augmentation, device: torch.device) -> Batch:

@@ -67,6 +67,8 @@ class LoopSettings:
     """Work that a killed process loses at most."""
     identity: Mapping[str, Any]
     """What must be the same when the training is gone on with."""
+    step_seed: Callable[[int], int] = lambda step: step
+    """Decides what a network draws in a step, such as what it drops: the same, wherever a run was interrupted."""
     listener: Listener | None = None
 
 
@@ -82,6 +84,7 @@ def run_loop(learner: Learner, progress: Progress, batches: Iterator[Batch], set
         watched = pace.step < EARLY_STEPS
         if watched:
             sanity.batch(batch)
+        torch.manual_seed(settings.step_seed(pace.step))
         loss = float(learning_step(learner, batch, learner.schedule(pace.progress)))
         pace.advance()
         if learner.average:

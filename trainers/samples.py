@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from autoseg.augmentation import Augmentation, build_augmentation
+from autoseg.networks.build import network_margin
 from autoseg.plan import Component, mirror_axes
 from autoseg.preprocessing.normalization import output_channels
 from autoseg.sampling import ALL_FOLDS, CaseSampler, Stream, build_sampler
@@ -26,6 +27,7 @@ def patch_source(setting: Setting, cases: Cases, purpose: Literal["train", "vali
     trains = purpose == "train"
     fold = request.fold if isinstance(request.fold, int) else ALL_FOLDS
     augmentation = _augmentation(setting, configuration.augmentation if trains else {"name": "none"})
+    margin = network_margin(configuration, setting.dataset)
     sampler = build_sampler(configuration.sampling if trains else {"name": "foreground", "fraction": 1.0})
     return PatchSource(
         cases=cases,
@@ -38,6 +40,7 @@ def patch_source(setting: Setting, cases: Cases, purpose: Literal["train", "vali
         transform=augmentation.loader_transform,
         annotated=annotation_table(setting.dataset, cases.names),
         holders=stored_holders(setting.dataset, cases) if isinstance(sampler, CaseSampler) else {},
+        margin=(0,) * (3 - len(margin)) + margin,  # type: ignore[arg-type]
     )
 
 

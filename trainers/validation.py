@@ -20,7 +20,7 @@ from autoseg.inference.stored_scores import score_stored_case, scores_source, st
 from autoseg.losses.dice_binary_cross_entropy import region_masks
 from autoseg.losses.partial import hide_not_annotated
 from autoseg.memory import format_bytes
-from autoseg.trainers.loader import Batch, Cases, PatchSource, to_device
+from autoseg.trainers.loader import Batch, Cases, PatchSource
 from autoseg.workspace import FoldFolder
 
 logger = logging.getLogger("autoseg.training")
@@ -51,7 +51,7 @@ def patch_scores(
     with torch.inference_mode():
         for first in range(0, patches, source.batch_size):
             samples = [source.sample(index) for index in range(first, min(first + source.batch_size, patches))]
-            batch = to_device(samples, source.augmentation, device)
+            batch = source.to_device(samples, device)
             counts += np.stack(count(network(batch.images)[0], batch, dataset))
     overlap, predicted, reference = counts
     return {

@@ -10,7 +10,7 @@ import torch
 from autoseg.inference.tiles import Shape
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
-"""Takes tiles [N,C,*patch]; returns their logits [N,outputs,*patch] float32."""
+"""Takes tiles [N,C,*patch]; returns their logits [N,outputs,*patch] float32, less the network's margin."""
 
 THINNED = 4
 """Of every so many voxels along each axis one tells that a tile is not empty, nearly always."""

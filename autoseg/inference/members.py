@@ -15,7 +15,7 @@ from autoseg.dataset import Dataset
 from autoseg.errors import PlanError, WeightsError
 from autoseg.inference.decoding import decoders
 from autoseg.inference.sliding_window import Window
-from autoseg.networks.build import build_network
+from autoseg.networks.build import PatchError, build_network, network_margin, output_size
 from autoseg.plan import Component, Configuration, Plan, mirror_axes
 from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.records import read_record, to_plain
@@ -183,6 +183,7 @@ def window_of(plan: Plan, dataset: Dataset, configuration: Configuration, *, mir
     """Return how a configuration takes images apart; ``source`` is the plan's file."""
     return Window(
         patch=configuration.patch_size,
+        margin=checked_margin(configuration, dataset, source),
         outputs=dataset.outputs,
         mirror_axes=mirror_axes(plan, configuration) if mirror else (),
         precision=configuration.precision,
@@ -190,6 +191,16 @@ def window_of(plan: Plan, dataset: Dataset, configuration: Configuration, *, mir
         previous_labels=len(dataset.values) if configuration.previous_stage else 0,
         swapping=plan_swapping(plan, configuration, dataset, source=source),
     )
+
+
+def checked_margin(configuration: Configuration, dataset: Dataset, source: Path) -> tuple[int, ...]:
+    """Return the margin of a configuration's network, which must leave something of its patch."""
+    margin = network_margin(configuration, dataset)
+    try:
+        output_size(configuration.patch_size, margin)
+    except PatchError as error:
+        raise PlanError(f"{source}: field 'patch_size', {error}") from None
+    return margin
 
 
 def load_network(configuration: Configuration, dataset: Dataset, path: Path, device: torch.device) -> nn.Module:

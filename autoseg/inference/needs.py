@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from autoseg.geometry import Geometry
 from autoseg.inference.members import Member
-from autoseg.inference.sliding_window import share_of_logits
+from autoseg.inference.sliding_window import share_of_logits, share_of_padded
 from autoseg.memory import available_memory
 from autoseg.plan import Plan
 from autoseg.preprocessing.case import Steps, steps_of
@@ -71,7 +71,8 @@ def case_need(
         else:
             added = max(added, share)
         # A padded copy of the image; logits, and probabilities of them.
-        working = max(working, image + int(2 * share * share_of_logits(shape, stage.window)))
+        padded = int(image * share_of_padded(shape, stage.window))
+        working = max(working, padded + int(2 * share * share_of_logits(shape, stage.window)))
     # The image, its crop and that normalized.
     reading = 3 * FLOAT * channels * voxels + READING * voxels
     writing = (WRITING + MEASURING if votes else WRITING) * voxels

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from autoseg.inference.abutting import abutting, abutting_tiles
 from autoseg.inference.blending import blended, share_held, tiling_of
 from autoseg.inference.empty_tiles import saving_empty_tiles
 from autoseg.inference.tiles import fitting_patch, mirrorings, padding
+from autoseg.networks.build import output_size
 from autoseg.networks.label_channels import split_label_map
 from autoseg.swapping import Swapping
 
@@ -41,6 +43,13 @@ class Window:
     activation: Literal["softmax", "sigmoid"] = "softmax"
     swapping: Swapping | None = None
     """What changes places in copies that are mirrored across the body."""
+    margin: tuple[int, ...] = ()
+    """Voxels on each side of the patch that a network sees but gives no logits of; empty: none."""
+
+    @property
+    def abuts(self) -> bool:
+        """Whether tiles lie beside each other and are not blended."""
+        return any(self.margin)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """Return the context in which networks compute."""
@@ -65,7 +74,8 @@ def predict_probabilities(
     """Average the probabilities of ``networks`` (folds) over an image [C,Z,Y,X]; returns [classes,Z,Y,X] float32.
 
     Tiles overlap by half and are blended with Gaussian weights, mirrored copies by their mean, both as logits. An image
-    only a little larger than the patch is a single tile. Networks say by ``divisor`` what sizes they take.
+    only a little larger than the patch is a single tile. Networks say by ``divisor`` what sizes they take. Where they
+    have a margin, the image is padded by it, each voxel is predicted once, and tiles are as large as suits prediction.
 
     Logits are held for a part of the image at a time, so that memory beside the image and the result, in which
     probabilities of all networks are added up, does not grow along one of its axes. ``out`` takes the result where it
@@ -95,7 +105,7 @@ def _parts(network: nn.Module, array: torch.Tensor, window: Window) -> Iterator[
         for place, share in _volume(network, array[None], window):
             yield place, share[0]
         return
-    most = max(1, _per_forward(window, array.device) // len(mirrorings(window.mirror_axes)))
+    most = max(1, _per_forward(_tiled(window, array.shape[2:]), array.device) // len(mirrorings(window.mirror_axes)))
     for first in range(0, array.shape[1], most):
         slices = array[:, first : first + most].movedim(0, 1)
         for place, share in _volume(network, slices, window):
@@ -105,6 +115,9 @@ def _parts(network: nn.Module, array: torch.Tensor, window: Window) -> Iterator[
 def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterator[tuple[Place, torch.Tensor]]:
     """Predict images [N,C,*space] of one size; yields places and the probabilities [N,classes,*space] there."""
     space = tuple(images.shape[2:])
+    if window.abuts:
+        yield from _abutting_volume(network, images, window)
+        return
     window = replace(window, patch=fitting_patch(space, window.patch, network.divisor))  # type: ignore[arg-type]
     pad = padding(space, window.patch)
     if any(map(any, pad)):
@@ -120,9 +133,41 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterato
             yield place, _activated(logits[(slice(None), slice(None), *inside)], window)
 
 
+def _abutting_volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterator[tuple[Place, torch.Tensor]]:
+    """Do what :func:`_volume` does with a network that has a margin."""
+    space = tuple(images.shape[2:])
+    tiles = abutting_tiles(space, window.patch, window.margin, divisor=network.divisor)  # type: ignore[arg-type]
+    window = replace(window, patch=tiles.patch)
+    images = torch.nn.functional.pad(images, [n for before_after in reversed(tiles.padding) for n in before_after])
+    forward = saving_empty_tiles(partial(_forward, network, window=window), images, tiles.patch, tiles.starts)
+    for place, logits in abutting(forward, images, window.outputs, tiles, together=_together(window, images)):
+        yield place, _activated(logits, window)
+
+
+def _tiled(window: Window, space: Sequence[int]) -> Window:
+    """Return the window with the tiles that an image has, where they abut, about."""
+    if not window.abuts:
+        return window
+    return replace(window, patch=abutting_tiles(tuple(space), window.patch, window.margin).patch)
+
+
+def share_of_padded(shape: tuple[int, int, int], window: Window) -> float:
+    """Return how much larger an image [Z,Y,X] is with its padding than without."""
+    if not window.abuts:
+        return 1.0
+    space = shape[3 - len(window.patch) :]
+    padded = abutting_tiles(space, window.patch, window.margin).padded
+    return float(np.prod(padded) / np.prod(space))
+
+
 def share_of_logits(shape: tuple[int, int, int], window: Window) -> float:
     """Return how much of the logits of an image [Z,Y,X] is in memory at a time on a CPU, about."""
+    axes = len(window.patch)
+    window = _tiled(window, shape[3 - axes :])
     together = max(1, _per_forward(window, torch.device("cpu")) // len(mirrorings(window.mirror_axes)))
+    if window.abuts:
+        tiles = abutting_tiles(shape[3 - axes :], window.patch, window.margin)
+        return tiles.share_held * (min(1.0, together / shape[0]) if axes == 2 else 1.0)
     if len(window.patch) == 3:
         return share_held(shape, window.patch, together=together)
     return min(1.0, together / shape[0]) * share_held(shape[1:], window.patch, together=1)
@@ -151,14 +196,15 @@ def _together(window: Window, images: torch.Tensor) -> int:
 
 
 def _forward(network: nn.Module, tiles: torch.Tensor, *, window: Window) -> torch.Tensor:
-    """Return the mean logits [N,classes,*patch] float32 of tiles and their mirrored copies.
+    """Return the mean logits [N,classes,*patch] float32, less the margin, of tiles and their mirrored copies.
 
     A label map becomes channels here, tile by tile: those of a whole image would take many times its memory.
     """
     tiles = split_label_map(tiles, window.previous_labels)
     flips = [tuple(axis + 2 for axis in axes) for axes in mirrorings(window.mirror_axes)]
     most = max(1, _per_forward(window, tiles.device) // tiles.shape[0])
-    total = torch.zeros(tiles.shape[0], window.outputs, *tiles.shape[2:], device=tiles.device)
+    size = output_size(tiles.shape[2:], window.margin or (0,) * len(window.patch))
+    total = torch.zeros(tiles.shape[0], window.outputs, *size, device=tiles.device)
     for first in range(0, len(flips), most):
         some = flips[first : first + most]
         copies = torch.cat([_mirrored_input(tiles, axes, window) for axes in some])

@@ -17,5 +17,6 @@ networks: Registry = Registry(
         "autoseg.networks.vnet",
         "autoseg.networks.mednext",
         "autoseg.networks.hyperdense",
+        "autoseg.networks.deepmedic",
     ),
 )

@@ -79,10 +79,10 @@ def test_members_of_an_ensemble_are_planned_and_kept(workspace, capfd):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--members", "fcn,unet"], "found 'unet' (did you mean unet_sum?), expected networks (fcn"),
+        (["--members", "fcn,unet"], "found 'unet' (did you mean unet_sum?), expected networks (deepmedic_residual"),
         (["--members", ""], "found '', expected networks"),
         (["--members", "fcn", "--planner", "unet"], "planner 'unet' has none"),
-        (["--planner", "emma", "-c", "3d_fullres"], "expected one of 3d_fcn"),
+        (["--planner", "emma", "-c", "3d_fullres"], "expected one of 3d_deepmedic_residual"),
     ],
 )
 def test_members_that_there_are_not_change_nothing(workspace, words, expected, capfd):

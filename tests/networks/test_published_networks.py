@@ -42,6 +42,10 @@ TINY = {
     "mednext": lambda dimension: staged(dimension, stages=3, blocks=1),
     "mednext unsupervised": lambda dimension: staged(dimension, deep_supervision=False, expansions=[2, 3]),
     "hyperdense": lambda dimension: {"features": [3, 4, 5], "classifier": [6]},
+    "deepmedic": lambda dimension: {"features": [3, 4], "factors": [1, 2], "hidden": [5]},
+    "deepmedic residual": lambda dimension: (
+        TINY["deepmedic"](dimension) | {"residual": [2], "coarse_features": [2, 5], "convolution_dropout": 0.1}
+    ),
 }
 ANY_SIZE = ("unet_scinets", "convmixer", "fcn_resnet50", "hyperdense")
 
@@ -54,15 +58,20 @@ def build(spec, dimension, channels=2, outputs=3):
     return networks.build(spec, in_channels=channels, outputs=outputs, dimension=dimension)
 
 
+def patch_for(network, size):
+    """Return the patch of which logits are as large as ``size``."""
+    return [n + 2 * margin for n, margin in zip(size, network.margin, strict=True)]
+
+
 @pytest.mark.parametrize("key", TINY)
 @pytest.mark.parametrize("dimension", [2, 3])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_logits_are_as_large_as_the_image(key, dimension, channels):
+def test_logits_are_as_large_as_the_image_less_the_margin(key, dimension, channels):
     network = build(tiny(key, dimension), dimension, channels)
     shape = (9, 11, 17)[-dimension:] if key.split()[0] in ANY_SIZE else (8, 12, 16)[-dimension:]
     assert len(network.divisor) == len(network.margin) == dimension
     assert all(size % step == 0 for size, step in zip(shape, network.divisor, strict=True))
-    images = torch.randn(2, channels, *shape)
+    images = torch.randn(2, channels, *patch_for(network, shape))
     assert network(images)[0].shape == (2, 3, *shape)
     network.eval()
     assert [tuple(level.shape) for level in network(images)] == [(2, 3, *shape)]
@@ -72,7 +81,7 @@ def test_logits_are_as_large_as_the_image(key, dimension, channels):
 def test_every_parameter_of_published_networks_learns(key):
     network = build(tiny(key, 3), 3)
     # Squares of normalized values would not depend on what was normalized.
-    images = torch.randn(2, 2, 8, 12, 16)
+    images = torch.randn(2, 2, *patch_for(network, (8, 12, 16)))
     sum(level.pow(4).mean() for level in network(images)).backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
 
@@ -81,7 +90,7 @@ def test_every_parameter_of_published_networks_learns(key):
 @pytest.mark.parametrize("dimension", [2, 3])
 def test_published_networks_learn_in_bfloat16(key, dimension):
     network = build(tiny(key, dimension), dimension)
-    images = torch.randn(2, 2, *(8, 12, 16)[-dimension:])
+    images = torch.randn(2, 2, *patch_for(network, (8, 12, 16)[-dimension:]))
     with torch.autocast("cpu", torch.bfloat16):
         loss = sum(level.float().square().mean() for level in network(images))
     loss.backward()
@@ -94,7 +103,7 @@ def test_taps_are_stages_whose_features_losses_may_read(key):
     seen = {}
     for name, stage in network.taps.items():
         stage.register_forward_hook(lambda module, inputs, result, name=name: seen.update({name: result}))
-    network(torch.randn(1, 2, 8, 12, 16))
+    network(torch.randn(1, 2, *patch_for(network, (8, 12, 16))))
     assert seen.keys() == network.taps.keys() and len(seen) >= 2
     assert all(result.ndim == 5 for result in seen.values())
 
@@ -103,7 +112,8 @@ def give_network(workspace, spec):
     """Edit a plan as a person would."""
     plan_file = Workspace(workspace).plan_file
     plan = json.loads(plan_file.read_text())
-    plan["configurations"]["3d_fullres"]["network"] = spec
+    edited = plan["configurations"]["3d_fullres"]
+    edited |= {"network": spec, "patch_size": patch_for(build(spec, 3), edited["patch_size"])}
     plan_file.write_text(json.dumps(plan))
 
 

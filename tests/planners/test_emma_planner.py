@@ -17,8 +17,8 @@ from autoseg.plan import data_id, parse_plan, training_order
 from autoseg.planners import fitting
 from autoseg.planners.base import PlanRequest, make_plan
 from autoseg.planners.check import check_configuration
-from autoseg.planners.emma import ADMITTED_WITHIN, FOLDS, ITERATIONS
-from autoseg.planners.emma_members import NETWORKS, NORMALIZATIONS
+from autoseg.planners.emma import ADMITTED_WITHIN, FOLDS
+from autoseg.planners.emma_members import ITERATIONS, NETWORKS, NORMALIZATIONS
 from autoseg.planners.memory import BatchCost, step_cost
 from autoseg.planners.resources import GIGABYTE, Resources
 from autoseg.records import to_plain
@@ -70,7 +70,9 @@ def said(plan):
 
 
 PUBLISHED = {
-    # Kamnitsas, chapter 4: loss, sampling, edge of the patch, optimizer.
+    # Kamnitsas, chapter 4: loss, sampling, edge of the patch, optimizer. Of DeepMedic 9³ and 18³ voxels are learned.
+    "deepmedic_residual": ("cross_entropy", {"name": "half", "channel": 0}, 9 + 48, "rmsprop"),
+    "deepmedic_wide": ("cross_entropy", {"name": "half", "channel": 0}, 18 + 48, "rmsprop"),
     "fcn": ("soft_iou", {"name": "equal_per_class"}, 64, "adam"),
     "fcn_residual": ("f_beta", {"name": "equal_per_class"}, 80, "adam"),
     "fcn_shallow": ("f_beta", {"name": "equal_per_class"}, 80, "adam"),
@@ -86,7 +88,13 @@ def test_members_are_trained_as_published(member, free):
     assert planned.loss["name"] == loss and planned.sampling == sampling
     assert planned.patch_size == (edge,) * 3 and planned.training.optimizer["name"] == optimizer
     assert planned.training.iterations == ITERATIONS and planned.training.time_budget is None
-    assert planned.network["name"] == member.replace("_residual", "").replace("_shallow", "")
+    names = {
+        "fcn_residual": "fcn",
+        "fcn_shallow": "fcn",
+        "deepmedic_residual": "deepmedic",
+        "deepmedic_wide": "deepmedic",
+    }
+    assert planned.network["name"] == names.get(member, member)
 
 
 def test_every_network_comes_with_every_normalization(free):
@@ -100,7 +108,9 @@ def test_every_network_comes_with_every_normalization(free):
     assert len({data_id(plan, configuration) for configuration in plan.configurations.values()}) == 3
     # Stopped at any time, what is trained is the ensemble of fewer normalizations.
     order = training_order(plan)
-    assert order == list(plan.configurations) and not any(name.endswith(("bias", "nyul")) for name in order[:5])
+    assert order == list(plan.configurations) and not any(
+        name.endswith(("bias", "nyul")) for name in order[: len(NETWORKS)]
+    )
     assert plan.admission == ADMITTED_WITHIN
     assert parse_plan(to_plain(plan), source="written and read") == plan
 
@@ -124,7 +134,7 @@ def test_members_are_named_by_network_by_normalization_or_both(members, names, f
 def test_configurations_may_be_named_instead(free):
     asked = request(configurations=("3d_fcn_bias", "3d_unet_sum"))
     assert set(make_plan(asked, "emma").configurations) == {"3d_fcn_bias", "3d_unet_sum"}
-    with pytest.raises(PlanError, match="'3d_fullres': expected one of 3d_fcn, "):
+    with pytest.raises(PlanError, match="'3d_fullres': expected one of 3d_deepmedic_residual, "):
         make_plan(replace(asked, configurations=("3d_fullres",)), "emma")
     with pytest.raises(PlanError, match="none of those named"):
         make_plan(replace(asked, members=("unet_strided",)), "emma")
@@ -166,8 +176,9 @@ def test_slices_are_planned_in_two_dimensions(free):
         planned = plan.configuration(f"2d_{member}")
         assert planned.dimension == 2 and planned.patch_size == (edge, edge)
         with torch.device("meta"):
-            logits = build_network(planned, request(SLICES).dataset)(torch.empty(1, 2, edge, edge))
-        assert logits[0].shape == (1, 3, edge, edge)
+            network = build_network(planned, request(SLICES).dataset)
+            logits = network(torch.empty(1, 2, edge, edge))
+        assert logits[0].shape == (1, 3, *(edge - 2 * margin for margin in network.margin))
 
 
 @pytest.mark.parametrize("labels", [LABELS, REGIONS, {**LABELS, "ignore": (9,)}])
@@ -181,16 +192,17 @@ def test_losses_and_samplers_fit_the_labels(labels, free):
 
 def test_with_a_time_budget_the_optimizer_stays_and_the_schedule_ends(free):
     plan = make_plan(request(device="cpu", time_budget=1800.0, members=("z_score",)), "emma")
-    for network in NETWORKS:
-        training = plan.configuration(f"3d_{network.name}").training
-        assert training.optimizer == network.optimizer and training.time_budget == 1800 and training.iterations is None
+    for member, (_, _, _, optimizer) in PUBLISHED.items():
+        training = plan.configuration(f"3d_{member}").training
+        assert training.optimizer["name"] == optimizer
+        assert training.time_budget == 1800 and training.iterations is None
         assert schedules.build(training.schedule)(1.0) == pytest.approx(0)
 
 
 def test_how_long_the_whole_takes_is_said(free):
     short = said(make_plan(request(device="cpu", time_budget=1800.0, members=("z_score",)), "emma"))
-    whole = f"{len(NETWORKS) * FOLDS * 0.5:g}"
-    assert f"30m for a fold of each, {whole.replace('.5', 'h30m')}" in short
+    assert len(NETWORKS) * FOLDS / 2 == 17.5
+    assert "7 configurations of 7 networks; 30m for a fold of each, 17h30m for 5 folds of all, on one device" in short
     long = said(make_plan(request(members=("fcn/bias",)), "emma"))
     assert "70,000 steps for a fold of each, 350,000 steps for 5 folds of all" in long
 

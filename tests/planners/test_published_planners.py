@@ -8,7 +8,7 @@ import torch
 from autoseg.dataset import Dataset
 from autoseg.examination import CaseMeasure
 from autoseg.fingerprint import Fingerprint, Intensities
-from autoseg.networks.build import build_network
+from autoseg.networks.build import build_network, output_size
 from autoseg.planners import fitting
 from autoseg.planners.base import PlanRequest, make_plan
 from autoseg.planners.convmixer import convmixer_spec
@@ -31,6 +31,17 @@ PLANNERS = [
     "mednext",
     "mednext_b_k5",
     "hyperdense",
+    "deepmedic",
+    "deepmedic_shallow",
+    "deepmedic_deep",
+    "deepmedic_big",
+    "deepmedic_lean",
+    "deepmedic_three",
+    "deepmedic_residual",
+    "deepmedic_wide",
+    "deepmedic_2d_wider",
+    "deepmedic_2d_deeper",
+    "deepmedic_2d_large",
 ]
 INTENSITIES = Intensities(
     mean=50.0, deviation=20.0, median=48.0, minimum=-9.0, maximum=300.0, percentile_00_5=1.0, percentile_99_5=99.0
@@ -68,7 +79,7 @@ def test_every_planned_network_takes_its_patch(planner, shape, spacing, channels
         with torch.device("meta"):
             network = build_network(planned, asked.dataset)
             logits = network(torch.empty(1, channels, *planned.patch_size))
-        assert logits[0].shape == (1, 2, *planned.patch_size)
+        assert logits[0].shape == (1, 2, *output_size(planned.patch_size, network.margin))
         said = next(decision for decision in plan.explanation if decision.about == name)
         assert "features" in said.decision
         # It is said why axes are pooled as they are, where they are pooled as the U-Net's are.

@@ -58,7 +58,7 @@ def test_a_network_is_timed_once_and_the_random_state_is_left_alone(monkeypatch)
 
 def test_what_is_timed_is_small_and_can_be_built():
     whole = configuration(patch=(16, 320, 320), features=32)
-    small = module._small(whole, module.TIMED_VOXELS["cpu"])
+    small = module._small(whole, module.TIMED_VOXELS["cpu"], (0, 0, 0))
     assert math.prod(small.patch_size) < 2 * module.TIMED_VOXELS["cpu"]
     assert small.network["features"] == whole.network["features"][:3]
     assert small.network["convolutions"] == whole.network["convolutions"]

@@ -9,7 +9,7 @@ from torch import nn
 
 from autoseg.augmentation import build_augmentation
 from autoseg.dataset import Dataset
-from autoseg.trainers.loader import Sample
+from autoseg.trainers.loader import Sample, to_device
 from autoseg.trainers.validation import patch_scores
 
 CPU = torch.device("cpu")
@@ -40,6 +40,9 @@ class Patches:
     def sample(self, index):
         parameters = self.augmentation.sample(np.random.default_rng(index))
         return Sample(self.predicted[index][None].astype(np.float32), self.labels[index], parameters)
+
+    def to_device(self, samples, device):
+        return to_device(samples, self.augmentation, device)
 
 
 def scores(predicted, labels, *, patches, batch_size=2):
