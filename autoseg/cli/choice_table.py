@@ -8,11 +8,15 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
+from autoseg.choice.admission import Admission
 from autoseg.choice.dice import Difference
 from autoseg.choice.record import ClassDice, CrossValidation, MirroringResult, Result
 from autoseg.cli.display import console
 from autoseg.plan import Component
 from autoseg.postprocessing.record import PostProcessing
+
+MOST_SIDE_BY_SIDE = 4
+"""Configurations whose classes a terminal has room for: nnU-Net's."""
 
 
 def print_choice(found: CrossValidation) -> None:
@@ -22,6 +26,7 @@ def print_choice(found: CrossValidation) -> None:
     console.print(f"cross-validation: {found.cases} cases, held out by {plural} {folds}", markup=False)
     console.print(_comparison(found))
     console.print(_classes(found))
+    _print_admission(found.admission)
     console.print(f"chosen: {' + '.join(found.chosen)}", markup=False)
     console.print(f"mirrored copies: {_mirroring(found.mirroring)}", markup=False)
     decoder = "kept" if found.decoder.kept else "not kept: the interval is not above 0"
@@ -40,7 +45,7 @@ def _comparison(found: CrossValidation) -> Table:
     table = _table("mean Dice", "configuration", columns)
     for result in found.results:
         difference = () if alone else (_difference(result, single),)
-        name = escape(" + ".join(result.configurations))
+        name = escape(result.name)
         style = "bold" if result.configurations == found.chosen else ""
         table.add_row(name, _number(result.dice, 4), *difference, style=style)
     return table
@@ -51,9 +56,11 @@ def _difference(result: Result, single: tuple[str, ...]) -> str:
 
 
 def _classes(found: CrossValidation) -> Table:
-    """Show the single configurations, and what was chosen, side by side."""
-    shown = [r for r in found.results if len(r.configurations) == 1 or r.configurations == found.chosen]
-    table = _table("Dice of each class, mean ± SD", "class", [escape(" + ".join(r.configurations)) for r in shown])
+    """Show the single configurations, of many the best one, and what was chosen, side by side."""
+    single = [result for result in found.results if len(result.configurations) == 1]
+    shown = [*(single if len(single) <= MOST_SIDE_BY_SIDE else [found.best_single])]
+    shown += [found.best] if found.best not in shown else []
+    table = _table("Dice of each class, mean ± SD", "class", [escape(result.name) for result in shown])
     for name in found.results[0].classes:
         table.add_row(escape(name), *(_spread(result.classes[name]) for result in shown))
     return table
@@ -66,6 +73,15 @@ def _table(title: str, first: str, columns: Sequence[str]) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold", min_width=13 if "±" in title else None)
     return table
+
+
+def _print_admission(found: Admission | None) -> None:
+    if found is None:
+        return
+    count = len(found.admitted) + len(found.left_out)
+    console.print(f"admitted: {len(found.admitted)} of {count}, within {found.within:g} of the best", markup=False)
+    for name, reason in found.left_out.items():
+        console.print(f"  left out: {name}: {reason}", markup=False, soft_wrap=True)
 
 
 def _mirroring(found: MirroringResult | None) -> str:

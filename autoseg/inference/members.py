@@ -51,6 +51,10 @@ class Ensemble:
     """What makes labels of mean probabilities."""
     mirror: bool | None = None
     """Whether averaging over mirrored copies was found worth its time; None where that was not measured."""
+    admission: float | None = None
+    """Dice by which those that have a say may be behind the best one; None where these were just best together."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Configurations that have no say, and why."""
 
 
 def write_ensemble(workspace: Workspace, ensemble: Ensemble) -> None:

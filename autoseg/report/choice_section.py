@@ -69,12 +69,14 @@ def _are_results(value: Any) -> bool:
 
 def _results(title: str, results: Sequence[Mapping[str, Any]]) -> Table:
     """Compare what was tried: single configurations and ensembles, with the difference from the best single one."""
-    rows = [
-        (" + ".join(map(str, result["configurations"])), number(result.get("dice"), 4), _interval(result))
-        for result in results
-    ]
+    rows = [(_name(result), number(result.get("dice"), 4), _interval(result)) for result in results]
     header = ("Configurations", "Mean Dice", "Minus the best single one, 95 % interval")
     return Table(title, header, tuple(rows[:_MOST_ROWS]), _left_out(rows))
+
+
+def _name(result: Mapping[str, Any]) -> str:
+    members = [str(member) for member in result["configurations"]]
+    return f"{result['what']}: {len(members)} configurations" if result.get("what") else " + ".join(members)
 
 
 def _interval(result: Mapping[str, Any]) -> str:
