@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import weakref
 from dataclasses import replace
@@ -135,7 +134,6 @@ def test_many_members_take_no_more_memory_than_a_few_and_no_pairs_are_tried(made
 
     def watched(self, configuration, case, *, mirror=True):
         scores = real(self, configuration, case, mirror=mirror)
-        gc.collect()
         read.append(weakref.ref(scores.probabilities))
         alive.append(sum(reference() is not None for reference in read))
         return scores
