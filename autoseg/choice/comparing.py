@@ -49,11 +49,11 @@ def compare(
     dice = {name: defined(mean_dice(table)) for (name,), table in zip(singles, alone, strict=True)}
     admitted = admit(dice, admission, not_compared=held_out.not_compared)
     several = ensembles_of(admitted, held_out.configurations)
-    tables = dict(zip(several, tried(list(several)), strict=True)) if several else {}
-    tables |= dict(zip(singles, alone, strict=True))
-    results = compare_results(list(tables), list(tables.values()), held_out.dataset)
+    together = dict(zip(several, tried(list(several)), strict=True)) if several else {}
+    reached = together | dict(zip(singles, alone, strict=True))
+    results = compare_results(list(reached), list(reached.values()), held_out.dataset)
     named = tuple(replace(result, what=several.get(result.configurations)) for result in results)
-    return Compared(named, admitted.admitted, tables[admitted.admitted], admitted)
+    return Compared(named, admitted.admitted, reached[admitted.admitted], admitted)
 
 
 def ensembles(names: Names) -> list[Names]:

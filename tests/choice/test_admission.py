@@ -128,7 +128,7 @@ def test_a_single_member_that_is_admitted_predicts_alone(made):
 
 
 def test_many_members_take_no_more_memory_than_a_few_and_no_pairs_are_tried(made, monkeypatch):
-    names = with_members(made, 21)
+    names = with_members(made, 13)
     predict_all_but_the_last_well(made, names)
     read, alive, recipes = [], [], []
 
@@ -146,13 +146,13 @@ def test_many_members_take_no_more_memory_than_a_few_and_no_pairs_are_tried(made
     monkeypatch.setattr(HeldOut, "scores", watched)
     monkeypatch.setattr("autoseg.choice.comparing.dice_of", counted)
     found = choose(made, predict=False, workers=0)
-    assert len(found.chosen) == 20 and len(found.results) == len(recipes)
-    assert len(recipes) == 21 + 2 + 3, "each alone, the admitted, all, the best ten, five and two"
+    assert len(found.chosen) == 12 and len(found.results) == len(recipes)
+    assert len(recipes) == 13 + 2 + 2, "each alone, the admitted, all, the best six and three"
     assert max(alive) <= trial.KEPT + 2
     held_out = made.held_out()
     few, many = (
         trial._memory_needed(held_out, [(name, True) for name in names[:count]], made.names[0])
-        for count in (trial.KEPT, 21)
+        for count in (trial.KEPT, 13)
     )
     assert many == few
 
