@@ -28,12 +28,12 @@ def test_two_members_from_data_to_predictions(phantoms, tmp_path, shrink_plan, m
     real = preprocessing.read_volume
     monkeypatch.setattr(preprocessing, "read_volume", counted)
     work, members = tmp_path / "work", ("--members", "fcn/bias,unet_sum/z_score")
-    asked = ("-w", work, *members, "--time-budget", "10m", "--workers", 0, "--folds", 2)
+    asked = ("-w", work, *members, "--time-budget", "10m", "--workers", 0, "--folds", 2, "--device", "cpu")
     assert command("plan-and-preprocess", phantoms, *asked) == 0
     assert len(read) == 6, "each case is read once for both normalizations"
     assert len(list((work / "preprocessed").iterdir())) == 2
     shrink_plan(work / "plan.json")
-    run = ("run", phantoms, *asked, "--iterations", 2, "--device", "cpu")
+    run = ("run", phantoms, *asked, "--iterations", 2)
     assert command("train-fold", work, "3d_unet_sum", 1, "--iterations", 2, "--device", "cpu", "--workers", 0) == 0
     assert command(*run) == 0
     before = (work / "models/3d_unet_sum/supervised/fold_1/model.safetensors").stat().st_mtime_ns
