@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("autoseg")
 
 DEFAULT_PLANNER = "unet"
+ENSEMBLE_PLANNER = "emma"
+"""Where members are named and no planner is."""
 
 Progress = Callable[[str, int], Callable[[str], None]]
 """Begins a progress display (what is done, to how many cases) and returns what is called with each finished case."""
@@ -34,6 +36,7 @@ def plan_and_preprocess(
     workspace: Path | str | None = None,
     configurations: Sequence[str] | None = None,
     planner: str | None = None,
+    members: Sequence[str] | None = None,
     device: str = "auto",
     memory: int | None = None,
     time_budget: float | None = None,
@@ -46,10 +49,11 @@ def plan_and_preprocess(
     """Check a dataset, measure its fingerprint, plan, and preprocess its cases; return the workspace.
 
     ``dataset`` is a folder with ``dataset.json``; or give ``images`` and ``labels``, two folders. ``memory`` is in
-    bytes, ``time_budget`` in seconds for a fold. What is done already, and still fits the files, is not done again; a
-    plan that is there is kept, edits included, unless ``replan`` is set or another planner, device, memory, budget or
-    configuration is asked for, or the dataset declares another normalization or other
-    channels that may be missing or are computed.
+    bytes, ``time_budget`` in seconds for a fold; ``members`` are those of EMMA, networks, normalizations or one of each
+    as ``network/normalization``. What is done already, and still fits the files, is not done again; a plan that is
+    there is kept, edits included, unless ``replan`` is set or another planner, device, memory, budget, configuration or
+    member is asked for, or the dataset declares another normalization or other channels that may be missing or are
+    computed.
     """
     from autoseg.execution import default_workers
     from autoseg.preprocessing.run import preprocess
@@ -65,6 +69,7 @@ def plan_and_preprocess(
         place,
         configurations=configurations,
         planner=planner,
+        members=members,
         device=device,
         memory=memory,
         time_budget=time_budget,
@@ -122,6 +127,7 @@ def plan_dataset(
     *,
     configurations: Sequence[str] | None = None,
     planner: str | None = None,
+    members: Sequence[str] | None = None,
     device: str = "auto",
     memory: int | None = None,
     time_budget: float | None = None,
@@ -133,7 +139,14 @@ def plan_dataset(
     Unless ``replan`` is set, a plan that is there is kept, edits included, if it was made for what is asked for.
     ``edits`` are assignments such as ``3d_fullres.batch_size=4``; see :func:`autoseg.planners.edits.edited`.
     """
-    asked = _asked(device, memory=memory, time_budget=time_budget, configurations=configurations, planner=planner)
+    asked = _asked(
+        device,
+        memory=memory,
+        time_budget=time_budget,
+        configurations=configurations,
+        planner=planner,
+        members=members,
+    )
     asked["normalization"] = dataset.normalization
     asked["missing"] = dataset.missing
     asked["extra_channels"] = dataset.extra_channels
@@ -158,15 +171,15 @@ def _make_plan(dataset: Dataset, fingerprint: Fingerprint, asked: dict[str, Any]
     from autoseg.planners.base import MEMORY_TARGETS, PlanRequest, make_plan
     from autoseg.planners.resources import detect
 
-    planner = asked.get("planner", DEFAULT_PLANNER)
+    planner = asked.get("planner", ENSEMBLE_PLANNER if "members" in asked else DEFAULT_PLANNER)
     resources = detect(
         asked.get("device", "auto"),
         memory=asked.get("memory"),
         target=MEMORY_TARGETS.get(planner),
         time_budget=asked.get("time_budget"),
     )
-    names = tuple(asked["configurations"]) if "configurations" in asked else None
-    plan = make_plan(PlanRequest(dataset, fingerprint, resources, names), planner)
+    names, members = (tuple(asked[key]) if key in asked else None for key in ("configurations", "members"))
+    plan = make_plan(PlanRequest(dataset, fingerprint, resources, names, members), planner)
     # What it was made for, the planner apart, which the plan names itself.
     return replace(plan, request={key: value for key, value in asked.items() if value and key != "planner"})
 

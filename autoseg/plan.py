@@ -130,6 +130,9 @@ class Plan:
     """What images are turned to before all else, such as SPL (z up, y back, x to the left); null leaves them."""
     swap: Swap | None = None
     """What mirroring along one of the mirror axes does to classes; null: all stay as they are."""
+    admission: float | None = None
+    """Of an ensemble: mean Dice by which a configuration may be behind the best one to be averaged. Null: what predicts
+    is whichever configurations, together or alone, are best."""
 
     def configuration(self, name: str) -> Configuration:
         """Return a configuration; raise :class:`PlanError` that lists those that there are."""

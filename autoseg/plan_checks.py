@@ -30,6 +30,8 @@ def check_plan_values(plan: Plan, source: str) -> None:
         raise PlanError(f"{source}: field 'mirror_axes', found {list(plan.mirror_axes)}, expected some of 0, 1, 2")
     if plan.swap is not None:
         _check_swap(plan.swap, f"{source}: field 'swap")
+    if plan.admission is not None and not 0 <= plan.admission <= 1:
+        raise PlanError(f"{source}: field 'admission', found {plan.admission}, expected a Dice from 0 to 1, or null")
     _check_stages(plan, f"{source}: field 'configurations")
 
 

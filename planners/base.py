@@ -21,6 +21,8 @@ class PlanRequest:
     resources: Resources
     configurations: tuple[str, ...] | None = None
     """Names to plan; None: all that suit the data."""
+    members: tuple[str, ...] | None = None
+    """Of an ensemble, which to plan; None: all."""
 
 
 MEMORY_TARGETS = {
@@ -39,6 +41,7 @@ planners: Registry = Registry(
         "autoseg.planners.residual_unet",
         "autoseg.planners.unet_scinets",
         "autoseg.planners.convmixer",
+        "autoseg.planners.emma",
         "autoseg.planners.emma_unets",
         "autoseg.planners.fcn",
         "autoseg.planners.vnet",

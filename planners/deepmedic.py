@@ -134,14 +134,18 @@ def plan_deepmedic(request: PlanRequest, *, planner: str) -> Plan:
     The coarse pathway has the context for which other families plan ``3d_lowres``; that is planned when asked for.
     """
     variant = VARIANTS[planner]
-    family = Family(
+    return plan_with(request, planner, variant.network, family_of(variant))
+
+
+def family_of(variant: Variant) -> Family:
+    """Return what a variant wants otherwise than nnU-Net's rules have it."""
+    return Family(
         patches=variant.candidates,
         sampling=half_and_half,
         revise=published_recipe,
         configurations=variant.configurations,
         most_samples=dict(zip((2, 3), variant.samples, strict=True)),
     )
-    return plan_with(request, planner, variant.network, family)
 
 
 for _name in VARIANTS:

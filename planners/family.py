@@ -33,3 +33,6 @@ class Family:
     """What is planned of a volume where nothing is asked for."""
     most_samples: Mapping[int, int] = field(default_factory=dict)
     """Samples that a batch has at most, by the number of axes; others have as many as fit."""
+
+
+NNUNET = Family()

@@ -160,7 +160,7 @@ def _with_batch(fitted: Fitted, search: _Search, candidate: Candidate) -> Fitted
         reasons=(
             *fitted.reasons,
             f"batch: the memory holds {by_memory}, {DATASET_SHARE:.0%} of the dataset's voxels are {by_data}"
-            + (f", {search.most} are published" if search.most else ""),
+            + (f", a batch has {search.most} at most" if search.most else ""),
             *_time_reasons(draft, batch, speed, request.resources.device),
         ),
         steps=speed.iterations(batch) if speed else None,

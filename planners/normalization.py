@@ -16,6 +16,7 @@ from autoseg.preprocessing.normalization.nyul import fit_landmarks
 
 MASKING_SHARE = 0.75
 """Where cropping leaves less than this share of the voxels, intensities are normalized inside the non-zero mask."""
+Z_SCORE: Component = {"name": "z_score"}
 ROOM_TO_MOVE = 1.0
 """Widths beyond either end of a learnable window that are not clipped: it may move by as much and still see all."""
 
@@ -59,15 +60,16 @@ class _Fit:
     reasons: tuple[str, ...] = ()
 
 
-def normalization(dataset: Dataset, fingerprint: Fingerprint) -> Normalized:
+def normalization(dataset: Dataset, fingerprint: Fingerprint, *, instead_of_z_score: Component = Z_SCORE) -> Normalized:
     """Take each channel's normalization as the dataset declares it, or choose it by the channel's name as nnU-Net does.
 
+    Channels whose name tells of nothing but a z-score get what is given ``instead_of_z_score``.
     Raises :class:`PlanError` where what is declared and what is fitted do not go together.
     """
     specs: list[Component] = []
     decisions, layer = [], None
     for index, name in enumerate(dataset.channels):
-        wanted = dataset.normalization.get(name) or by_channel_name(name)
+        wanted = instead_of_z_score if is_free(name, dataset) else _declared(name, dataset)
         channel = _Channel(fingerprint, index, wanted)
         found = _learnable(channel) if is_learnable(wanted) else _FITS.get(wanted["name"], _as_wanted)(channel)
         try:
@@ -77,12 +79,27 @@ def normalization(dataset: Dataset, fingerprint: Fingerprint) -> Normalized:
         if is_learnable(wanted):
             layer = {**fixed_part(wanted), "name": "learnable_window", "channel": output_channels(specs)}
         specs.append(found.spec)
-        decisions.append(_decision(name, found, declared=name in dataset.normalization, learned=is_learnable(wanted)))
+        origin = _origin(name, dataset, changed=wanted is instead_of_z_score is not Z_SCORE)
+        decisions.append(_decision(name, found, origin, learned=is_learnable(wanted)))
     return Normalized(tuple(specs), layer, tuple(decisions))
 
 
-def _decision(channel: str, found: _Fit, *, declared: bool, learned: bool) -> Decision:
-    origin = "declared in dataset.json" if declared else "chosen by the channel's name"
+def is_free(channel: str, dataset: Dataset) -> bool:
+    """Tell whether neither the dataset nor a channel's name asks for anything but a z-score."""
+    return channel not in dataset.normalization and _declared(channel, dataset) == Z_SCORE
+
+
+def _declared(channel: str, dataset: Dataset) -> Component:
+    return dataset.normalization.get(channel) or by_channel_name(channel)
+
+
+def _origin(channel: str, dataset: Dataset, *, changed: bool) -> str:
+    if changed:
+        return "in place of a z-score, since neither dataset.json nor the channel's name says more"
+    return "declared in dataset.json" if channel in dataset.normalization else "chosen by the channel's name"
+
+
+def _decision(channel: str, found: _Fit, origin: str, *, learned: bool) -> Decision:
     what = f"normalization {found.spec['name']}" + (", then learnable windows" if learned else "")
     return Decision("data", f"channel '{channel}': {what}", (origin, *found.reasons))
 

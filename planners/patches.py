@@ -36,13 +36,18 @@ class Candidate:
         return math.prod(n - 2 * m for n, m in zip(self.patch, margin, strict=True))
 
 
-def candidates(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[Candidate]:
+def candidates(
+    shape: tuple[int, ...], spacing: tuple[float, ...], *, largest_edge: int | None = None
+) -> list[Candidate]:
     """List patches from large to small for images of ``shape`` (voxels, two or three axes) at ``spacing`` (mm).
 
     The first is about a cube in millimetres, clipped to the median shape; each next one has the axis shrunk by one
-    divisor that is largest against the median shape.
+    divisor that is largest against the median shape. With ``largest_edge`` none has more voxels than a cube, or square,
+    of this edge, but for what divisibility adds.
     """
-    wanted = _first(shape, spacing)
+    dimension = len(shape)
+    largest = LARGEST_PATCH_VOXELS[dimension] if largest_edge is None else largest_edge**dimension
+    wanted = _first(shape, spacing, largest)
     origin = f"about as long in mm along each axis, at most {times(shape)}, the median image"
     found = []
     while True:
@@ -62,7 +67,7 @@ def candidates(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[Candi
         )
 
 
-def _first(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[int]:
-    edge = (LARGEST_PATCH_VOXELS[len(shape)] * math.prod(spacing)) ** (1 / len(shape))
+def _first(shape: tuple[int, ...], spacing: tuple[float, ...], largest: int) -> list[int]:
+    edge = (largest * math.prod(spacing)) ** (1 / len(shape))
     most = [max(n, SMALLEST_BOTTLENECK) if axis >= len(shape) - 2 else n for axis, n in enumerate(shape)]
     return [min(n, max(1, round(edge / s))) for n, s in zip(most, spacing, strict=True)]

@@ -72,7 +72,7 @@ def _rarities(dataset: Dataset, fingerprint: Fingerprint) -> list[_Rarity]:
             for case in fingerprint.cases
             for annotated in [dataset.annotated_classes(case.name)]
         ]
-    ).reshape(-1, len(names))
+    ).reshape(len(fingerprint.cases), len(names))
     cases = held.sum(axis=0)
     by_case = (held / held.sum(axis=1, keepdims=True).clip(min=1)).mean(axis=0)
     present = np.flatnonzero(cases)

@@ -128,6 +128,13 @@ class RandomForestTrainer:
 
 def _check(setting: Setting) -> None:
     """Refuse what trees cannot be grown from."""
+    for name, spec in setting.configuration.extra_channels.items():
+        if spec["name"] == "prior_map":
+            field = f"configurations.{setting.request.configuration}.extra_channels.{name}"
+            raise PlanError(
+                f"{setting.request.workspace.plan_file}: field '{field}', found a prior map, which networks read for "
+                "themselves, expected none for trainer 'random_forest'; train with --trainer supervised"
+            )
     if setting.dataset.annotated:
         case = next(iter(setting.dataset.annotated))
         raise PlanError(

@@ -11,7 +11,7 @@ import numpy as np
 from autoseg.choice.dice import case_dice
 from autoseg.choice.held_out import HeldOut, Progress
 from autoseg.choice.quality import CaseQuality, Quality, agreement_of
-from autoseg.choice.trial import Recipe, over_cases
+from autoseg.choice.trial import Recipe, mean_scores, over_cases
 from autoseg.dataset import Dataset
 from autoseg.evaluation.expected_dice import LOWEST, expected_dice
 from autoseg.evaluation.overlap import mean_defined
@@ -61,7 +61,7 @@ def measure_calibration(
 
 def _of_case(held_out: HeldOut, case: str, *, recipe: Recipe) -> tuple[Reliability, CaseQuality]:
     """Compare the classes that were annotated in a case, one after the other, where voxels were annotated."""
-    scores = [held_out.scores(name, case, mirror=recipe.mirror) for name in recipe.configurations]
+    scores = mean_scores(held_out, case, recipe)
     dataset, steps, reference = held_out.dataset, scores[0].steps, held_out.reference(case)
     labels = Finish(recipe.decoder, recipe.steps).label_map(scores, dataset)
     known = ~np.isin(reference, dataset.ignore)
@@ -72,7 +72,7 @@ def _of_case(held_out: HeldOut, case: str, *, recipe: Recipe) -> tuple[Reliabili
         there = known & (probability >= LOWEST)
         found += reliability(probability[there].clip(max=1), np.isin(reference[there], values))
         expected[name] = expected_dice(probability, np.isin(labels, values))
-    agreed = agreement_of(scores, dataset, case) if len(scores) > 1 else None
+    agreed = agreement_of(held_out, case, recipe) if len(recipe.configurations) > 1 else None
     reached = mean_defined(case_dice(labels, reference, dataset, case).tolist())
     return found, CaseQuality.of(mean_defined(expected.values()), agreed, reached)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import torch
 
 from autoseg.choice.calibration import measure_calibration
+from autoseg.choice.comparing import compare
 from autoseg.choice.dice import difference, mean_dice
 from autoseg.choice.held_out import HeldOut, Progress, complete_scores, find_held_out
 from autoseg.choice.improving import find_postprocessing
@@ -18,12 +18,11 @@ from autoseg.choice.record import (
     CrossValidation,
     DecoderResult,
     MirroringResult,
-    best,
-    compare_results,
     defined,
     write_cross_validation,
 )
 from autoseg.choice.trial import Recipe, dice_of
+from autoseg.errors import PlanError
 from autoseg.inference.members import Ensemble, write_ensemble
 from autoseg.plan import Component
 from autoseg.postprocessing.record import write_postprocessing
@@ -40,6 +39,7 @@ def choose(
     *,
     device: str = "auto",
     tta: bool = False,
+    admission: float | None = None,
     predict: bool = True,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -47,21 +47,23 @@ def choose(
     """Choose what predicts by mean foreground Dice on the cases that the folds held out, and how.
 
     Tried are, one after the other, each on top of what was chosen before: single configurations, their pairs and all
-    of them; mirroring, if ``tta`` or where it was measured before; the decoder; post-processing. Writes ensemble.json
-    and postprocessing.json, which prediction follows, and cross_validation.json, which tells why. Probabilities of
-    held-out cases that training did not leave are predicted, unless ``predict`` is false: then that is a
-    :class:`WeightsError`, as it is where no fold is trained.
+    of them, or, where the plan is that of an ensemble or ``admission`` is given, the mean of all configurations whose
+    Dice is at most as much below that of the best (:mod:`autoseg.choice.admission`); mirroring, if ``tta`` or where it
+    was measured before; the decoder; post-processing. Writes ensemble.json and postprocessing.json, which prediction
+    follows, and cross_validation.json, which tells why. Probabilities of held-out cases that training did not leave are
+    predicted, unless ``predict`` is false: then that is a :class:`WeightsError`, as it is where no fold is trained.
     """
     from autoseg.planners.resources import choose_device
 
     place = workspace if isinstance(workspace, Workspace) else Workspace(Path(workspace))
+    if admission is not None and not 0 <= admission <= 1:
+        raise PlanError(f"admission: found {admission:g}, expected a difference of Dice from 0 to 1")
     on = torch.device(choose_device(device)) if predict else None
     held_out = find_held_out(place, trainer)
+    within = held_out.plan.admission if admission is None else admission
     complete_scores(held_out, device=on, progress=progress)
-    recipes = [Recipe(names) for names in ensembles(held_out.configurations)]
-    tables = dice_of(held_out, recipes, what="comparing ensembles", workers=workers, progress=progress)
-    results = compare_results(recipes, tables, held_out.dataset)
-    names, table = best(results).configurations, tables[results.index(best(results))]
+    compared = compare(held_out, within, workers=workers, progress=progress)
+    names, table = compared.chosen, compared.table
     mirroring: MirroringResult | None = None
     if _wants_mirroring(held_out, names, tta=tta):
         mirroring, table = measure_mirroring(held_out, names, device=on, workers=workers, progress=progress)
@@ -79,7 +81,7 @@ def choose(
         trainer=trainer,
         folds=held_out.folds,
         cases=len(held_out.cases),
-        results=results,
+        results=compared.results,
         chosen=names,
         mirroring=mirroring,
         decoder=DecoderResult(DICE_OPTIMAL, gain, kept=gain.shown),
@@ -87,15 +89,10 @@ def choose(
         dice=defined(mean_dice(table)),
         calibration=calibration,
         quality=quality,
+        admission=compared.admission,
     )
     _write(place, found, recipe)
     return found
-
-
-def ensembles(names: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """List every configuration, every pair of them and, of more than two, all of them."""
-    whole = [names] if len(names) > 2 else []
-    return [*((name,) for name in names), *combinations(names, 2), *whole]
 
 
 def _wants_mirroring(held_out: HeldOut, names: tuple[str, ...], *, tta: bool) -> bool:
@@ -112,7 +109,9 @@ def _write(place: Workspace, found: CrossValidation, recipe: Recipe) -> None:
     write_cross_validation(place.cross_validation_file, found)
     write_postprocessing(place.postprocessing_file, found.postprocessing)
     mirror = None if found.mirroring is None else found.mirroring.kept
-    overconfidence = found.quality.overconfidence or 0.0
-    write_ensemble(
-        place, Ensemble(recipe.configurations, found.trainer, found.dice, recipe.decoder, mirror, overconfidence)
+    ensemble = Ensemble(
+        recipe.configurations, found.trainer, found.dice, recipe.decoder, mirror, found.quality.overconfidence or 0.0
     )
+    if found.admission:
+        ensemble = replace(ensemble, admission=found.admission.within, left_out=found.admission.left_out)
+    write_ensemble(place, ensemble)

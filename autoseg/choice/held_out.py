@@ -47,6 +47,8 @@ class HeldOut:
     configurations: tuple[str, ...]
     cases: dict[str, int]
     """Fold that held out each case; the first where several did."""
+    not_compared: tuple[str, ...] = ()
+    """Configurations that are left out because other or fewer folds of them are trained, or none."""
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -94,7 +96,8 @@ def find_held_out(workspace: Workspace, trainer: str = "supervised") -> HeldOut:
     cases = {case: fold for fold in reversed(most) for case in splits[fold].val if case in with_label}
     if not cases:
         raise WeightsError(f"{workspace.splits_file}: the folds trained held out no case with a label map; add some")
-    return HeldOut(workspace, plan, dataset, trainer, names, dict(sorted(cases.items())))
+    others = tuple(name for name in folds if name not in names)
+    return HeldOut(workspace, plan, dataset, trainer, names, dict(sorted(cases.items())), others)
 
 
 def complete_scores(

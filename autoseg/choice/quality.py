@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from autoseg.dataset import Dataset
+from autoseg.choice.held_out import HeldOut
+from autoseg.choice.trial import Recipe
 from autoseg.evaluation.agreement import agreement
 from autoseg.evaluation.overlap import mean_defined
-from autoseg.inference.export import Scores, label_map
+from autoseg.inference.export import label_map
 
 ENOUGH_CASES = 3
 """Of fewer a rank correlation says nothing."""
@@ -66,10 +67,11 @@ class Quality:
         return cls(dict(cases), bias, error, _correlation(expected, reached), _correlation(agreed, reached))
 
 
-def agreement_of(scores: Sequence[Scores], dataset: Dataset, case: str) -> float:
-    """Return the mean Dice between the label maps of several configurations over the classes annotated in a case."""
-    maps = [label_map([share], dataset) for share in scores]
-    return mean_defined(agreement(maps, dataset.annotated_classes(case)).values())
+def agreement_of(held_out: HeldOut, case: str, recipe: Recipe) -> float:
+    """Return the mean Dice between the label maps of a recipe's configurations over a case's annotated classes."""
+    each = (held_out.scores(name, case, mirror=recipe.mirror) for name in recipe.configurations)
+    maps = [label_map([share], held_out.dataset) for share in each]
+    return mean_defined(agreement(maps, held_out.dataset.annotated_classes(case)).values())
 
 
 def _correlation(estimate: np.ndarray, reached: np.ndarray) -> float | None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from autoseg.choice.admission import Admission, Names
 from autoseg.choice.calibration import Calibration
 from autoseg.choice.dice import Difference, Table, difference, mean_dice
 from autoseg.choice.quality import Quality
-from autoseg.choice.trial import Recipe
 from autoseg.dataset import Dataset
 from autoseg.evaluation.summary import statistics_of
 from autoseg.plan import Component
@@ -39,6 +39,14 @@ class Result:
     classes: dict[str, ClassDice]
     difference: Difference
     """From the best single configuration."""
+    what: str | None = None
+    """What an ensemble is, where that says more than who it is made of."""
+
+    @property
+    def name(self) -> str:
+        """Who it is, or of many, what."""
+        members = self.configurations
+        return " + ".join(members) if self.what is None else f"{self.what}: {len(members)} configurations"
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,8 @@ class CrossValidation:
     """Of what was chosen, after its decoder and the post-processing."""
     calibration: Calibration
     quality: Quality
+    admission: Admission | None = None
+    """Who had a say, where all who were good enough did."""
 
     @property
     def best_single(self) -> Result:
@@ -92,19 +102,14 @@ class CrossValidation:
         return next(result for result in self.results if result.configurations == self.chosen)
 
 
-def compare_results(recipes: Sequence[Recipe], tables: Sequence[Table], dataset: Dataset) -> tuple[Result, ...]:
+def compare_results(ensembles: Sequence[Names], tables: Sequence[Table], dataset: Dataset) -> tuple[Result, ...]:
     """Describe the Dice of single configurations and ensembles, each beside the best single one."""
-    means = {recipe.configurations: mean_dice(table) for recipe, table in zip(recipes, tables, strict=True)}
-    single = max((names for names in means if len(names) == 1), key=lambda names: _or_lowest(defined(means[names])))
-    reference = next(table for recipe, table in zip(recipes, tables, strict=True) if recipe.configurations == single)
+    tried = dict(zip(ensembles, tables, strict=True))
+    means = {names: defined(mean_dice(table)) for names, table in tried.items()}
+    single = max((names for names in tried if len(names) == 1), key=lambda names: _or_lowest(means[names]))
     return tuple(
-        Result(
-            recipe.configurations,
-            defined(means[recipe.configurations]),
-            describe_classes(table, dataset),
-            difference(table, reference),
-        )
-        for recipe, table in zip(recipes, tables, strict=True)
+        Result(names, means[names], describe_classes(table, dataset), difference(table, tried[single]))
+        for names, table in tried.items()
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +13,8 @@ import numpy as np
 from autoseg.choice.dice import Table, case_dice
 from autoseg.choice.held_out import HeldOut, Progress
 from autoseg.execution import default_workers, map_cases
+from autoseg.inference.averaging import averaged
+from autoseg.inference.export import Scores
 from autoseg.inference.finish import Finish
 from autoseg.plan import Component
 
@@ -20,6 +22,9 @@ R = TypeVar("R")
 
 WORTH_PROCESSES = 500_000_000
 """Probabilities in all from which processes, which take seconds to start, win against doing it here."""
+KEPT = 4
+"""Configurations whose probabilities of a case are kept: all of nnU-Net's, so that many ensembles of a few are tried
+without reading any again, and ensembles of any number take no more memory."""
 VOLUMES_BESIDE = 8
 """Volumes of four-byte numbers on the file's grid that decoding and measuring need beside the probabilities."""
 
@@ -44,7 +49,7 @@ def dice_of(
 ) -> list[Table]:
     """Return the Dice [cases,classes] that each recipe reaches, the cases in the order of ``held_out.cases``.
 
-    A case at a time is in memory: the probabilities of the configurations, each read once.
+    A case at a time is in memory, of its configurations' probabilities :data:`KEPT` at most, and a mean of some.
     """
     work = partial(_dice_of_case, recipes=tuple(recipes))
     found = over_cases(work, held_out, recipes, what=what, workers=workers, progress=progress)
@@ -83,11 +88,21 @@ def _dice_of_case(held_out: HeldOut, case: str, *, recipes: Sequence[Recipe]) ->
 
 
 def _decoded(held_out: HeldOut, case: str, recipes: Sequence[Recipe]) -> Iterator[np.ndarray]:
-    """Yield one label map after the other; the probabilities that they are made from are read once."""
-    scores = {(name, mirror): held_out.scores(name, case, mirror=mirror) for name, mirror in _needed(recipes)}
+    """Yield one label map after the other; probabilities are read once where there are no more than are kept."""
+
+    @lru_cache(maxsize=KEPT)
+    def read(name: str, mirror: bool) -> Scores:
+        return held_out.scores(name, case, mirror=mirror)
+
     for recipe in recipes:
-        shares = [scores[name, recipe.mirror] for name in recipe.configurations]
-        yield Finish(recipe.decoder, recipe.steps).label_map(shares, held_out.dataset)
+        means = averaged(read(name, recipe.mirror) for name in recipe.configurations)
+        yield Finish(recipe.decoder, recipe.steps).label_map(means, held_out.dataset)
+        del means
+
+
+def mean_scores(held_out: HeldOut, case: str, recipe: Recipe) -> list[Scores]:
+    """Return the mean probabilities that a recipe decodes, one for each grid."""
+    return averaged(held_out.scores(name, case, mirror=recipe.mirror) for name in recipe.configurations)
 
 
 def _needed(recipes: Sequence[Recipe]) -> set[tuple[str, bool]]:
@@ -96,10 +111,10 @@ def _needed(recipes: Sequence[Recipe]) -> set[tuple[str, bool]]:
 
 
 def _memory_needed(held_out: HeldOut, needed: Sequence[tuple[str, bool]], case: str) -> int:
-    """Estimate the bytes that a case takes."""
-    numbers, size = 0, 0
-    for name, _ in needed:
-        steps = held_out.steps(case, name)
-        numbers += held_out.dataset.outputs * math.prod(steps.shape)
-        size = math.prod(steps.geometry.size)
-    return (numbers + VOLUMES_BESIDE * size) * np.dtype(np.float32).itemsize
+    """Estimate the bytes that a case takes: the largest probabilities that are kept, a mean for each grid."""
+    found = [held_out.steps(case, name) for name, _ in needed]
+    grids = {steps: held_out.dataset.outputs * math.prod(steps.shape) for steps in found}
+    kept = sorted((grids[steps] for steps in found), reverse=True)[:KEPT]
+    means = sum(grids.values()) if len(found) > len(grids) else 0
+    beside = VOLUMES_BESIDE * math.prod(found[0].geometry.size)
+    return (sum(kept) + means + beside) * np.dtype(np.float32).itemsize

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from autoseg.choice.admission import Admission
 from autoseg.choice.dice import Difference
 from autoseg.choice.quality import Quality
 from autoseg.choice.record import ClassDice, CrossValidation, DecoderResult, MirroringResult, Result
@@ -11,14 +10,16 @@ from autoseg.plan import Component
 from autoseg.postprocessing.record import PostProcessing
 
 ABSENT = "–"
+MOST_SIDE_BY_SIDE = 4
+"""Configurations whose classes there is room for: nnU-Net's."""
 
 
 def decisions(found: CrossValidation) -> dict[str, str]:
     """Say what was decided and why, by what it is about."""
-    return {
+    said = {
         "held-out cases": f"{found.cases}, of {'fold' if len(found.folds) == 1 else 'folds'} "
         + ", ".join(map(str, found.folds)),
-        "chosen": named(found.chosen),
+        "chosen": found.best.name,
         "mirrored copies": _mirroring(found.mirroring),
         "Dice-optimal decoding": _decoding(found.decoder),
         "post-processing": _postprocessing(found.postprocessing),
@@ -26,16 +27,14 @@ def decisions(found: CrossValidation) -> dict[str, str]:
         "probabilities": _probabilities(found.calibration.expected_error),
         "Dice expected without a reference": _quality(found.quality),
     }
-
-
-def named(configurations: Sequence[str]) -> str:
-    """Name one configuration or several together."""
-    return " + ".join(configurations)
+    return said | ({} if found.admission is None else {"admitted": _admission(found.admission)})
 
 
 def shown_by_class(found: CrossValidation) -> list[Result]:
-    """Return the results whose classes are worth a column: the single configurations, and what was chosen."""
-    return [result for result in found.results if len(result.configurations) == 1 or result is found.best]
+    """Return whose classes are worth a column: the single configurations, of many the best one, and what was chosen."""
+    single = [result for result in found.results if len(result.configurations) == 1]
+    shown = single if len(single) <= MOST_SIDE_BY_SIDE else [found.best_single]
+    return shown if found.best in shown else [*shown, found.best]
 
 
 def interval(found: Difference) -> str:
@@ -55,6 +54,12 @@ def spread(found: ClassDice) -> str:
 def figure(value: float | None, digits: int = 3) -> str:
     """Write a number with so many decimal places, or a dash where there is none."""
     return ABSENT if value is None else f"{value:.{digits}f}"
+
+
+def _admission(found: Admission) -> str:
+    count = len(found.admitted) + len(found.left_out)
+    left_out = "".join(f"; left out {name}: {reason}" for name, reason in found.left_out.items())
+    return f"{len(found.admitted)} of {count}, within {found.within:g} of the best{left_out}"
 
 
 def _mirroring(found: MirroringResult | None) -> str:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from autoseg.choice.record import CrossValidation, Result
-from autoseg.choice.wording import decisions, figure, interval, named, shown_by_class, spread
+from autoseg.choice.wording import decisions, figure, interval, shown_by_class, spread
 from autoseg.cli.display import console
 
 
@@ -29,7 +29,7 @@ def _comparison(found: CrossValidation) -> Table:
     for result in found.results:
         difference = () if alone else (_difference(result, single),)
         style = "bold" if result.configurations == found.chosen else ""
-        table.add_row(escape(named(result.configurations)), figure(result.dice, 4), *difference, style=style)
+        table.add_row(escape(result.name), figure(result.dice, 4), *difference, style=style)
     return table
 
 
@@ -38,9 +38,9 @@ def _difference(result: Result, single: tuple[str, ...]) -> str:
 
 
 def _classes(found: CrossValidation) -> Table:
-    """Show the single configurations, and what was chosen, side by side."""
+    """Show the single configurations, of many the best one, and what was chosen, side by side."""
     shown = shown_by_class(found)
-    table = _table("Dice of each class, mean ± SD", "class", [escape(named(r.configurations)) for r in shown])
+    table = _table("Dice of each class, mean ± SD", "class", [escape(result.name) for result in shown])
     for name in found.results[0].classes:
         table.add_row(escape(name), *(spread(result.classes[name]) for result in shown))
     return table

@@ -20,6 +20,13 @@ def choose(
             "--tta", help="Predict the held-out cases without mirrored copies as well, to see if these are worth it."
         ),
     ] = False,
+    admission: Annotated[
+        float | None,
+        typer.Option(
+            help="Average all configurations whose mean Dice is at most this much below that of the best one. By "
+            "default the plan's: 0.05 for EMMA's; else the best single one, pair or all together is taken."
+        ),
+    ] = None,
     predict: Annotated[
         bool, typer.Option(help="Predict held-out cases whose probabilities are not there; else that is an error.")
     ] = True,
@@ -37,7 +44,16 @@ def choose(
 
     set_up_logging()
     with case_progress() as progress:
-        found = work(workspace, trainer, device=device, tta=tta, predict=predict, workers=workers, progress=progress)
+        found = work(
+            workspace,
+            trainer,
+            device=device,
+            tta=tta,
+            admission=admission,
+            predict=predict,
+            workers=workers,
+            progress=progress,
+        )
     print_choice(found)
     console.print(
         f"written: {workspace / 'ensemble.json'}, postprocessing.json and cross_validation.json",

@@ -26,14 +26,22 @@ Configurations = Annotated[
     typer.Option(
         "--configuration",
         "-c",
-        help="2d, 3d_lowres, 3d_fullres or 3d_cascade_fullres; may be given more than once. By default all that suit.",
+        help="2d, 3d_lowres, 3d_fullres or 3d_cascade_fullres, or a member of an ensemble, such as 3d_unet_sum; may be "
+        "given more than once. By default all that suit.",
     ),
 ]
 Planner = Annotated[
     str | None,
     typer.Option(
         help="Network family: unet, residual_unet, or residual_unet_m, _l, _xl for 8, 24, 40 GB; mednext, vnet, "
-        "convmixer and others: a name that is none of them lists all. By default unet."
+        "convmixer and others; emma, an ensemble of several: a name that is none of them lists all. By default unet."
+    ),
+]
+Members = Annotated[
+    str | None,
+    typer.Option(
+        help="Which of EMMA's members to plan: networks, normalizations, or network/normalization, with commas between "
+        "them, such as unet_sum,fcn. Means --planner emma. By default all."
     ),
 ]
 VerifyMemory = Annotated[

@@ -15,6 +15,7 @@ from autoseg.cli.options import (
     Folds,
     Images,
     Labels,
+    Members,
     Memory,
     Planner,
     Splits,
@@ -23,6 +24,7 @@ from autoseg.cli.options import (
     Workers,
     WorkspaceOption,
 )
+from autoseg.cli.planning import split_names
 from autoseg.cli.training import INTERRUPTED, training_progress
 
 
@@ -33,6 +35,7 @@ def run(
     workspace: WorkspaceOption = None,
     configurations: Configurations = None,
     planner: Planner = None,
+    members: Members = None,
     device: Device = "auto",
     memory: Memory = None,
     time_budget: TimeBudget = None,
@@ -56,6 +59,7 @@ def run(
             workspace=workspace,
             configurations=configurations,
             planner=planner,
+            members=split_names(members),
             device=device,
             memory=None if memory is None else parse_size(memory),
             time_budget=None if time_budget is None else parse_duration(time_budget),

@@ -15,6 +15,7 @@ from autoseg.cli.options import (
     Folds,
     Images,
     Labels,
+    Members,
     Memory,
     Planner,
     Splits,
@@ -38,6 +39,7 @@ def plan_and_preprocess(
     workspace: WorkspaceOption = None,
     configurations: Configurations = None,
     planner: Planner = None,
+    members: Members = None,
     device: Device = "auto",
     memory: Memory = None,
     time_budget: TimeBudget = None,
@@ -59,6 +61,7 @@ def plan_and_preprocess(
             workspace=workspace,
             configurations=configurations,
             planner=planner,
+            members=split_names(members),
             device=device,
             memory=_size(memory),
             time_budget=_seconds(time_budget),
@@ -117,6 +120,7 @@ def plan(
     workspace: WorkspaceArgument,
     configurations: Configurations = None,
     planner: Planner = None,
+    members: Members = None,
     device: Device = "auto",
     memory: Memory = None,
     time_budget: TimeBudget = None,
@@ -139,6 +143,7 @@ def plan(
         place,
         configurations=configurations,
         planner=planner,
+        members=split_names(members),
         device=device,
         memory=_size(memory),
         time_budget=_seconds(time_budget),
@@ -185,6 +190,11 @@ def _print_verification(made: Plan, dataset: Dataset, device: str) -> None:
             f"{chosen} ({found.excess:+.0%})",
             soft_wrap=True,
         )
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """Read names with commas between them."""
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def _size(text: str | None) -> int | None:

@@ -34,6 +34,8 @@ class Scores:
     hypotheses: Mapping[int, np.ndarray] = field(default_factory=dict)
     """Label maps [Z,Y,X] on the file's grid by their number, as :mod:`autoseg.inference.hypotheses` has them; those of
     other configurations have other numbers."""
+    configurations: int = 1
+    """How many it is the mean of; it weighs as much where scores are averaged."""
 
 
 def label_map(scores: Sequence[Scores], dataset: Dataset) -> np.ndarray:
@@ -134,10 +136,16 @@ def label_values(dataset: Dataset) -> np.ndarray:
 
 def class_on_grid(scores: Sequence[Scores], index: int) -> np.ndarray:
     """Return one class' mean probability [Z,Y,X] on the cropped grid, axes still transposed."""
-    total = on_cropped_grid(scores[0].probabilities[index], scores[0].steps)
+    total = _weighted(scores[0], index)
     for share in scores[1:]:
-        total = total + on_cropped_grid(share.probabilities[index], share.steps)
-    return total / np.float32(len(scores))
+        total = total + _weighted(share, index)
+    return total / np.float32(sum(share.configurations for share in scores))
+
+
+def _weighted(share: Scores, index: int) -> np.ndarray:
+    """Return one class' probability on the cropped grid, times the number of configurations that it is the mean of."""
+    probability = on_cropped_grid(share.probabilities[index], share.steps)
+    return probability if share.configurations == 1 else probability * np.float32(share.configurations)
 
 
 def on_cropped_grid(volume: np.ndarray, steps: Steps) -> np.ndarray:

@@ -54,6 +54,10 @@ class Ensemble:
     """Whether averaging over mirrored copies was found worth its time; None where that was not measured."""
     overconfidence: float = 0.0
     """By how much Dice was lower on the held-out cases than was to be expected from the probabilities, on average."""
+    admission: float | None = None
+    """Dice by which those that have a say may be behind the best one; None where these were just best together."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Configurations that have no say, and why."""
 
 
 def write_ensemble(workspace: Workspace, ensemble: Ensemble) -> None:

@@ -11,7 +11,7 @@ from autoseg.inference.members import Member
 from autoseg.inference.sliding_window import share_of_logits, share_of_padded, takes_whole
 from autoseg.memory import available_memory
 from autoseg.plan import Plan
-from autoseg.preprocessing.case import steps_of
+from autoseg.preprocessing.case import Steps, steps_of
 from autoseg.preprocessing.crop import Box
 from autoseg.preprocessing.extra import stored_channels
 
@@ -39,7 +39,7 @@ class CaseNeed:
     arrays: int
     """Images, label maps and the logits in the making."""
     scores: int
-    """Probabilities of the members, which may lie in a file instead."""
+    """Probabilities, which may lie in files instead: of each grid one mean, and those that are being added to it."""
 
     @property
     def total(self) -> int:
@@ -67,21 +67,27 @@ def case_need(
     Nothing is known of the crop, so that the whole image counts.
     """
     voxels = math.prod(geometry.size)
-    prepared = working = scores = largest = counted = 0
+    prepared = working = largest = added = counted = 0
+    scores: dict[Steps, int] = {}
     for stage in stages:
-        shape = steps_of(geometry, Box((0, 0, 0), geometry.size), plan, stage.configuration).shape
-        image = FLOAT * math.prod(shape) * stored_channels(stage.configuration)
-        share = FLOAT * math.prod(shape) * stage.window.outputs
+        steps = steps_of(geometry, Box((0, 0, 0), geometry.size), plan, stage.configuration)
+        image = FLOAT * math.prod(steps.shape) * stored_channels(stage.configuration)
+        share = FLOAT * math.prod(steps.shape) * stage.window.outputs
         prepared += image
-        counted += math.prod(shape) * (FLOAT + len(stage.networks)) if votes else 0
-        scores, largest = scores + share, max(largest, share)
-        working = max(working, _working(stage, shape, image, share))
+        counted += math.prod(steps.shape) * (FLOAT + len(stage.networks)) if votes else 0
+        if votes or steps not in scores:
+            scores[steps] = scores.get(steps, 0) + share
+        else:
+            added = max(added, share)
+        largest = max(largest, share)
+        working = max(working, _working(stage, steps.shape, image, share))
     # The image, its crop and that normalized.
     reading = 3 * FLOAT * channels * voxels + READING * voxels
     writing = (WRITING + MEASURING if votes else WRITING) * voxels
     computing = prepared + (max(working, WRITING * voxels) if hypotheses else working)
     kept = counted + hypotheses * LABEL * voxels
-    return CaseNeed(max(reading + prepared, computing + kept, writing + kept), scores + (largest if hypotheses else 0))
+    held = sum(scores.values()) + added + (largest if hypotheses else 0)
+    return CaseNeed(max(reading + prepared, computing + kept, writing + kept), held)
 
 
 def _working(stage: Member, shape: tuple[int, int, int], image: int, share: int) -> int:

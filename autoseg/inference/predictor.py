@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,9 +15,10 @@ from autoseg.bundle.opening import opened
 from autoseg.dataset import Dataset
 from autoseg.errors import ImageError, PlanError
 from autoseg.images import Geometry, Volume
+from autoseg.inference.averaging import averaged
 from autoseg.inference.export import Scores, label_map, probabilities_on_grid
 from autoseg.inference.finish import Finish, find_finish
-from autoseg.inference.hypotheses import hypothesis_networks
+from autoseg.inference.hypotheses import NumberedNetwork, hypothesis_networks
 from autoseg.inference.members import Member, load_members, selected
 from autoseg.inference.needs import CaseNeed, case_need
 from autoseg.inference.scratch import mapped_array
@@ -124,15 +125,27 @@ class Predictor:
     def scores(
         self, prepared: Sequence[Prepared], *, scratch: Path | None = None, votes: bool = False, hypotheses: int = 0
     ) -> list[Scores]:
-        """Compute each member's class probabilities on its own grid, from what :meth:`prepare` made.
+        """Compute the members' class probabilities, from what :meth:`prepare` made; members on one grid are averaged.
 
-        A stage that others read is computed once. Of one that is no member itself only the label map is kept. Where a
-        folder is given as ``scratch``, probabilities lie in files there, for images that memory has no room for. With
-        ``votes`` the members' scores hold what each of their networks says for itself, with ``hypotheses`` as many
-        plausible label maps, finished as that of the mean is; :mod:`autoseg.inference.hypotheses` says whose.
+        They come as they are computed, none before what it reads. A stage that others read is computed once. Of one
+        that is no member itself only the label map is kept. Where a folder is given as ``scratch``, probabilities lie
+        in files there, for images that memory has no room for. With ``votes`` the scores are those of each member, and
+        hold what each of its networks says for itself. With ``hypotheses`` they hold as many plausible label maps,
+        finished as that of the mean is; :mod:`autoseg.inference.hypotheses` says whose.
         """
         drawn = hypothesis_networks(self.members, hypotheses)
-        scores: dict[int, Scores] = {}
+        each = self._each_score(prepared, drawn, scratch=scratch, votes=votes)
+        return list(each) if votes else averaged(each, overwrite=True)
+
+    def _each_score(
+        self,
+        prepared: Sequence[Prepared],
+        drawn: Sequence[NumberedNetwork],
+        *,
+        scratch: Path | None,
+        votes: bool,
+    ) -> Iterator[Scores]:
+        """Compute one stage after the other; yield the scores of those that are members, and forget them."""
         maps: dict[int, np.ndarray] = {}
         for stage, case in zip(self.stages, prepared, strict=True):
             before = labels_on_grid(maps[id(stage.previous)], case.steps, self.dataset) if stage.previous else None
@@ -143,9 +156,8 @@ class Predictor:
                 maps[id(stage)] = label_map([found], self.dataset)
             if is_member:
                 own = {each.number: each.alone for each in drawn if each.member is stage}
-                maps_of_own = self._hypotheses(own, image, case.steps, scratch)
-                scores[id(stage)] = replace(found, hypotheses=maps_of_own)
-        return [scores[id(member)] for member in self.members]
+                yield replace(found, hypotheses=self._hypotheses(own, image, case.steps, scratch))
+            del found  # Else it would be kept while the next stage is computed.
 
     def _stage_scores(
         self, stage: Member, image: np.ndarray, steps: Steps, *, scratch: Path | None, votes: bool

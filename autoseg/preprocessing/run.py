@@ -13,6 +13,7 @@ import numpy as np
 from autoseg.dataset import Case, Dataset, source_state
 from autoseg.errors import AutosegError, DatasetError
 from autoseg.execution import map_cases
+from autoseg.geometry import Geometry
 from autoseg.images import read_case, read_geometry, read_labels
 from autoseg.plan import Configuration, Plan, data_id
 from autoseg.preprocessing.case import prepare
@@ -25,18 +26,18 @@ from autoseg.workspace import Workspace
 
 @dataclass(frozen=True)
 class _Item:
-    """One case to be preprocessed for one configuration."""
+    """One case to be read, and preprocessed for some configurations."""
 
     case: Case
     index: int
-    folder: Path
-    configuration: Configuration
+    targets: tuple[tuple[Path, Configuration], ...]
+    """Where its data go, and a configuration that needs them."""
 
 
 def preprocess(workspace: Workspace, plan: Plan, *, workers: int, progress: Callable[[str], None] | None = None) -> int:
     """Preprocess what is not there yet or was made from other files; return how many cases that were.
 
-    Configurations that need the same data share them. Data of earlier plans are removed.
+    Each case is read once; configurations that need the same data share them. Data of earlier plans are removed.
     """
     dataset = workspace.dataset()
     check_plan(plan, dataset, workspace.plan_file)
@@ -56,12 +57,12 @@ def preprocess(workspace: Workspace, plan: Plan, *, workers: int, progress: Call
 
 def _missing(workspace: Workspace, plan: Plan, dataset: Dataset) -> list[_Item]:
     by_folder = {workspace.data(plan, c): c for c in plan.configurations.values()}
-    return [
-        _Item(case, index, folder, configuration)
-        for folder, configuration in by_folder.items()
-        for index, case in enumerate(dataset.cases)
-        if not is_stored(folder, case.name, _made_from(case, dataset))
-    ]
+    items = []
+    for index, case in enumerate(dataset.cases):
+        made_from = _made_from(case, dataset)
+        missing = tuple(target for target in by_folder.items() if not is_stored(target[0], case.name, made_from))
+        items += [_Item(case, index, missing)] if missing else []
+    return items
 
 
 def _made_from(case: Case, dataset: Dataset) -> str:
@@ -85,19 +86,17 @@ def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
     if case.label is None:
         raise DatasetError(f"case {case.name}: found no label map, expected one for training")
     labels, _ = read_labels(case.label)
-    volume = read_case(case, len(dataset.channels))
-    prepared = prepare(
-        volume, labels, dataset=dataset, plan=plan, configuration=item.configuration, files=files_of(case)
-    )
-    write_case(
-        item.folder,
-        case.name,
-        prepared,
-        source=_made_from(case, dataset),
-        dtype=item.configuration.storage,
-        seed=item.index,
-        regions=tuple(dataset.class_indices.values()) if dataset.regions else (),
-    )
+    volume, files = read_case(case, len(dataset.channels)), files_of(case)
+    for folder, configuration in item.targets:
+        write_case(
+            folder,
+            case.name,
+            prepare(volume, labels, dataset=dataset, plan=plan, configuration=configuration, files=files),
+            source=_made_from(case, dataset),
+            dtype=configuration.storage,
+            seed=item.index,
+            regions=tuple(dataset.class_indices.values()) if dataset.regions else (),
+        )
 
 
 def _memory_needed(item: _Item) -> int:
@@ -106,13 +105,16 @@ def _memory_needed(item: _Item) -> int:
         geometry = read_geometry(item.case.images[0])
     except AutosegError:
         return 0
+    return max(_memory_for(geometry, configuration) for _, configuration in item.targets)
+
+
+def _memory_for(geometry: Geometry, configuration: Configuration) -> int:
     # Transposition changes no volume, so the axes may stay in the order of the file.
     volume = np.prod(geometry.size) * np.prod(geometry.spacing)
-    target = [spacing for spacing in item.configuration.spacing if spacing is not None]
+    target = [spacing for spacing in configuration.spacing if spacing is not None]
     kept = np.max(geometry.spacing) if len(target) < len(geometry.spacing) else 1.0
     after = volume / (np.prod(target) * kept)
-    specs = item.configuration.normalization
-    channels = max(len(specs), stored_channels(item.configuration))
+    channels = max(len(configuration.normalization), stored_channels(configuration))
     return int(max(np.prod(geometry.size), after) * 4 * 3 * channels)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autoseg.choice.record import CrossValidation
-from autoseg.choice.wording import decisions, figure, interval, named, shown_by_class, spread
+from autoseg.choice.wording import decisions, figure, interval, shown_by_class, spread
 from autoseg.errors import WorkspaceError
 from autoseg.evaluation.expected_dice import LOWEST
 from autoseg.records import read_record
@@ -44,13 +44,13 @@ def _comparison(found: CrossValidation) -> Table:
     single = found.best_single
     rows = tuple(
         (
-            named(result.configurations) + (" (chosen)" if result.configurations == found.chosen else ""),
+            result.name + (" (chosen)" if result.configurations == found.chosen else ""),
             figure(result.dice, 4),
             "" if result is single else interval(result.difference),
         )
         for result in ranked
     )
-    header = ("", "Mean Dice", f"Minus {named(single.configurations)}, 95 % interval")
+    header = ("", "Mean Dice", f"Minus {single.name}, 95 % interval")
     note = f"The best {_MOST_ROWS} of {len(rows)}." if len(rows) > _MOST_ROWS else ""
     return Table("What was compared", header, rows[:_MOST_ROWS], note)
 
@@ -58,7 +58,7 @@ def _comparison(found: CrossValidation) -> Table:
 def _classes(found: CrossValidation) -> Table:
     shown = shown_by_class(found)
     rows = tuple((name, *(spread(result.classes[name]) for result in shown)) for name in found.results[0].classes)
-    return Table("Dice of each class, mean ± SD", ("", *(named(result.configurations) for result in shown)), rows)
+    return Table("Dice of each class, mean ± SD", ("", *(result.name for result in shown)), rows)
 
 
 def _calibration(found: CrossValidation) -> Plot:

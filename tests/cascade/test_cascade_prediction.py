@@ -42,7 +42,7 @@ def test_both_stages_are_computed_once_for_an_ensemble_of_them(cascade_once, mad
     scores = predictor.scores(predictor.prepare(volume))
     assert calls == [(2, 0), (3, 2)], "the first stage reads two channels, the second its label map as well"
     alone = autoseg.Predictor.load(cascade_once.root, configurations=[STAGE], tta="none")
-    assert np.array_equal(scores[1].probabilities, alone.scores(alone.prepare(volume))[0].probabilities)
+    assert np.array_equal(scores[0].probabilities, alone.scores(alone.prepare(volume))[0].probabilities)
 
 
 def test_prediction_reads_what_training_would_have_read(cascade_once, made_once, monkeypatch):

@@ -59,3 +59,34 @@ def test_other_sides_lead_to_another_plan(workspace, capfd):
     status, shown = plan(workspace, capfd=capfd)
     assert status == 0 and "left and right classes change places" in shown
     assert json.loads((workspace / "plan.json").read_text())["swap"]["classes"] == [names[:2]]
+
+
+def test_members_of_an_ensemble_are_planned_and_kept(workspace, capfd):
+    status, shown = plan(workspace, "--members", "fcn, unet_sum/z_score", capfd=capfd)
+    assert status == 0 and "4 configurations of 2 networks" in shown
+    made = json.loads((workspace / "plan.json").read_text())
+    assert made["planner"] == "emma" and made["request"]["members"] == ["fcn", "unet_sum/z_score"]
+    assert list(made["configurations"]) == ["3d_fcn", "3d_unet_sum", "3d_fcn_bias", "3d_fcn_nyul"]
+    before = (workspace / "plan.json").read_bytes()
+    assert plan(workspace, "--planner", "emma", capfd=capfd)[0] == 0
+    assert (workspace / "plan.json").read_bytes() == before
+    assert plan(workspace, "--set", "admission=0.1", capfd=capfd)[0] == 0
+    assert json.loads((workspace / "plan.json").read_text())["admission"] == 0.1
+    status, said = plan(workspace, "--set", "admission=7", capfd=capfd)
+    assert status == 2 and "field 'admission', found 7.0, expected a Dice from 0 to 1" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--members", "fcn,unet"], "found 'unet' (did you mean unet_sum?), expected networks (deepmedic_residual"),
+        (["--members", ""], "found '', expected networks"),
+        (["--members", "fcn", "--planner", "unet"], "planner 'unet' has none"),
+        (["--planner", "emma", "-c", "3d_fullres"], "expected one of 3d_deepmedic_residual"),
+    ],
+)
+def test_members_that_there_are_not_change_nothing(workspace, words, expected, capfd):
+    before = (workspace / "plan.json").read_bytes()
+    status, said = plan(workspace, *words, capfd=capfd)
+    assert status == 2 and expected in said and len(said.strip().splitlines()) == 1
+    assert (workspace / "plan.json").read_bytes() == before

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,14 @@ def test_what_is_not_probabilities_does_not_grow_with_the_classes(make_predictor
     size = grid((600, 60, 60))
     assert many.need(size).arrays < 1.5 * few.need(size).arrays
     assert many.need(size).scores == 7 * few.need(size).scores
+
+
+def test_members_on_one_grid_take_the_room_of_their_mean_and_of_one(predictor):
+    size = grid((20, 30, 40))
+    alone = predictor.need(size)
+    many = replace(predictor, members=tuple(replace(predictor.members[0]) for _ in range(21)))
+    assert many.need(size).scores == 2 * alone.scores
+    assert many.need(size, votes=True).scores == 21 * alone.scores
 
 
 def test_memory_is_by_default_most_of_what_is_free(monkeypatch):

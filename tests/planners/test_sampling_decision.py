@@ -76,3 +76,8 @@ def test_many_rare_classes_are_named_in_part():
     cases = [("common",)] * 91 + [("common", name) for name in names[1:]]
     reason = sampling(dataset(*names), fingerprint(names, *cases)).decision.reasons[0]
     assert reason.startswith("rare among cases: rare_0 in 1 of 100 cases, rare_1") and reason.endswith("and 4 more")
+
+
+def test_where_no_case_has_any_class_there_is_nothing_rare():
+    found = sampling(dataset("a"), fingerprint((), (), ()))
+    assert found.spec["name"] == "foreground" and "no case has any class" in found.decision.reasons

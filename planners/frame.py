@@ -1,0 +1,194 @@
+"""What all configurations of a plan share, and what each is fitted from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autoseg.fingerprint import Fingerprint
+from autoseg.memory import format_bytes
+from autoseg.plan import PLAN_VERSION, Configuration, Decision, Plan, voxels
+from autoseg.planners.base import PlanRequest
+from autoseg.planners.extra_channels import Extra, extra_specs
+from autoseg.planners.family import NNUNET, Family
+from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec, fit
+from autoseg.planners.mirroring import Mirroring, bounded, mirroring
+from autoseg.planners.missing import Dropped, channel_dropout
+from autoseg.planners.normalization import Normalized, normalization
+from autoseg.planners.objective import objective
+from autoseg.planners.patches import Candidate
+from autoseg.planners.recipe import time_budget, training
+from autoseg.planners.spacing import axis_order, median_shape, target_spacing
+from autoseg.planners.wording import numbers, times
+
+ENOUGH_CONTEXT = 0.25
+"""Share of the median image that a patch should see; below, a coarser resolution is planned as well (nnU-Net)."""
+
+Spacing = tuple[float | None, float, float]
+
+
+@dataclass(frozen=True)
+class Design:
+    """A network, and what its family wants otherwise than nnU-Net's rules have it."""
+
+    network: NetworkSpec
+    family: Family = NNUNET
+
+    def fit(self, draft: Configuration, patches: Sequence[Candidate], request: PlanRequest) -> Fitted:
+        """Fit a draft to memory and time."""
+        return fit(draft, patches, request, self.network, most=self.family.most_samples.get(draft.dimension))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all configurations of a plan share."""
+
+    request: PlanRequest
+    spacing: tuple[float, float, float]
+    order: tuple[int, int, int]
+    normalized: Normalized
+    mirrored: Mirroring
+    dropped: Dropped
+    extra: Extra
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether images are single slices."""
+        return self.shape(self.spacing)[0] == 1
+
+    def shape(self, spacing: Spacing) -> tuple[int, int, int]:
+        """Return the voxels of the median case at a spacing."""
+        return median_shape(self.request.fingerprint, spacing, self.order)
+
+
+def frame_of(request: PlanRequest) -> Frame:
+    """Decide what all configurations share."""
+    dataset, fingerprint = request.dataset, request.fingerprint
+    own_spacing = target_spacing(fingerprint)
+    order = axis_order(fingerprint, own_spacing)
+    spacing = (own_spacing[order[0]], own_spacing[order[1]], own_spacing[order[2]])
+    return Frame(
+        request,
+        spacing=spacing,
+        order=order,
+        normalized=normalization(dataset, fingerprint),
+        mirrored=mirroring(dataset, fingerprint, order),
+        dropped=channel_dropout(dataset, fingerprint),
+        extra=extra_specs(dataset, median_shape(fingerprint, spacing, order)),
+    )
+
+
+def fit_design(frame: Frame, design: Design, spacing: Spacing, dimension: int) -> Fitted:
+    """Plan a configuration of its own patch at ``spacing``."""
+    drafted = draft(frame, design, dimension, spacing)
+    patches = design.family.patches(drafted.median_shape[3 - dimension :], drafted.patch_spacing)
+    fitted = design.fit(drafted, patches, frame.request)
+    loss = fitted.configuration.loss
+    if dimension == 3 and "batch_dice" in loss and context(fitted.configuration) < ENOUGH_CONTEXT:
+        # Where a patch sees little of an image, a class is often missing from it: its Dice is that of the batch.
+        return replace(fitted, configuration=replace(fitted.configuration, loss={**loss, "batch_dice": True}))
+    return fitted
+
+
+def context(configuration: Configuration) -> float:
+    """Return the share of the median image, or slice, that a patch sees."""
+    seen = configuration.median_shape[3 - configuration.dimension :]
+    return min(1.0, voxels(configuration.patch_size) / voxels(seen))
+
+
+def spacing_2d(frame: Frame) -> Spacing:
+    """Slices keep each case's own distance; where all have the same, 2D and 3D share their preprocessed data."""
+    own = frame.request.fingerprint.spacings[:, frame.order[0]]
+    same = np.allclose(own, frame.spacing[0], rtol=1e-3)
+    return (frame.spacing[0] if same else None, frame.spacing[1], frame.spacing[2])
+
+
+def draft(frame: Frame, design: Design, dimension: int, spacing: Spacing) -> Configuration:
+    """Decide all but patch, network and batch."""
+    resources, shape = frame.request.resources, frame.shape(spacing)
+    sampled = design.family.sampling(frame.request.dataset, frame.request.fingerprint)
+    plain = Configuration(
+        dimension=2 if dimension == 2 else 3,
+        spacing=spacing,
+        median_shape=shape,
+        patch_size=shape[3 - dimension :],
+        batch_size=SMALLEST_BATCH,
+        normalization=frame.normalized.specs,
+        input_layer=frame.normalized.input_layer,
+        extra_channels=frame.extra.specs,
+        network={},
+        loss=objective(frame.request.dataset, batch_dice=dimension == 2),
+        sampling=sampled.spec,
+        augmentation={"name": "default", **frame.dropped.augmentation},
+        training=training(time_budget(resources)),
+        precision="bfloat16" if resources.bfloat16 else "float32",
+    )
+    return design.family.revise(plain)
+
+
+def assembled(
+    frame: Frame, planner: str, configurations: Mapping[str, Configuration], explanation: Sequence[Decision]
+) -> Plan:
+    """Put a plan together; ``explanation`` follows what was decided of all images."""
+    request = frame.request
+    return Plan(
+        version=PLAN_VERSION,
+        dataset=request.dataset.name,
+        planner=planner,
+        transpose=frame.order,
+        mirror_axes=frame.mirrored.axes,
+        configurations={name: bounded(found, frame.mirrored) for name, found in configurations.items()},
+        memory=request.resources.memory,
+        explanation=(
+            _spacing_decision(frame),
+            *_orientation_decision(request.fingerprint),
+            *frame.dropped.decisions,
+            *frame.extra.decisions,
+            *explanation,
+        ),
+        orientation=request.fingerprint.orientation,
+        swap=frame.mirrored.swap,
+    )
+
+
+def _spacing_decision(frame: Frame) -> Decision:
+    seen = frame.request.fingerprint.spacings[:, frame.order]
+    low, middle, high = (np.percentile(seen, q, axis=0) for q in (10, 50, 90))
+    return Decision(
+        "data",
+        f"target spacing {times(frame.spacing)} mm, coarsest axis first",
+        (
+            f"spacings of {len(seen)} cases: 10th percentile {times(low)}, median {times(middle)}, "
+            f"90th percentile {times(high)} mm",
+            f"axes z, y, x from here on are axes {numbers(frame.order)} of the files' (z, y, x)",
+        ),
+    )
+
+
+def _orientation_decision(fingerprint: Fingerprint) -> list[Decision]:
+    """Say what becomes of images that are stored in different orientations; nothing where there is but one."""
+    counts = Counter(case.orientation or "unknown" for case in fingerprint.cases)
+    if len(counts) == 1:
+        return []
+    found = ", ".join(f"{count} × {name}" for name, count in sorted(counts.items()))
+    tilt = max(case.tilt for case in fingerprint.cases)
+    what = f"turned to {fingerprint.orientation}" if fingerprint.orientation else "left as they are stored"
+    return [Decision("data", f"images are {what}", (f"orientations: {found}; oblique by up to {tilt:.0f}°",))]
+
+
+def summed_up(name: str, fitted: Fitted, request: PlanRequest) -> Decision:
+    """Sum a configuration up."""
+    configuration = fitted.configuration
+    features: int | Sequence[int] = configuration.network["features"]
+    listed = [features] if isinstance(features, int) else features
+    peak = format_bytes(fitted.cost.peak_bytes(configuration.batch_size))
+    return Decision(
+        name,
+        f"patch {times(configuration.patch_size)} of {times(configuration.median_shape)} at "
+        f"{times(configuration.spacing)} mm, batch {configuration.batch_size}, features {numbers(listed)}, about "
+        f"{peak} of {format_bytes(request.resources.memory)} in {configuration.precision}",
+        (*fitted.reasons, f"a patch sees {context(configuration):.0%} of the median image"),
+    )
