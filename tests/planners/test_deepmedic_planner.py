@@ -62,7 +62,7 @@ def test_a_brain_is_planned_as_published(costs):
     assert [c.training.optimizer["weight_decay"] for c in (planned, flat)] == [2e-4, 2e-6]
     said = next(decision for decision in plan.explanation if decision.about == "3d_fullres")
     assert any("9×9×9 of it are learned, with 24×24×24 beside them" in reason for reason in said.reasons)
-    assert any("10 are published" in reason for reason in said.reasons)
+    assert any("a batch has 10 at most" in reason for reason in said.reasons)
     assert any("half of the segments" in decision.decision for decision in plan.explanation)
 
 
