@@ -14,6 +14,7 @@ import SimpleITK as sitk
 import autoseg
 from autoseg.bundle.writing import export_bundle
 from autoseg.dataset_layouts import load_dataset
+from autoseg.errors import PlanError
 from autoseg.fingerprint import dataset_findings, examine_all
 from autoseg.images import read_geometry, read_labels, write_labels
 from autoseg.preprocessing.store import open_case
@@ -104,6 +105,13 @@ def test_nothing_of_validation_labels_reaches_a_folds_training(phantoms, tmp_pat
     prepare(phantoms, tmp_path / "w", "3d_fullres", shrink_plan)
     autoseg.train_fold(workspace.root, "3d_fullres", 0, iterations=1, restart=True)
     assert not np.array_equal(weights[MAP], load_tensors(workspace.fold("3d_fullres", 0).model)[MAP])
+
+
+def test_a_forest_refuses_prior_maps(phantoms, tmp_path, shrink_plan):
+    declare(phantoms, extra_channels={"usual": DECLARED["usual"]})
+    workspace = prepare(phantoms, tmp_path / "work", "3d_fullres", shrink_plan)
+    with pytest.raises(PlanError, match=r"field 'configurations.3d_fullres.extra_channels.usual', found a prior map"):
+        autoseg.train_fold(workspace.root, "3d_fullres", 0, trainer="random_forest")
 
 
 def test_each_fold_has_the_frequencies_of_its_own_cases(phantoms, tmp_path, shrink_plan):

@@ -159,17 +159,6 @@ def test_partly_annotated_cases_are_refused(workspace):
         train(workspace)
 
 
-def test_a_prior_map_is_refused(workspace):
-    place = Workspace(workspace)
-    plain = json.loads(place.plan_file.read_text())
-    plain["configurations"]["3d_fullres"]["extra_channels"] = {
-        "prior": {"name": "prior_map", "grid": [4, 4, 4], "maps": 2}
-    }
-    place.plan_file.write_text(json.dumps(plain))
-    with pytest.raises(PlanError, match=r"field 'configurations.3d_fullres.extra_channels.prior', found a prior map"):
-        train(workspace)
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
