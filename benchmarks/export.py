@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--to", dest="file_grid", type=_shape, default=FILE_GRID, metavar="Z,Y,X")
     parser.add_argument("--nnunet", type=Path, help="Python of an environment with nnU-Net")
     parser.add_argument("--probabilities", action="store_true", help="export with --save-probabilities as well")
+    parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--measure", nargs=3, metavar=("NAME", "CLASSES", "RESULT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -48,7 +49,7 @@ def main() -> None:
         measure(name, int(classes), Path(result), options)
         return
     print(f"{options.network_grid} -> {options.file_grid}, scores float32")
-    for classes in CLASSES:
+    for classes in options.classes:
         compare(classes, options)
 
 
