@@ -103,4 +103,6 @@ def _quality(found: Quality) -> str:
     correlations = {"what is expected": found.expected_correlation, "agreement": found.agreement_correlation}
     known = [f"{what} {value:+.2f}" for what, value in correlations.items() if value is not None]
     ranks = f"; rank correlation with what is reached: {', '.join(known)}" if known else ""
-    return f"{found.overconfidence:+.3f} too much, which is taken off; then off by {found.error:.3f}{ranks}"
+    over = found.overconfidence
+    bias = f"{over:.3f} too high, which is taken off" if over >= 0 else f"{-over:.3f} too low, which is added"
+    return f"{bias}; then off by {found.error:.3f}{ranks}"

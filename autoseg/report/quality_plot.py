@@ -30,5 +30,5 @@ def quality_plot(found: Quality, *, name: str, title: str) -> str:
     low = max(0.0, min(lowest, 1 - _NARROWEST) - 0.02)
     axes.plot([low, 1], [low, 1], color=INK, linewidth=1, linestyle="--", label="equal")
     dress(axes, xlabel="expected Dice", ylabel="reached Dice", xlim=(low, 1.01), ylim=(low, 1.01))
-    draw_legend(axes, loc="upper left")
+    draw_legend(axes, loc="best")
     return to_svg(figure, name=name, title=title)
