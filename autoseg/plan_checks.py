@@ -64,16 +64,11 @@ def _check(configuration: Configuration, place: str) -> None:
 
 
 def _check_strides(configuration: Configuration, place: str) -> None:
-    """Check that the patch halves evenly, where the network says by what; other faults of strides are the network's."""
+    """Check that pooling leaves more than a voxel of the patch; other faults of strides are the network's."""
     strides, axes = configuration.network.get("strides"), configuration.dimension
     if not isinstance(strides, list) or any(not _are_counts(stage, axes) for stage in strides):
         return
     factors = [math.prod(stage[axis] for stage in strides) for axis in range(axes)]
-    if any(n % factor for n, factor in zip(configuration.patch_size, factors, strict=True)):
-        raise PlanError(
-            f"{place}.patch_size', found {list(configuration.patch_size)}, expected multiples of {factors}, "
-            "the product of the network's strides"
-        )
     if all(n == factor for n, factor in zip(configuration.patch_size, factors, strict=True)):
         raise PlanError(
             f"{place}.patch_size', found {list(configuration.patch_size)}, of which pooling leaves a single voxel, "

@@ -26,6 +26,7 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
     _check_labels(configuration, dataset, place)
     try:
         check_loss(configuration.loss, dataset)
+        _check_divisor(configuration, dataset)
         _build_augmentation(configuration, dataset)
         cost = batch_cost(configuration, dataset)
         if configuration.batch_size == 1:
@@ -62,6 +63,18 @@ def _check_labels(configuration: Configuration, dataset: Dataset, place: str) ->
         raise PlanError(
             f"{place}.network.labels', found {found}, expected {expected}, the label values of dataset {dataset.name} "
             "beside the background; mend it or plan again with --replan"
+        )
+
+
+def _check_divisor(configuration: Configuration, dataset: Dataset) -> None:
+    """Check that the patch halves as often as the network does; one with a margin takes any size."""
+    from autoseg.networks.build import PatchError, described_network
+
+    network, patch = described_network(configuration, dataset), configuration.patch_size
+    divisor: tuple[int, ...] = network.divisor  # type: ignore[assignment]
+    if not any(network.margin) and any(n % d for n, d in zip(patch, divisor, strict=True)):  # type: ignore[arg-type]
+        raise PatchError(
+            f"found {list(patch)}, expected multiples of {list(divisor)}, the network's strides multiplied"
         )
 
 

@@ -56,7 +56,7 @@ def network_margin(configuration: Configuration, dataset: Dataset) -> tuple[int,
 
 
 class PatchError(PlanError):
-    """A patch of which a network's margin leaves nothing."""
+    """A patch that a network cannot take: one of which its margin leaves nothing, or that its strides do not divide."""
 
 
 def output_size(patch: Sequence[int], margin: Sequence[int]) -> tuple[int, ...]:

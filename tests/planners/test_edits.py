@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from autoseg.errors import PlanError
@@ -37,6 +39,13 @@ def test_an_element_of_a_list_is_counted_from_zero(made):
     plan, dataset = made
     changed = edited(plan, ["3d_fullres.network.features.1=16"], dataset)
     assert changed.configuration("3d_fullres").network["features"] == [4, 16]
+
+
+def test_a_network_that_takes_any_size_takes_an_odd_patch(made):
+    plan, dataset = made
+    network = {"name": "unet_scinets", "features": [4, 6], "kernels": [[3, 3, 3]] * 2, "strides": [[1] * 3, [2] * 3]}
+    edits = [f"3d_fullres.network={json.dumps(network)}", "3d_fullres.patch_size=[9, 15, 17]"]
+    assert edited(plan, edits, dataset).configuration("3d_fullres").patch_size == (9, 15, 17)
 
 
 REFUSED = {
