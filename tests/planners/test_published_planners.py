@@ -58,7 +58,7 @@ def request(shape, spacing, *, configurations, memory=1024 * MEGABYTE, channels=
 
 
 QUICK = ("fcn",)
-"""Planned within memory in every run of the tests; the others in slow ones, of DeepMedic's relatives the most unlike."""
+"""Planned within memory in every run of the tests; the others in slow ones, of DeepMedic's kin the most unlike."""
 FITTED = [name for name in PLANNERS if "deepmedic_" not in name or name in ("deepmedic_wide", "deepmedic_three")]
 
 
