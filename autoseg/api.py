@@ -155,7 +155,8 @@ def plan_dataset(
     if plan is not None and not _differs(plan, asked) and not edits:
         return plan
     if plan is None or _differs(plan, asked):
-        plan = _make_plan(dataset, fingerprint, asked)
+        before = plan.planner if plan else DEFAULT_PLANNER
+        plan = _make_plan(dataset, fingerprint, asked, ENSEMBLE_PLANNER if "members" in asked else before)
     if edits:
         from autoseg.planners.edits import edited
 
@@ -166,12 +167,12 @@ def plan_dataset(
     return plan
 
 
-def _make_plan(dataset: Dataset, fingerprint: Fingerprint, asked: dict[str, Any]) -> Plan:
-    """Plan for what is ``asked`` for, and for what this machine has where nothing is."""
+def _make_plan(dataset: Dataset, fingerprint: Fingerprint, asked: dict[str, Any], default: str) -> Plan:
+    """Plan for what is ``asked`` for, and for what this machine has where nothing is; ``default`` is a planner."""
     from autoseg.planners.base import MEMORY_TARGETS, PlanRequest, make_plan
     from autoseg.planners.resources import detect
 
-    planner = asked.get("planner", ENSEMBLE_PLANNER if "members" in asked else DEFAULT_PLANNER)
+    planner = asked.get("planner", default)
     resources = detect(
         asked.get("device", "auto"),
         memory=asked.get("memory"),

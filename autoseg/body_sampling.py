@@ -43,7 +43,10 @@ class MaskedSampler:
 
 
 def in_body(case: StoredCase, channel: int) -> Callable[[Triple], bool]:
-    """Return what tells whether a voxel of a case is in the body."""
+    """Return what tells whether a voxel of a case is in the body, by a channel or, where that is missing, the first."""
+    if channel in case.record.absent:
+        # A case has one of its channels at least, and fewer channels than those are computed beside them.
+        channel = next(number for number in range(case.image.shape[0]) if number not in case.record.absent)
     outside = surround(case, channel)
     if outside is None:
         return lambda voxel: True

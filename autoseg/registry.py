@@ -68,6 +68,9 @@ class Registry:
         if not isinstance(name, str):
             raise PlanError(f"{self.family}: found {dict(spec)!r}, expected an object with a 'name'")
         implementation = self.get(name)
+        told = sorted(context.keys() & arguments.keys())
+        if told:
+            raise PlanError(f"{self.family} '{name}': found '{told[0]}', which is not for a plan to say; leave it out")
         self._check_arguments(name, implementation, {**context, **arguments})
         self._check_types(name, implementation, arguments)
         return implementation(**context, **arguments)

@@ -59,16 +59,7 @@ def named_network(path: Path) -> dict[str, Any] | None:
 def load_weights(network: nn.Module, path: Path, device: str = "cpu") -> None:
     """Give a network the weights of a file; raise :class:`WeightsError` naming the first that does not fit."""
     tensors = load_tensors(path, device)
-    expected = network.state_dict()
-    for name in sorted(expected.keys() | tensors.keys()):
-        found = tuple(tensors[name].shape) if name in tensors else None
-        wanted = tuple(expected[name].shape) if name in expected else None
-        if found != wanted:
-            raise WeightsError(
-                f"{path}: weights do not fit the plan's network: '{name}', found {_shape(found)}, "
-                f"expected {_shape(wanted)}; "
-                "undo the change of the plan or train again"
-            )
+    _check_shapes(network, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, path)
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise WeightsError(f"{path}: holds NaN or infinite weights, its training diverged; train again")
     try:
@@ -76,6 +67,31 @@ def load_weights(network: nn.Module, path: Path, device: str = "cpu") -> None:
     except ValueError as error:
         # What a network says of numbers that it cannot compute with.
         raise WeightsError(f"{path}: {error}; train this fold again") from None
+
+
+def check_weights(network: nn.Module, path: Path) -> None:
+    """Raise :class:`WeightsError` where a network, with storage or without, has other weights than a file holds."""
+    if not path.exists():
+        raise WeightsError(f"{path}: no such weights; train this fold first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: damaged or no safetensors file ({error}); train this fold again") from None
+    _check_shapes(network, found, path)
+
+
+def _check_shapes(network: nn.Module, held: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    expected = network.state_dict()
+    for name in sorted(expected.keys() | held.keys()):
+        found = held.get(name)
+        wanted = tuple(expected[name].shape) if name in expected else None
+        if found != wanted:
+            raise WeightsError(
+                f"{path}: weights do not fit the plan's network: '{name}', found {_shape(found)}, "
+                f"expected {_shape(wanted)}; "
+                "undo the change of the plan or train again"
+            )
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -79,7 +79,7 @@ def normalization(dataset: Dataset, fingerprint: Fingerprint, *, instead_of_z_sc
         if is_learnable(wanted):
             layer = {**fixed_part(wanted), "name": "learnable_window", "channel": output_channels(specs)}
         specs.append(found.spec)
-        origin = _origin(name, dataset, changed=wanted is instead_of_z_score is not Z_SCORE)
+        origin = _origin(name, dataset, changed=wanted is instead_of_z_score and wanted != Z_SCORE)
         decisions.append(_decision(name, found, origin, learned=is_learnable(wanted)))
     return Normalized(tuple(specs), layer, tuple(decisions))
 

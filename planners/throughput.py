@@ -71,7 +71,8 @@ def _small(configuration: Configuration, most_voxels: int, network: nn.Module) -
     least = [2 * d if m else 1 for m, d in zip(margin, cast(tuple[int, ...], network.divisor), strict=True)]
     strides = spec.get("strides") or [[1] * configuration.dimension]
     steps = [math.prod(axis) for axis in zip(*strides, strict=True)]
-    size = list(output_size(configuration.patch_size, margin))
+    # A single one is too few for batch normalization, which a larger batch of the plan's patch may still suit.
+    size = [max(n, fewest) for n, fewest in zip(output_size(configuration.patch_size, margin), least, strict=True)]
     while math.prod(n + 2 * m for n, m in zip(size, margin, strict=True)) > most_voxels:
         axis = size.index(max(size))
         if -(-size[axis] // 2) < least[axis]:

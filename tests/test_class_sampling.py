@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoseg.body_sampling import in_body as body_of
 from autoseg.body_sampling import surround
 from autoseg.errors import PlanError
 from autoseg.geometry import Geometry
@@ -94,6 +95,19 @@ def test_background_may_be_that_of_the_body(case, spec):
     assert all(in_body(voxel) for voxel in centres(spec, case, 300))
     spec = {key: value for key, value in spec.items() if key != "channel"}
     assert not all(in_body(voxel) for voxel in centres(spec, case, 300))
+
+
+def test_where_the_channel_that_tells_the_body_is_missing_another_does(tmp_path):
+    image, classes = arrays()
+    image = image[::-1].copy()
+    image[0] = -4.0
+    geometry = Geometry(SHAPE, (1, 1, 1), (0, 0, 0), tuple(np.eye(3).ravel()))
+    steps = Steps(geometry, Box((0, 0, 0), SHAPE), (0, 1, 2), SHAPE, SHAPE, None)
+    lacking = Prepared(image, classes, steps, absent=(0,))
+    write_case(tmp_path, "a", lacking, source="", dtype="float32", seed=0, regions=())
+    inside = body_of(open_case(tmp_path, "a"), 0)
+    found = np.array([inside(voxel) for voxel in np.ndindex(SHAPE)]).reshape(SHAPE)
+    assert np.array_equal(found, image[1] != np.float32(OUTSIDE))
 
 
 def test_every_voxel_of_the_body_is_as_likely(case):

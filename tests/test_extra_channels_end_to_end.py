@@ -114,6 +114,16 @@ def test_a_forest_refuses_prior_maps(phantoms, tmp_path, shrink_plan):
         autoseg.train_fold(workspace.root, "3d_fullres", 0, trainer="random_forest")
 
 
+def test_a_map_of_another_number_of_labels_is_told(phantoms, tmp_path, shrink_plan):
+    declare(phantoms, extra_channels={"usual": DECLARED["usual"]})
+    workspace = prepare(phantoms, tmp_path / "work", "3d_fullres", shrink_plan)
+    plain = json.loads(workspace.plan_file.read_text())
+    plain["configurations"]["3d_fullres"]["extra_channels"]["usual"]["maps"] = 5
+    workspace.plan_file.write_text(json.dumps(plain))
+    with pytest.raises(PlanError, match=r"'usual\.maps': found 5, expected 2, the label values"):
+        autoseg.train_fold(workspace.root, "3d_fullres", 0)
+
+
 def test_each_fold_has_the_frequencies_of_its_own_cases(phantoms, tmp_path, shrink_plan):
     from autoseg.trainers.prior import frequency_maps
 

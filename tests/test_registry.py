@@ -33,6 +33,11 @@ def test_unknown_arguments_are_refused(shapes):
         shapes.build({"name": "square", "edge": 1, "corner": 2})
 
 
+def test_what_the_pipeline_tells_is_not_for_a_plan_to_say(shapes):
+    with pytest.raises(PlanError, match="shapes 'square': found 'scale', which is not for a plan to say"):
+        shapes.build({"name": "square", "edge": 1, "scale": 2}, scale=3)
+
+
 @pytest.mark.parametrize("edge", ["long", None, [1]])
 def test_arguments_of_a_wrong_type_are_refused(shapes, edge):
     with pytest.raises(PlanError, match=r"shapes 'square', argument 'edge': found .*valid number"):

@@ -14,6 +14,7 @@ from autoseg.inference.abutting import abutting_tiles
 from autoseg.inference.sliding_window import Window
 from autoseg.inference.tiles import mirrorings, padding, tile_starts
 from autoseg.plan import Training
+from autoseg.trainers.averaging import weights_of
 from autoseg.trainers.learner import Learner
 from autoseg.trainers.loader import PatchSource
 from autoseg.trainers.loop import SHORTEST_INTERVAL, VALIDATIONS
@@ -96,7 +97,7 @@ def rehearse(learner: Learner, source: PatchSource) -> tuple[float, float]:
         _finish(learner.device)
         steps.append(time.perf_counter() - start)
         start = time.perf_counter()
-        with torch.inference_mode(), learner.autocast():
+        with weights_of(learner.network, None), torch.inference_mode(), learner.autocast():
             learner.network(batch.images[:1])
         _finish(learner.device)
         patches.append(time.perf_counter() - start)

@@ -14,7 +14,6 @@ from autoseg.choice.quality import CaseQuality, Quality, agreement_of
 from autoseg.choice.trial import Recipe, mean_scores, over_cases
 from autoseg.dataset import Dataset
 from autoseg.evaluation.expected_dice import LOWEST, expected_dice
-from autoseg.evaluation.overlap import mean_defined
 from autoseg.evaluation.reliability import Reliability, pooled, reliability
 from autoseg.inference.export import class_on_grid
 from autoseg.inference.finish import Finish
@@ -66,15 +65,15 @@ def _of_case(held_out: HeldOut, case: str, *, recipe: Recipe) -> tuple[Reliabili
     labels = Finish(recipe.decoder, recipe.steps).label_map(scores, dataset)
     known = ~np.isin(reference, dataset.ignore)
     found = reliability(np.zeros(0), np.zeros(0))
-    expected: dict[str, float] = {}
+    estimated: dict[str, float] = {}
     for name, index, values in _outputs(dataset, case):
         probability = uncrop(steps.turn.undo(class_on_grid(scores, index)), steps.box, steps.geometry.size)
         there = known & (probability >= LOWEST)
         found += reliability(probability[there].clip(max=1), np.isin(reference[there], values))
-        expected[name] = expected_dice(probability, np.isin(labels, values))
+        estimated[name] = expected_dice(np.where(known, probability, 0), known & np.isin(labels, values))
     agreed = agreement_of(held_out, case, recipe) if len(recipe.configurations) > 1 else None
-    reached = mean_defined(case_dice(labels, reference, dataset, case).tolist())
-    return found, CaseQuality.of(mean_defined(expected.values()), agreed, reached)
+    reached = dict(zip(dataset.classes, case_dice(labels, reference, dataset, case).tolist(), strict=True))
+    return found, CaseQuality.of(estimated, agreed, reached)
 
 
 def _outputs(dataset: Dataset, case: str) -> Iterator[tuple[str, int, tuple[int, ...]]]:

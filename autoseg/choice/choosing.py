@@ -109,9 +109,8 @@ def _write(place: Workspace, found: CrossValidation, recipe: Recipe) -> None:
     write_cross_validation(place.cross_validation_file, found)
     write_postprocessing(place.postprocessing_file, found.postprocessing)
     mirror = None if found.mirroring is None else found.mirroring.kept
-    ensemble = Ensemble(
-        recipe.configurations, found.trainer, found.dice, recipe.decoder, mirror, found.quality.overconfidence or 0.0
-    )
+    overconfidence = found.quality.overconfidence if found.quality else None
+    ensemble = Ensemble(recipe.configurations, found.trainer, found.dice, recipe.decoder, mirror, overconfidence or 0.0)
     if found.admission:
         ensemble = replace(ensemble, admission=found.admission.within, left_out=found.admission.left_out)
     write_ensemble(place, ensemble)

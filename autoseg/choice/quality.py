@@ -22,7 +22,10 @@ ENOUGH_CASES = 3
 
 @dataclass(frozen=True)
 class CaseQuality:
-    """Of one case, each the mean over its classes; None where no class has any."""
+    """Of one case, each the mean over its classes; None where no class has any.
+
+    Expected and reached Dice are those of the same classes: of one that was not found nothing is expected.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
@@ -34,9 +37,12 @@ class CaseQuality:
     """What was reached."""
 
     @classmethod
-    def of(cls, expected: float, agreed: float | None, reached: float) -> CaseQuality:
-        """Take figures of which NaN are not defined."""
-        return cls(_known(expected), _known(agreed), _known(reached))
+    def of(cls, expected: Mapping[str, float], agreed: float | None, reached: Mapping[str, float]) -> CaseQuality:
+        """Sum the figures of each class up, of which NaN are not defined."""
+        both = [name for name, dice in expected.items() if not math.isnan(dice + reached[name])]
+        means = (mean_defined(figures[name] for name in both) for figures in (expected, reached))
+        estimated, dice = map(_known, means)
+        return cls(estimated, _known(agreed), dice)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ class CrossValidation:
     dice: float | None
     """Of what was chosen, after its decoder and the post-processing."""
     calibration: Calibration
-    quality: Quality
+    quality: Quality | None = None
+    """None in files of before it was measured."""
     admission: Admission | None = None
     """Who had a say, where all who were good enough did."""
 

@@ -19,7 +19,8 @@ def decisions(found: CrossValidation) -> dict[str, str]:
     said = {
         "held-out cases": f"{found.cases}, of {'fold' if len(found.folds) == 1 else 'folds'} "
         + ", ".join(map(str, found.folds)),
-        "chosen": found.best.name,
+        "chosen": " + ".join(found.chosen),
+        "trainer": found.trainer,
         "mirrored copies": _mirroring(found.mirroring),
         "Dice-optimal decoding": _decoding(found.decoder),
         "post-processing": _postprocessing(found.postprocessing),
@@ -97,7 +98,9 @@ def _probabilities(error: float | None) -> str:
     return "no class was given any" if error is None else f"off by {error:.3f} on average"
 
 
-def _quality(found: Quality) -> str:
+def _quality(found: Quality | None) -> str:
+    if found is None:
+        return "not measured; 'autoseg choose' again does that"
     if found.overconfidence is None or found.error is None:
         return "not known, as no case has any Dice"
     correlations = {"what is expected": found.expected_correlation, "agreement": found.agreement_correlation}

@@ -16,10 +16,11 @@ def expected_dice(probability: np.ndarray, inside: np.ndarray) -> float:
 
     Both are [Z,Y,X]. True positives, false positives and false negatives are replaced by what is expected of them, as
     by Li, Kamnitsas, Islam, Chen and Glocker, Estimating model performance under domain shifts with class-specific
-    confidence scores, MICCAI 2022; Dice of these is about what is expected of Dice. NaN where neither holds a voxel.
+    confidence scores, MICCAI 2022; Dice of these is about what is expected of Dice. NaN where the mask is empty: most
+    classes that are not found are not there, and have no Dice.
     """
     claimed = np.count_nonzero(inside)
-    held = float(probability.sum(where=probability >= LOWEST, dtype=np.float64))
-    if claimed + held < 1:
+    if not claimed:
         return NAN
+    held = float(probability.sum(where=probability >= LOWEST, dtype=np.float64))
     return float(2 * probability.sum(where=inside, dtype=np.float64) / (claimed + held))

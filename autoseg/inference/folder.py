@@ -28,6 +28,8 @@ logger = logging.getLogger("autoseg.prediction")
 
 SETTINGS_FILE = "prediction.json"
 _UNSAID: dict[str, object] = {
+    "trainer": "supervised",
+    "overconfidence": 0.0,
     "decoder": {"name": "argmax"},
     "postprocessing": [],
     "format": None,
@@ -117,7 +119,9 @@ def predict_folder(
     predictor = loaded[names[0]]
     hypothesis_networks(predictor.members, hypotheses)
     cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
-    asked = {"format": label_format, "series": None if series is None else str(series)}
+    asked: dict[str, object] = {"format": label_format, "series": None if series is None else str(series)}
+    if uncertainty:
+        asked["overconfidence"] = predictor.overconfidence
     _claim(out, _settings(Path(workspace), predictor, folds, best) | asked, overwrite=overwrite)
     for folder in (out, out / UNCERTAINTY_FOLDER, out / PREVIEW_FOLDER, *(out / HYPOTHESIS_FOLDER).glob("*")):
         remove_partial(folder)
@@ -154,6 +158,7 @@ def _settings(
     previous = {stage.previous.name: len(stage.previous.networks) for stage in predictor.stages if stage.previous}
     return {
         "workspace": str(workspace.resolve()),
+        "trainer": predictor.trainer,
         "members": {member.name: len(member.networks) for member in predictor.members},
         **({"previous stages": previous} if previous else {}),
         "folds": [str(fold) for fold in folds] if folds else "all trained",

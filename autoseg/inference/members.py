@@ -15,14 +15,14 @@ from autoseg.dataset import Dataset
 from autoseg.errors import PlanError, WeightsError
 from autoseg.inference.decoding import decoders
 from autoseg.inference.sliding_window import Window
-from autoseg.networks.build import PatchError, build_network, network_margin, output_size
+from autoseg.networks.build import PatchError, build_network, described_network, network_margin, output_size
 from autoseg.plan import Component, Configuration, Plan, mirror_axes
 from autoseg.preprocessing.normalization import channel_places
 from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.records import read_record, to_plain
 from autoseg.storage import write_json
 from autoseg.swapping import plan_swapping
-from autoseg.weights import load_weights, named_network
+from autoseg.weights import check_weights, load_weights, named_network
 from autoseg.workspace import Workspace
 
 
@@ -93,14 +93,20 @@ def trained_folds(workspace: Workspace, configuration: str, trainer: str = "supe
     return sorted(fold for fold in found if re.fullmatch(r"\d+|all", fold))
 
 
-def chosen(workspace: Workspace, plan: Plan, trainer: str = "supervised") -> Ensemble:
-    """Return what cross-validation chose, or else every configuration that ``trainer`` has trained."""
+def chosen(workspace: Workspace, plan: Plan, trainer: str | None = None) -> Ensemble:
+    """Return what cross-validation chose, or else every configuration that is trained, by ``trainer`` if it is named.
+
+    Where it is not, that is the supervised one, or the first of the others that has trained anything.
+    """
     if workspace.ensemble_file.exists():
         return read_ensemble(workspace, plan)
-    trained = tuple(name for name in plan.configurations if trained_folds(workspace, name, trainer))
-    if not trained:
-        raise WeightsError(f"{workspace.root / 'models'}: no fold is trained; run 'autoseg train-fold' first")
-    return Ensemble(trained, trainer)
+    others = {path.name for name in plan.configurations for path in (workspace.root / "models" / name).glob("*")}
+    for each in [trainer] if trainer else ["supervised", *sorted(others - {"supervised"})]:
+        trained = tuple(name for name in plan.configurations if trained_folds(workspace, name, each))
+        if trained:
+            return Ensemble(trained, each)
+    by = f" by trainer '{trainer}'" if trainer else ""
+    raise WeightsError(f"{workspace.root / 'models'}: no fold is trained{by}; run 'autoseg train-fold' first")
 
 
 def selected(
@@ -110,11 +116,7 @@ def selected(
 
     What cross-validation found about the decoder and mirroring goes with the configurations that it was found for.
     """
-    found = (
-        chosen(workspace, plan, trainer or "supervised")
-        if workspace.ensemble_file.exists() or not configurations
-        else None
-    )
+    found = chosen(workspace, plan, trainer) if workspace.ensemble_file.exists() or not configurations else None
     names = tuple(configurations) if configurations else None
     if found and (names is None or set(names) == set(found.configurations)) and trainer in (None, found.trainer):
         return found
@@ -227,8 +229,12 @@ def load_network(configuration: Configuration, dataset: Dataset, path: Path, dev
         # Its trainer gave it what is preprocessed, without an input layer of the plan's network.
         configuration = replace(configuration, network=named, input_layer=None)
     try:
+        # First without storage: a file from anywhere makes no network that is larger than its weights.
+        check_weights(described_network(configuration, dataset), path)
         network = build_network(configuration, dataset)
-    except PlanError as error:
-        raise (error if named is None else WeightsError(f"{path}: metadata 'network': {error}")) from None
+    except (PlanError, ValueError, TypeError, RuntimeError) as error:
+        if named is None:
+            raise
+        raise WeightsError(f"{path}: metadata 'network': {str(error).splitlines()[0]}") from None
     load_weights(network, path)
     return network.to(device).eval()

@@ -10,7 +10,7 @@ from autoseg.geometry import Geometry
 from autoseg.inference.members import Member
 from autoseg.inference.sliding_window import share_of_logits, share_of_padded, takes_whole
 from autoseg.memory import available_memory
-from autoseg.plan import Plan
+from autoseg.plan import Plan, data_id
 from autoseg.preprocessing.case import Steps, steps_of
 from autoseg.preprocessing.crop import Box
 from autoseg.preprocessing.extra import stored_channels
@@ -67,13 +67,14 @@ def case_need(
     Nothing is known of the crop, so that the whole image counts.
     """
     voxels = math.prod(geometry.size)
-    prepared = working = largest = added = counted = 0
+    working = largest = added = counted = 0
     scores: dict[Steps, int] = {}
+    images: dict[str, int] = {}
     for stage in stages:
         steps = steps_of(geometry, Box((0, 0, 0), geometry.size), plan, stage.configuration)
         image = FLOAT * math.prod(steps.shape) * stored_channels(stage.configuration)
         share = FLOAT * math.prod(steps.shape) * stage.window.outputs
-        prepared += image
+        images[data_id(plan, stage.configuration)] = image
         counted += math.prod(steps.shape) * (FLOAT + len(stage.networks)) if votes else 0
         if votes or steps not in scores:
             scores[steps] = scores.get(steps, 0) + share
@@ -81,6 +82,7 @@ def case_need(
             added = max(added, share)
         largest = max(largest, share)
         working = max(working, _working(stage, steps.shape, image, share))
+    prepared = sum(images.values())
     # The image, its crop and that normalized.
     reading = 3 * FLOAT * channels * voxels + READING * voxels
     writing = (WRITING + MEASURING if votes else WRITING) * voxels
@@ -93,7 +95,9 @@ def case_need(
 def _working(stage: Member, shape: tuple[int, int, int], image: int, share: int) -> int:
     """Estimate the bytes of one forward: a padded copy of the image; logits, and probabilities of them."""
     if any(takes_whole(network) for network in stage.networks):
-        # Sums over a whole image in double precision.
-        return 3 * image + 2 * share
+        # Sums over a whole image, its label map's channels included, in double precision, and what they are made from;
+        # what each tree adds to.
+        labels = FLOAT * math.prod(shape) * stage.window.previous_labels
+        return 6 * (image + labels) + 4 * share
     padded = int(image * share_of_padded(shape, stage.window))
     return padded + int(2 * share * share_of_logits(shape, stage.window))

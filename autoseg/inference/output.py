@@ -68,10 +68,10 @@ class Output:
         """Tell whether all that is wanted of a case is there."""
         wanted = [self.labels(case)]
         wanted += [self.scores(case)] if self.probabilities else []
-        wanted += [UncertaintyFiles(self.folder).record(case.name)] if self.uncertainty else []
         wanted += [self.picture(case)] if self.preview else []
         wanted += [self.hypothesis(case, number) for number in range(1, self.hypotheses + 1)]
-        return all(path.exists() for path in wanted)
+        known = not self.uncertainty or UncertaintyFiles(self.folder).has(case.name)
+        return known and all(path.exists() for path in wanted)
 
     def write(self, case: Source, scores: Sequence[Scores], predictor: Predictor) -> None:
         """Write all that is wanted of a case."""

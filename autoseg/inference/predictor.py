@@ -50,6 +50,8 @@ class Predictor:
     finish: Finish = field(default_factory=Finish)
     overconfidence: float = 0.0
     """By how much Dice was lower in cross-validation than probabilities let expect."""
+    trainer: str = "supervised"
+    """Whose networks they are."""
 
     @classmethod
     def load(
@@ -90,7 +92,7 @@ class Predictor:
                 best=best,
             )
             finish = find_finish(place, dataset, ensemble, postprocessing=postprocessing)
-            return cls(dataset, plan, tuple(members), chosen, mirror, finish, ensemble.overconfidence)
+            return cls(dataset, plan, tuple(members), chosen, mirror, finish, ensemble.overconfidence, ensemble.trainer)
 
     @cached_property
     def stages(self) -> tuple[Member, ...]:

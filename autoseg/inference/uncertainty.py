@@ -31,7 +31,7 @@ class Uncertainty:
     network."""
     expected: dict[str, float]
     """Dice of the label map with an unknown reference that the mean probabilities let expect, for each class; NaN for
-    one that is nowhere."""
+    one that it does not hold."""
 
 
 def uncertainty(scores: Sequence[Scores], labels: np.ndarray, dataset: Dataset) -> Uncertainty:

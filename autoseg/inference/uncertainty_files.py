@@ -38,7 +38,7 @@ class CaseUncertainty:
     """Mean over the predicted foreground, in nats; None where there is none."""
     expected: dict[str, float | None]
     """Dice of the label map with an unknown reference, less what cross-validation found to be expected too much; None
-    for a class that is nowhere."""
+    for a class that it does not hold."""
     agreement: dict[str, float | None]
     """Mean Dice between the networks' label maps; None for a class that none of them sees; empty for one network."""
 
@@ -54,6 +54,14 @@ class UncertaintyFiles:
     def record(self, case: str) -> Path:
         """Return where the figures of a case are, written last: a case that has them is whole."""
         return self.output / FOLDER / f"{case}.json"
+
+    def has(self, case: str) -> bool:
+        """Tell whether the figures of a case are there, as this version has them."""
+        try:
+            read_record(CaseUncertainty, self.record(case), error=WorkspaceError)
+        except WorkspaceError:
+            return False
+        return True
 
     def write(
         self, case: str, found: Uncertainty, labels: np.ndarray, geometry: Geometry, *, networks: int, like: Path
@@ -83,7 +91,7 @@ class UncertaintyFiles:
         each = (f"{what} {name}" for what in ("expected_dice", "agreement") for name in classes)
         table.writerow(("case", "networks", "expected_dice", "entropy", *each))
         for case in cases:
-            if self.record(case).exists():
+            if self.has(case):
                 found = read_record(CaseUncertainty, self.record(case), error=WorkspaceError)
                 by_class = (column.get(name) for column in (found.expected, found.agreement) for name in classes)
                 figures = (found.expected_dice, found.entropy, *by_class)

@@ -94,4 +94,4 @@ def summed_shares(trees: Trees, values: torch.Tensor) -> torch.Tensor:
             live, here, feature = live[inner], here[inner], feature[inner]
         larger = flat[feature * samples + live % samples] > trees.threshold[here]
         node[live] = children[2 * here + larger]
-    return trees.shares[node].view(count, samples, -1).sum(0)
+    return trees.shares[node].view(count, samples, trees.shares.shape[1]).sum(0)

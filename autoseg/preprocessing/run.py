@@ -59,18 +59,21 @@ def _missing(workspace: Workspace, plan: Plan, dataset: Dataset) -> list[_Item]:
     by_folder = {workspace.data(plan, c): c for c in plan.configurations.values()}
     items = []
     for index, case in enumerate(dataset.cases):
-        made_from = _made_from(case, dataset)
-        missing = tuple(target for target in by_folder.items() if not is_stored(target[0], case.name, made_from))
+        missing = tuple(
+            (folder, configuration)
+            for folder, configuration in by_folder.items()
+            if not is_stored(folder, case.name, _made_from(case, dataset, configuration))
+        )
         items += [_Item(case, index, missing)] if missing else []
     return items
 
 
-def _made_from(case: Case, dataset: Dataset) -> str:
+def _made_from(case: Case, dataset: Dataset, configuration: Configuration) -> str:
     """Tell the files of a case and what its label values mean: where either changes, new data are made."""
     made_from = f"{source_state(case)}:{_joined(dataset.values)}"
     if dataset.regions:
         made_from += f":regions {' '.join(_joined(values) for values in dataset.regions.values())}"
-    files = files_state(case, dataset)
+    files = files_state(case, configuration.extra_channels)
     made_from += f":files {files}" if files else ""
     if case.absent:
         made_from += f":missing {' '.join(f'{number}={dataset.fills[number]:g}' for number in case.absent)}"
@@ -92,7 +95,7 @@ def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
             folder,
             case.name,
             prepare(volume, labels, dataset=dataset, plan=plan, configuration=configuration, files=files),
-            source=_made_from(case, dataset),
+            source=_made_from(case, dataset, configuration),
             dtype=configuration.storage,
             seed=item.index,
             regions=tuple(dataset.class_indices.values()) if dataset.regions else (),

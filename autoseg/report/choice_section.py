@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autoseg.choice.quality import Quality
 from autoseg.choice.record import CrossValidation
 from autoseg.choice.wording import decisions, figure, interval, shown_by_class, spread
 from autoseg.errors import WorkspaceError
@@ -33,9 +34,8 @@ def choice_section(workspace: Workspace) -> ChoiceSection | None:
     if not path.exists():
         return None
     found = read_record(CrossValidation, path, error=WorkspaceError)
-    return ChoiceSection(
-        decisions(found), (_comparison(found), _classes(found)), (_calibration(found), _quality(found))
-    )
+    plots = (_calibration(found), *([_quality(found.quality)] if found.quality else []))
+    return ChoiceSection(decisions(found), (_comparison(found), _classes(found)), plots)
 
 
 def _comparison(found: CrossValidation) -> Table:
@@ -68,6 +68,6 @@ def _calibration(found: CrossValidation) -> Plot:
     return Plot(svg, f"{title}: held-out cases, all foreground classes, probabilities from {LOWEST:g}")
 
 
-def _quality(found: CrossValidation) -> Plot:
+def _quality(found: Quality) -> Plot:
     title = "Dice that held-out cases reach, by what is expected of them without a reference"
-    return Plot(quality_plot(found.quality, name="quality", title=title), title)
+    return Plot(quality_plot(found, name="quality", title=title), title)

@@ -26,7 +26,7 @@ def test_cases_that_are_worse_are_expected_to_be_worse_where_networks_disagree(m
     assert list(quality.cases) == list(made.held_out().cases)
     first = quality.cases[made.names[0]]
     assert first.dice == 1 and first.agreement == 1
-    assert quality.agreement_correlation > 0.9 and quality.expected_correlation > 0.9
+    assert quality.agreement_correlation > 0.8 and quality.expected_correlation > 0.8
 
 
 def test_a_single_configuration_agrees_with_nobody_and_overconfidence_is_kept_for_prediction(made):
@@ -36,6 +36,20 @@ def test_a_single_configuration_agrees_with_nobody_and_overconfidence_is_kept_fo
     gaps = [case.expected - case.dice for case in found.cases.values()]
     assert found.overconfidence == pytest.approx(np.mean(gaps), abs=1e-3)
     assert read_ensemble(made, made.plan()).overconfidence == found.overconfidence
+
+
+def test_what_is_not_found_is_expected_as_little_as_it_is_reached(made):
+    case = made.names[0]
+    without = np.where(made.reference(case) == 2, 1, made.reference(case))
+    made.set_reference(case, without)
+    made.predict_all(lambda labels: labels, configurations=BOTH)
+    # Each voxel may be the core with 0.05, but no voxel is said to be.
+    _, quality = measure_calibration(made.held_out(), Recipe(("2d",)), workers=0)
+    found = quality.cases[case]
+    body = float((without == 1).sum())
+    assert found.dice == 1 and found.expected == pytest.approx(
+        2 * 0.9 * body / (body + 0.9 * body + 0.05 * (without.size - body)), abs=0.01
+    )
 
 
 def test_cases_without_any_class_tell_nothing():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import blosc2
 import numpy as np
@@ -53,6 +54,14 @@ def test_predictions_of_something_else_are_not_mixed(trained, phantoms, tmp_path
     with pytest.raises(WorkspaceError, match="made with another members"):
         predict(trained, phantoms, tmp_path / "out", configurations=["2d"])
     predict(trained, phantoms, tmp_path / "out", configurations=["2d"], overwrite=True)
+
+
+def test_predictions_of_another_trainer_are_not_taken_for_done(trained, phantoms, tmp_path):
+    predict(trained, phantoms, tmp_path / "out", configurations=["3d_fullres"])
+    models = trained / "models" / "3d_fullres"
+    shutil.copytree(models / "supervised", models / "other")
+    with pytest.raises(WorkspaceError, match="made with another trainer"):
+        predict(trained, phantoms, tmp_path / "out", configurations=["3d_fullres"], trainer="other")
 
 
 def test_one_bad_case_does_not_stop_the_others(trained, phantoms, tmp_path):

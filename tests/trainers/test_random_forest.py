@@ -28,6 +28,7 @@ from autoseg.workspace import Workspace
 
 FOREST = "random_forest"
 TREES = 3
+HUGE = json.dumps({"name": "unet", "features": [2**24], "kernels": [[3, 3, 3]], "strides": [[1, 1, 1]]})
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +166,8 @@ def test_partly_annotated_cases_are_refused(workspace):
         ({"network": "[1]"}, "metadata 'network', found no object"),
         ({"network": '{"name": "random_forests"}'}, "expected one of: random_forest"),
         ({"network": '{"name": "random_forest", "trees": 1000000000000}'}, "metadata 'network': networks 'random_"),
+        ({"network": '{"name": "unet", "in_channels": 3}'}, "metadata 'network': networks 'unet': found 'in_channels'"),
+        ({"network": HUGE}, "weights do not fit"),
     ],
 )
 def test_weights_that_name_no_network_are_refused(workspace, change, said):

@@ -56,6 +56,11 @@ def check_plan_channels(specs: Mapping[str, Component], dataset: Dataset, place:
             extra_channels.build(spec)
         except PlanError as error:
             raise PlanError(f"{place}, '{name}': {error}") from None
+        if spec["name"] == "prior_map" and not spec.get("file") and spec.get("maps") != len(dataset.values):
+            raise PlanError(
+                f"{place}, '{name}.maps': found {spec.get('maps')}, expected {len(dataset.values)}, the label values "
+                "of the dataset; plan again with --replan"
+            )
 
 
 def case_faults(case: Case, geometry: Geometry, dataset: Dataset) -> list[str]:
@@ -69,9 +74,9 @@ def case_faults(case: Case, geometry: Geometry, dataset: Dataset) -> list[str]:
     return faults
 
 
-def files_state(case: Case, dataset: Dataset) -> str:
+def files_state(case: Case, specs: Mapping[str, Component]) -> str:
     """Tell the files that a case's extra channels are made from as they are now; empty where there are none."""
-    paths = [path for spec in dataset.extra_channels.values() for path in built(spec).paths(files_of(case))]
+    paths = [path for spec in specs.values() for path in built(spec).paths(files_of(case))]
     states = []
     for path in paths:
         try:
