@@ -13,7 +13,7 @@ from autoseg.dataset import Dataset
 from autoseg.evaluation.summary import Statistics, Summary
 from autoseg.fingerprint import Fingerprint
 from autoseg.inference.members import Ensemble
-from autoseg.plan import Configuration, Plan
+from autoseg.plan import Component, Configuration, Plan
 from autoseg.templates import render
 
 LICENSE_UNKNOWN = "not stated; ask whoever made this bundle before you use it"
@@ -47,6 +47,7 @@ def model_card(facts: CardFacts) -> str:
         facts=facts,
         license=" ".join(facts.license_text.split()) if facts.license_text else LICENSE_UNKNOWN,
         ranges=_ranges(facts.fingerprint),
+        extra={name: _computed(spec) for name, spec in facts.dataset.extra_channels.items()},
         configurations={
             name: _described(facts.plan.configuration(name), facts.named.get(name)) for name in facts.folds
         },
@@ -59,6 +60,12 @@ def model_card(facts: CardFacts) -> str:
 def escape_markdown(text: object) -> str:
     """Return text on one line in which no character means anything to Markdown or HTML."""
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def _computed(spec: Component) -> str:
+    """Say what a channel is computed from that whoever predicts has to bring."""
+    needed = [f"the sub-folder '{spec[key]}' beside the images" for key in ("points", "mask") if spec.get(key)]
+    return " of ".join([str(spec["name"]), *needed])
 
 
 def _ranges(fingerprint: Fingerprint | None) -> dict[str, str]:

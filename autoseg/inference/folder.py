@@ -85,8 +85,8 @@ def predict_folder(
 
     With ``uncertainty`` the folder ``uncertainty`` in it gets maps of entropy and of disagreement between the networks
     (:mod:`autoseg.inference.uncertainty`), and ``uncertainty.csv`` for each case the Dice that is expected of it. A
-    single network disagrees with nobody. With ``preview`` the folder ``previews`` gets a
-    picture of each case, its contours over three planes.
+    single network disagrees with nobody. With ``preview`` the folder ``previews`` gets a picture of each case, its
+    contours over three planes.
 
     With ``hypotheses`` the folders ``hypotheses/1``, ``hypotheses/2`` … get as many label maps of each case, each of
     which is plausible as a whole (:mod:`autoseg.inference.hypotheses`). Networks with a latent variable give as many as

@@ -23,11 +23,8 @@ READING = 2 * FLOAT
 """Bytes of a voxel while one channel is read: as the file has it, and converted."""
 WRITING = 24
 """Bytes of a voxel while labels are made and post-processed: two classes' scores, masks, components, label maps."""
-
 MEASURING = 5 * FLOAT
 """Bytes of a voxel while uncertainty is measured: entropy, disagreement and a class' terms of them."""
-
-
 LABEL = 1
 """Bytes of a voxel of a label map that is kept; more than 255 labels are rare."""
 

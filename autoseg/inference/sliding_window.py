@@ -130,9 +130,8 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterato
         images = _padded(images, pad, window)
     tiling = tiling_of(tuple(images.shape[2:]), window.patch, together=_together(window, images))
     forward = saving_empty_tiles(partial(_forward, network, window=window), images, tiling.patch, tiling.starts)
-    parts = blended(forward, images, window.outputs, tiling)
-    if len(tiling.starts) == 1:
-        parts = iter([(0, forward(images))])
+    alone = len(tiling.starts) == 1
+    parts = iter([(0, forward(images))]) if alone else blended(forward, images, window.outputs, tiling)
     for first, logits in parts:
         place, inside = _without_padding(first, logits.shape[tiling.axis + 2], pad, space, tiling.axis)
         if place[tiling.axis].start < place[tiling.axis].stop:

@@ -15,8 +15,6 @@ STEP = 0.5
 GAUSSIAN_SIGMA = 1 / 8
 """Standard deviation of a tile's weights as a share of the patch: borders see little context, so they count little
 (nnU-Net)."""
-
-
 WHOLE = 1.6
 """Images of up to so many patches are one tile: it costs less than the two to eight that would cover them, and has no
 seam. On hippocampus a third of the time is saved, and Dice is the same to 0.0001."""

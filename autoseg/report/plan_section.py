@@ -46,6 +46,7 @@ def _column(configuration: Configuration) -> dict[str, str]:
         "Patch, voxels": "×".join(map(str, configuration.patch_size)),
         "Batch": str(configuration.batch_size),
         "Normalization": listed([str(step.get("name")) for step in configuration.normalization], _MOST_CHANNELS),
+        "Computed channels": listed(list(configuration.extra_channels), _MOST_CHANNELS) or "–",
         "Network": str(network.get("name")),
         "Features": described(network.get("features", "–")),
         "Loss": described(configuration.loss),

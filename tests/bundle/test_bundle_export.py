@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 import autoseg
+from autoseg.bundle.model_card import CardFacts, model_card
 from autoseg.bundle.writing import export_bundle
 from autoseg.cli.main import main
+from autoseg.dataset import Dataset
 from autoseg.errors import BundleError, WeightsError
 from autoseg.images import read_labels
+from autoseg.inference.members import Ensemble
+from autoseg.plan import Plan
 
 
 def predictions(place, images, output):
@@ -131,3 +135,20 @@ def test_the_commands(trained, phantoms, tmp_path, capfd):
     said = capfd.readouterr().err
     assert said.count("\n") == 1 and "cut.zip" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_the_card_says_what_may_be_missing_and_what_must_be_brought():
+    dataset = Dataset(
+        "d",
+        ("T1", "T2"),
+        {"background": 0, "a": 1},
+        ".nii.gz",
+        (),
+        missing={"T2": -4.0},
+        extra_channels={"eye": {"name": "distance", "points": "eyes"}, "place": {"name": "position"}},
+    )
+    plan = Plan(1, "d", "unet", (0, 1, 2), (), {})
+    card = model_card(CardFacts(dataset, plan, None, Ensemble(()), {}, {}, None))
+    assert "| T1 | \\_0000.nii.gz |" in card and "| T2 | \\_0001.nii.gz, may be missing |" in card
+    assert "\n- eye is computed beside them: distance of the sub\\-folder 'eyes' beside the images\n" in card
+    assert "\n- place is computed beside them: position\n" in card
