@@ -31,6 +31,8 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
         elif "real_data" in item.keywords and not REAL_DATA.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"no real images at {REAL_DATA}; set AUTOSEG_REAL_DATA"))
+    # The longest begin first, so that no worker is left with one of them at the end.
+    items.sort(key=lambda item: "slow" not in item.keywords)
 
 
 @pytest.fixture(scope="session")

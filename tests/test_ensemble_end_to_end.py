@@ -21,12 +21,12 @@ def command(*words):
 def test_two_members_from_data_to_predictions(phantoms, tmp_path, shrink_plan, monkeypatch, capfd):
     read = []
 
-    def counted(images, **options):
-        read.append(images)
-        return real(images, **options)
+    def counted(case, channels):
+        read.append(case.name)
+        return real(case, channels)
 
-    real = preprocessing.read_volume
-    monkeypatch.setattr(preprocessing, "read_volume", counted)
+    real = preprocessing.read_case
+    monkeypatch.setattr(preprocessing, "read_case", counted)
     work, members = tmp_path / "work", ("--members", "fcn/bias,unet_sum/z_score")
     asked = ("-w", work, *members, "--time-budget", "10m", "--workers", 0, "--folds", 2, "--device", "cpu")
     assert command("plan-and-preprocess", phantoms, *asked) == 0

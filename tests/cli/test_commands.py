@@ -90,22 +90,6 @@ def test_two_folders_are_a_dataset(phantoms, tmp_path, capfd):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_a_training_which_then_goes_on(workspace, number):
-    command = [sys.executable, "-m", "autoseg", "train-fold", str(workspace), "3d_fullres", "0", "--iterations", "400"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    folder = workspace / "models/3d_fullres/supervised/fold_0"
-    while not (folder / "metrics.jsonl").exists():
-        time.sleep(0.1)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 130 and "goes on from here" in said
-    assert (folder / "resume.json").exists() and not list(workspace.rglob(".partial-*"))
-    subprocess.run(command, check=True, capture_output=True)
-    assert (folder / "model.safetensors").exists()
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.6, 1.2, 2.0])
 def test_an_interrupted_preprocessing_goes_on(phantoms, tmp_path, seconds):
     command = [sys.executable, "-m", "autoseg", "plan-and-preprocess", str(phantoms), "-w", str(tmp_path / "work")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 
 import numpy as np
@@ -85,7 +84,6 @@ def test_no_more_than_one_is_in_memory_beside_the_sum(overwrite):
         for seed in range(21):
             share = scores(seed)
             made.append(weakref.ref(share.probabilities))
-            gc.collect()
             alive.append(sum(reference() is not None for reference in made))
             yield share
             del share
