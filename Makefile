@@ -1,7 +1,6 @@
 # Each target makes the environment it needs first, in .venv beside this file.
 PYTHON ?= python3
 VENV := .venv
-LINT_VENV := .venv-lint
 
 .PHONY: demo test test-all lint benchmarks clean
 
@@ -14,24 +13,19 @@ test: $(VENV)/.installed  ## the fast tests
 test-all: $(VENV)/.installed  ## the slow tests and those on real images as well
 	$(VENV)/bin/python -m pytest --slow --numprocesses 2 --dist worksteal
 
-lint: $(LINT_VENV)/.installed  ## style, formatting and types
-	$(LINT_VENV)/bin/ruff check .
-	$(LINT_VENV)/bin/ruff format --check .
-# Types are checked in the installed package: planners/ and trainers/ are part of it only there.
-	$(LINT_VENV)/bin/pip install --quiet --no-deps --force-reinstall .
-	cd $(LINT_VENV) && bin/mypy --config-file ../pyproject.toml -p autoseg
+lint: $(VENV)/.installed  ## style, formatting and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+# Types are checked in an installed package: planners/ and trainers/ are part of it only there.
+	rm -rf $(VENV)/typed
+	$(VENV)/bin/pip install --quiet --no-deps --target $(VENV)/typed .
+	cd $(VENV)/typed && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml -p autoseg
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[test,dicom]'
-	touch $@
-
-$(LINT_VENV)/.installed: setup.cfg pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(LINT_VENV)
-	$(LINT_VENV)/bin/pip install --quiet --constraint constraints.txt torch
-	$(LINT_VENV)/bin/pip install --quiet --constraint constraints.txt '.[lint]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[test,dicom,lint]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LINT_VENV) build autoseg-demo
+	rm -rf $(VENV) build autoseg-demo

@@ -44,7 +44,7 @@ def requests(draw):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("planner", ["unet", "residual_unet"])
-@settings(max_examples=3, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=2, derandomize=True, phases=[Phase.explicit, Phase.generate])
 @given(asked=requests())
 def test_every_plan_can_be_carried_out(planner, tmp_path_factory, asked):
     try:

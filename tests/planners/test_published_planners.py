@@ -58,8 +58,10 @@ def request(shape, spacing, *, configurations, memory=1024 * MEGABYTE, channels=
 
 
 QUICK = ("fcn",)
-"""Planned within memory in every run of the tests; the others in slow ones, of DeepMedic's kin the most unlike."""
-FITTED = [name for name in PLANNERS if "deepmedic_" not in name or name in ("deepmedic_wide", "deepmedic_three")]
+"""Planned within memory in every run of the tests; the others in slow ones."""
+ALIKE = ("unet_strided", "fcn_residual", "fcn_shallow", "mednext")
+"""Those whose networks differ from another's in little that memory or time depend on."""
+FITTED = [name for name in PLANNERS if name not in ALIKE and ("deepmedic_" not in name or name == "deepmedic_three")]
 
 
 @pytest.fixture

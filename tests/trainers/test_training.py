@@ -72,7 +72,7 @@ def test_stopped_and_resumed_is_the_same(workspace, reference, stop_after):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [2.5, 4.0, 6.0])
+@pytest.mark.parametrize("seconds", [2.5, 5.0])
 def test_killed_at_any_moment_and_resumed_is_the_same(workspace, made_once, tmp_path, seconds):
     steps = ["--iterations", "120"]
     command = [sys.executable, "-m", "autoseg", "train-fold"]
