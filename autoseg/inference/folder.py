@@ -29,7 +29,6 @@ logger = logging.getLogger("autoseg.prediction")
 SETTINGS_FILE = "prediction.json"
 _UNSAID: dict[str, object] = {
     "trainer": "supervised",
-    "overconfidence": 0.0,
     "decoder": {"name": "argmax"},
     "postprocessing": [],
     "format": None,
@@ -119,13 +118,12 @@ def predict_folder(
     predictor = loaded[names[0]]
     hypothesis_networks(predictor.members, hypotheses)
     cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
-    asked: dict[str, object] = {"format": label_format, "series": None if series is None else str(series)}
-    if uncertainty:
-        asked["overconfidence"] = predictor.overconfidence
+    asked = {"format": label_format, "series": None if series is None else str(series)}
     _claim(out, _settings(Path(workspace), predictor, folds, best) | asked, overwrite=overwrite)
     for folder in (out, out / UNCERTAINTY_FOLDER, out / PREVIEW_FOLDER, *(out / HYPOTHESIS_FOLDER).glob("*")):
         remove_partial(folder)
-    target = Output(out, ending, save_probabilities, uncertainty, preview, hypotheses)
+    sure = UncertaintyFiles(out, predictor.overconfidence) if uncertainty else None
+    target = Output(out, ending, save_probabilities, sure, preview, hypotheses)
     if uncertainty and sum(len(member.networks) for member in predictor.members) == 1:
         logger.warning("uncertainty: one network disagrees with nobody; there are entropy and expected Dice alone")
     if overwrite:
@@ -142,8 +140,8 @@ def predict_folder(
             advance(case.name)
 
     _run([loaded[name] for name in names], todo, target, memory=memory_for_cases(memory), finished=finished)
-    if uncertainty:
-        UncertaintyFiles(out).write_table([case.name for case in cases], list(predictor.dataset.classes))
+    if sure:
+        sure.write_table([case.name for case in cases], list(predictor.dataset.classes))
     named = {case.name for case in todo}
     return FolderResult(
         done=tuple(case.name for case in todo if case.name not in failed),

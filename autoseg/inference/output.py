@@ -33,14 +33,14 @@ class Output:
     ending: str | None
     """That of each image, where it is None."""
     probabilities: bool = False
-    uncertainty: bool = False
+    uncertainty: UncertaintyFiles | None = None
     preview: bool = False
     hypotheses: int = 0
 
     @property
     def wanted(self) -> Wanted:
         """What is to be computed beside probabilities."""
-        return {"votes": self.uncertainty, "hypotheses": self.hypotheses}
+        return {"votes": self.uncertainty is not None, "hypotheses": self.hypotheses}
 
     def labels(self, case: Source) -> Path:
         """Where the label map of a case is; it is written last, so that a case that has one is whole."""
@@ -70,7 +70,7 @@ class Output:
         wanted += [self.scores(case)] if self.probabilities else []
         wanted += [self.picture(case)] if self.preview else []
         wanted += [self.hypothesis(case, number) for number in range(1, self.hypotheses + 1)]
-        known = not self.uncertainty or UncertaintyFiles(self.folder).has(case.name)
+        known = self.uncertainty is None or self.uncertainty.has(case.name)
         return known and all(path.exists() for path in wanted)
 
     def write(self, case: Source, scores: Sequence[Scores], predictor: Predictor) -> None:
@@ -84,8 +84,7 @@ class Output:
         if self.uncertainty:
             found = uncertainty(scores, labels, predictor.dataset)
             networks = sum(len(member.networks) for member in predictor.members)
-            files = UncertaintyFiles(self.folder, predictor.overconfidence)
-            files.write(case.name, found, labels, geometry, networks=networks, like=case.place)
+            self.uncertainty.write(case.name, found, labels, geometry, networks=networks, like=case.place)
         if self.preview:
             # Read again: few want pictures, and nobody else is to hold the image until the end for their sake.
             image = case.read(predictor.dataset.channels)

@@ -39,6 +39,8 @@ class CaseUncertainty:
     expected: dict[str, float | None]
     """Dice of the label map with an unknown reference, less what cross-validation found to be expected too much; None
     for a class that it does not hold."""
+    overconfidence: float
+    """What was taken off."""
     agreement: dict[str, float | None]
     """Mean Dice between the networks' label maps; None for a class that none of them sees; empty for one network."""
 
@@ -56,12 +58,12 @@ class UncertaintyFiles:
         return self.output / FOLDER / f"{case}.json"
 
     def has(self, case: str) -> bool:
-        """Tell whether the figures of a case are there, as this version has them."""
+        """Tell whether the figures of a case are there, as this version has them and corrected by as much."""
         try:
-            read_record(CaseUncertainty, self.record(case), error=WorkspaceError)
+            found = read_record(CaseUncertainty, self.record(case), error=WorkspaceError)
         except WorkspaceError:
             return False
-        return True
+        return found.overconfidence == self.overconfidence
 
     def write(
         self, case: str, found: Uncertainty, labels: np.ndarray, geometry: Geometry, *, networks: int, like: Path
@@ -80,6 +82,7 @@ class UncertaintyFiles:
             _known(mean_defined(expected.values())),
             entropy,
             {name: _known(value) for name, value in expected.items()},
+            self.overconfidence,
             {name: _known(value) for name, value in (found.agreement or {}).items()},
         )
         write_json(self.record(case), to_plain(figures))

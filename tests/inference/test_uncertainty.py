@@ -194,6 +194,16 @@ def test_what_cross_validation_found_to_be_too_much_is_taken_off(trained, phanto
     assert np.subtract(plain, less) == pytest.approx(min(plain) / 2, abs=2e-4)
 
 
+def test_uncertainty_may_be_asked_for_later_and_another_correction_makes_it_anew(trained, phantoms, tmp_path):
+    ensemble = {"configurations": ["2d", "3d_fullres"], "overconfidence": 0.01}
+    (trained / "ensemble.json").write_text(json.dumps(ensemble))
+    autoseg.predict_folder(trained, phantoms / "imagesTs", tmp_path / "out")
+    assert len(predict(trained, phantoms, tmp_path).done) == 2
+    assert not predict(trained, phantoms, tmp_path).done
+    (trained / "ensemble.json").write_text(json.dumps(ensemble | {"overconfidence": 0.02}))
+    assert len(predict(trained, phantoms, tmp_path).done) == 2, "one table, one correction"
+
+
 def test_certain_probabilities_let_expect_1_and_doubt_less():
     inside = np.zeros((4, 5, 6), bool)
     inside[1:3, 1:4, 2:5] = True
