@@ -7,7 +7,6 @@ from autoseg.errors import AutosegError, PlanError
 from autoseg.losses.fitting import check_loss
 from autoseg.memory import format_bytes
 from autoseg.plan import Configuration
-from autoseg.preprocessing.extra import extra_count
 from autoseg.preprocessing.normalization import output_channels
 from autoseg.sampling import CaseSampler, Sampler, build_sampler
 
@@ -18,6 +17,7 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
     Raises :class:`PlanError` that names the field where something cannot be built, or where the step needs more than
     ``memory`` bytes.
     """
+    from autoseg.augmentation.planned import planned_augmentation
     from autoseg.networks.build import PatchError
     from autoseg.planners.memory import batch_cost, step_cost
 
@@ -27,7 +27,8 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
     try:
         check_loss(configuration.loss, dataset)
         _check_divisor(configuration, dataset)
-        _build_augmentation(configuration, dataset)
+        axes = tuple(range(configuration.dimension))
+        planned_augmentation(configuration.augmentation, configuration, dataset, mirror_axes=axes)
         cost = batch_cost(configuration, dataset)
         if configuration.batch_size == 1:
             # Batch normalization does not take a single voxel; batches that are counted for all have more of them.
@@ -76,21 +77,3 @@ def _check_divisor(configuration: Configuration, dataset: Dataset) -> None:
         raise PatchError(
             f"found {list(patch)}, expected multiples of {list(divisor)}, the network's strides multiplied"
         )
-
-
-def _build_augmentation(configuration: Configuration, dataset: Dataset) -> None:
-    """Build what becomes of patches before a step."""
-    from autoseg.augmentation import build_augmentation
-    from autoseg.augmentation.channel_dropout import missables_of
-
-    build_augmentation(
-        configuration.augmentation,
-        dimension=configuration.dimension,
-        patch_size=configuration.patch_size,
-        spacing=configuration.patch_spacing,
-        mirror_axes=tuple(range(configuration.dimension)),
-        channels=output_channels(configuration.normalization),
-        previous_labels=len(dataset.values) if configuration.previous_stage else 0,
-        extra=extra_count(configuration.extra_channels),
-        missables=missables_of(dataset, configuration.normalization),
-    )

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from autoseg.augmentation import Augmentation, build_augmentation
-from autoseg.augmentation.channel_dropout import missables_of
+from autoseg.augmentation.planned import planned_augmentation
 from autoseg.networks.build import network_margin
-from autoseg.plan import Component, mirror_axes
-from autoseg.preprocessing.extra import extra_count
-from autoseg.preprocessing.normalization import output_channels
+from autoseg.plan import mirror_axes
 from autoseg.sampling import ALL_FOLDS, CaseSampler, Stream, build_sampler
 from autoseg.trainers.annotation import annotation_table, stored_holders
 from autoseg.trainers.loader import Cases, PatchSource, fits_in_memory
@@ -28,7 +25,13 @@ def patch_source(setting: Setting, cases: Cases, purpose: Literal["train", "vali
     configuration, request = setting.configuration, setting.request
     trains = purpose == "train"
     fold = request.fold if isinstance(request.fold, int) else ALL_FOLDS
-    augmentation = _augmentation(setting, configuration.augmentation if trains else {"name": "none"})
+    augmentation = planned_augmentation(
+        configuration.augmentation if trains else {"name": "none"},
+        configuration,
+        setting.dataset,
+        mirror_axes=mirror_axes(setting.plan, configuration),
+        swapping=setting.swapping,
+    )
     margin = network_margin(configuration, setting.dataset)
     sampler = build_sampler(configuration.sampling if trains else {"name": "foreground", "fraction": 1.0})
     return PatchSource(
@@ -43,20 +46,4 @@ def patch_source(setting: Setting, cases: Cases, purpose: Literal["train", "vali
         annotated=annotation_table(setting.dataset, cases.names),
         holders=stored_holders(setting.dataset, cases) if isinstance(sampler, CaseSampler) else {},
         margin=(0,) * (3 - len(margin)) + margin,  # type: ignore[arg-type]
-    )
-
-
-def _augmentation(setting: Setting, spec: Component) -> Augmentation:
-    configuration = setting.configuration
-    return build_augmentation(
-        spec,
-        dimension=configuration.dimension,
-        patch_size=configuration.patch_size,
-        spacing=configuration.patch_spacing,
-        mirror_axes=mirror_axes(setting.plan, configuration),
-        channels=output_channels(configuration.normalization),
-        previous_labels=setting.previous_labels,
-        swapping=setting.swapping,
-        extra=extra_count(configuration.extra_channels),
-        missables=missables_of(setting.dataset, configuration.normalization),
     )

@@ -59,11 +59,14 @@ class UncertaintyFiles:
 
     def has(self, case: str) -> bool:
         """Tell whether the figures of a case are there, as this version has them and corrected by as much."""
+        return self._found(case) is not None
+
+    def _found(self, case: str) -> CaseUncertainty | None:
         try:
             found = read_record(CaseUncertainty, self.record(case), error=WorkspaceError)
         except WorkspaceError:
-            return False
-        return found.overconfidence == self.overconfidence
+            return None
+        return found if found.overconfidence == self.overconfidence else None
 
     def write(
         self, case: str, found: Uncertainty, labels: np.ndarray, geometry: Geometry, *, networks: int, like: Path
@@ -94,8 +97,8 @@ class UncertaintyFiles:
         each = (f"{what} {name}" for what in ("expected_dice", "agreement") for name in classes)
         table.writerow(("case", "networks", "expected_dice", "entropy", *each))
         for case in cases:
-            if self.has(case):
-                found = read_record(CaseUncertainty, self.record(case), error=WorkspaceError)
+            found = self._found(case)
+            if found is not None:
                 by_class = (column.get(name) for column in (found.expected, found.agreement) for name in classes)
                 figures = (found.expected_dice, found.entropy, *by_class)
                 table.writerow((case, found.networks, *(_text(figure) for figure in figures)))

@@ -31,11 +31,7 @@ TREES = 3
 HUGE = json.dumps({"name": "unet", "features": [2**24], "kernels": [[3, 3, 3]], "strides": [[1, 1, 1]]})
 
 
-@pytest.fixture(autouse=True)
-def small_forests(monkeypatch):
-    """Few voxels and features, so that trees grow in no time."""
-    for name, value in {"FEATURES": 60, "VOXELS": 1500, "WATCHED": 600}.items():
-        monkeypatch.setattr(f"autoseg.trainers.random_forest.{name}", value)
+pytestmark = pytest.mark.usefixtures("small_forests")
 
 
 def train(root, name="3d_fullres", fold=0, **options):

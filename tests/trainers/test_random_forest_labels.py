@@ -20,10 +20,7 @@ FOREST = "random_forest"
 IGNORED = 255
 
 
-@pytest.fixture(autouse=True)
-def small_forests(monkeypatch):
-    for name, value in {"FEATURES": 60, "VOXELS": 1500, "WATCHED": 600}.items():
-        monkeypatch.setattr(f"autoseg.trainers.random_forest.{name}", value)
+pytestmark = pytest.mark.usefixtures("small_forests")
 
 
 def relabelled(phantoms, labels, **description):
