@@ -10,7 +10,7 @@ from functools import partial
 from autoseg.errors import PlanError
 from autoseg.plan import Component, Configuration, Decision
 from autoseg.planners.base import PlanRequest
-from autoseg.planners.deepmedic import VARIANTS, family_of
+from autoseg.planners.deepmedic import VARIANTS, family_of, published_recipe
 from autoseg.planners.emma_unets import unet_strided_spec, unet_sum_spec
 from autoseg.planners.family import Family
 from autoseg.planners.fcn import fcn_residual_spec, fcn_shallow_spec, fcn_spec
@@ -76,7 +76,8 @@ def _revised(draft: Configuration, *, loss: Component, optimizer: Component) -> 
 
 
 def _deepmedic(name: str, origin: str) -> Network:
-    return Network(name, origin, VARIANTS[name].network, family_of(VARIANTS[name]))
+    family = replace(family_of(VARIANTS[name]), revise=published_recipe)
+    return Network(name, origin, VARIANTS[name].network, family)
 
 
 NETWORKS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,8 @@ FIRST_FEATURES = (32, 16, 8)
 FEW_ITERATIONS = {32: 1500, 16: 500}
 """Steps below which a network with half the features learns more: it makes three times as many where 32 are halved, but
 hardly more where 16 are (benchmarks/README.md)."""
+MORE_ITERATIONS = 1.5
+"""Times as many steps that half the features have to make: DeepMedic's small segments hardly get quicker by fewer."""
 FEWEST_ITERATIONS = 500
 """Steps below which a network learns next to nothing: a smaller patch then makes more of them."""
 SMALLEST_FOR_TIME = {2: 64**2, 3: 32**3}
@@ -29,6 +32,11 @@ SMALLEST_BATCH = 2
 """Samples for which the memory must do, as in nnU-Net: a larger patch comes before a larger batch."""
 FEWEST_SAMPLES = {2: 8, 3: 2}
 """Samples below which a short time does not press the batch; slices hold so little that fewer would be all noise."""
+FEWEST_LEARNED = 7_290
+"""Voxels to learn below which it does not either: DeepMedic's ten segments of 9³.
+
+In the same time, 316 steps of ten reached a Dice of 0.80 and 1,210 steps of two 0.72 (benchmarks/README.md).
+"""
 DATASET_SHARE = 0.05
 """Share of all voxels that a batch may hold: more would show each case too often in a step (nnU-Net)."""
 
@@ -76,18 +84,22 @@ def fit(
     The batch has ``most`` samples at most, where that is given.
     Raises :class:`PlanError` that names the smallest memory that would do where nothing fits.
     """
-    search, tried = _Search(draft, request, network, most), []
+    search, tried, found = _Search(draft, request, network, most), [], None
     for first_features in FIRST_FEATURES:
         fitted = _fit(search, patches, first_features)
         if fitted is None:
             tried.append(f"{first_features} features: even the smallest patch needs more memory than there is")
             continue
-        few = FEW_ITERATIONS.get(first_features, 0)
+        if found is not None and (fitted.steps or 0) < MORE_ITERATIONS * (found[0].steps or 0):
+            tried.append(f"{first_features} features: {fitted.steps:,} steps, hardly more")
+            break
+        found, few = (fitted, first_features), FEW_ITERATIONS.get(first_features, 0)
         if fitted.steps is None or fitted.steps >= few:
             break
         tried.append(f"{first_features} features: {fitted.steps:,} steps fit into the time, fewer than {few:,}")
-    if fitted is None:
+    if found is None:
         raise _too_little(search, patches[-1])
+    fitted, first_features = found
     if fitted.steps is not None and fitted.steps < FEWEST_ITERATIONS:
         fitted = _with_smaller_patch(search, patches, fitted, first_features)
     return replace(fitted, reasons=(*tried, *fitted.reasons))
@@ -153,7 +165,8 @@ def _with_batch(fitted: Fitted, search: _Search, candidate: Candidate) -> Fitted
     by_data = round(DATASET_SHARE * voxels(draft.median_shape) * cases / candidate.learned_voxels)
     bounds = [by_memory, by_data] if search.most is None else [by_memory, by_data, search.most]
     largest = max(SMALLEST_BATCH, min(bounds))
-    batch = affordable_batch(largest, min(FEWEST_SAMPLES[draft.dimension], largest), speed)
+    fewest = max(FEWEST_SAMPLES[draft.dimension], math.ceil(FEWEST_LEARNED / candidate.learned_voxels))
+    batch = affordable_batch(largest, min(fewest, largest), speed)
     return replace(
         fitted,
         configuration=replace(draft, batch_size=batch),

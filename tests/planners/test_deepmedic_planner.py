@@ -15,6 +15,7 @@ from autoseg.planners import fitting
 from autoseg.planners.base import PlanRequest, make_plan
 from autoseg.planners.deepmedic import VARIANTS
 from autoseg.planners.memory import BatchCost, step_cost
+from autoseg.planners.recipe import Speed
 from autoseg.planners.resources import Resources
 from autoseg.sampling import build_sampler
 from autoseg.trainers.optimizers import optimizers
@@ -77,6 +78,35 @@ def test_every_recipe_can_be_built(planner, costs):
         optimizers.build(planned.training.optimizer, parameters=[torch.nn.Parameter(torch.ones(2))])
         assert schedules.build(planned.training.schedule)(1.0) == pytest.approx(0)
         assert planned.training.time_budget == 600.0
+
+
+def in_ten_minutes(monkeypatch, planner, seconds_a_segment):
+    """Plan for a machine that takes so long for a segment, by the features of the first layer."""
+
+    def speed(configuration, cost, request):
+        each = seconds_a_segment[configuration.network["features"][0]]
+        return Speed(lambda batch: each * batch, configuration.training.time_budget)
+
+    monkeypatch.setattr(fitting, "speed_of", speed)
+    return make_plan(request(configurations=("3d_fullres",), time_budget=600.0), planner)
+
+
+def test_a_short_time_keeps_the_batch_and_takes_the_optimizer_of_all_networks(costs, monkeypatch):
+    plan = in_ten_minutes(monkeypatch, "deepmedic", {30: 0.03})
+    planned = plan.configuration("3d_fullres")
+    assert planned.batch_size == 10 and planned.loss == {"name": "cross_entropy"}
+    assert planned.training.optimizer["name"] == "muon" and planned.training.schedule["name"] == "cosine"
+    # Of larger segments fewer hold as many voxels to learn.
+    wide = in_ten_minutes(monkeypatch, "deepmedic_wide", {30: 0.03, 60: 0.03})
+    assert wide.configuration("3d_fullres").batch_size == 2
+
+
+@pytest.mark.parametrize(("halved", "features"), [(0.05, 30), (0.03, 15)])
+def test_features_are_halved_only_where_that_makes_many_more_steps(costs, monkeypatch, halved, features):
+    plan = in_ten_minutes(monkeypatch, "deepmedic", {30: 0.06, 15: halved})
+    assert plan.configuration("3d_fullres").network["features"][0] == features
+    said = [reason for decision in plan.explanation for reason in decision.reasons]
+    assert ("16 features: 1,080 steps, hardly more" in said) == (features == 30)
 
 
 def test_2d_variants_are_planned_in_2d_and_in_3d_when_that_is_asked_for(costs):
