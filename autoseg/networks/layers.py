@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from autoseg.networks.blocks import CONVOLUTIONS, InstanceNorm
+from autoseg.networks.depthwise import DEPTHWISE
 
 Normalization = Literal["batch", "instance", "none"]
 
@@ -54,7 +55,9 @@ def convolution(
 ) -> nn.Module:
     """Return a zero-padded convolution of odd kernels: [B,inputs,*space] becomes [B,outputs,*ceil(space / stride)]."""
     padding, strides = tuple(k // 2 for k in kernel), tuple(stride or [1] * dimension)
-    return CONVOLUTIONS[dimension](inputs, outputs, tuple(kernel), strides, padding, groups=groups)  # type: ignore[arg-type]
+    is_depthwise = groups == inputs == outputs and max(strides) == 1
+    layer = DEPTHWISE[dimension] if is_depthwise else CONVOLUTIONS[dimension]
+    return layer(inputs, outputs, tuple(kernel), strides, padding, groups=groups)  # type: ignore[arg-type]
 
 
 def upsampling(
