@@ -23,7 +23,7 @@ WEIGHT_GRADIENT: dict[int, Callable[..., torch.Tensor]] = {2: conv2d_weight, 3: 
 class _Depthwise(torch.autograd.Function):
     """A depthwise convolution x [B,C,*space], weight [C,1,*kernel], bias [C] → [B,C,*space], padded with zeros.
 
-    On a CPU the gradients that PyTorch 2.13 has take ten times as long as the result, and longer (benchmarks/README.md).
+    On a CPU, PyTorch 2.13 takes ten times as long for the gradients as for the result, and more (benchmarks/README.md).
     Here the input's is a convolution with the mirrored kernel. The weights' is found as if each channel had seen all
     others of its block, of which it keeps its own: sixteen times the work, by code that is many times as quick.
     """
