@@ -30,6 +30,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, to
     """Give an optimizer the state that :func:`optimizer_tensors` took from one of the same kind.
 
     Moments take the memory layout of their parameter, which fused optimizers rely on.
+    Raises :class:`WeightsError` where they are not as large as it.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
@@ -38,8 +39,13 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, to
         if prefix == "optimizer":
             index, _, key = rest.partition(".")
             like = parameters[int(index)]
-            laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
-            state.setdefault(int(index), {})[key] = laid_out
+            if tensor.ndim and tensor.shape != like.shape:
+                # Another version of autoseg may have put the parameters in another order.
+                raise WeightsError(
+                    f"'{name}' in the checkpoint: found the shape {tuple(tensor.shape)}, expected {tuple(like.shape)}; "
+                    "go on with the version of autoseg that wrote it, or use --restart"
+                )
+            state.setdefault(int(index), {})[key] = torch.empty_like(like).copy_(tensor) if tensor.ndim else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -17,6 +17,8 @@ NEWTON_SCHULZ_STEPS = 5
 UPDATE_SIZE = 0.2
 """Root mean square of an update relative to the learning rate: about that of AdamW's (Liu et al. 2025), so that one
 learning rate suits both."""
+FEWEST_MIXED = 8
+"""Channels on both sides from which a kernel of one voxel counts as inside the network: most heads have fewer."""
 _SMALL = 1e-7
 
 
@@ -25,7 +27,7 @@ class Muon(torch.optim.Optimizer):
 
     Orthogonalized momentum after Jordan et al. 2024 (Muon), scaled to AdamW's size of update after Liu et al. 2025
     (arXiv 2502.16982, eq. 4). A kernel [out, in, *size] is taken as the matrix [out, in × size]; biases, normalization,
-    1×1 heads and kernels that see a single channel are left to AdamW with ``vector_learning_rate``.
+    1×1 heads of few classes and kernels that see a single channel are left to AdamW with ``vector_learning_rate``.
     """
 
     def __init__(
@@ -89,8 +91,14 @@ class Muon(torch.optim.Optimizer):
 
 
 def is_kernel(parameter: torch.Tensor) -> bool:
-    """Tell whether a parameter is a convolution kernel of more than one voxel that mixes several channels."""
-    return parameter.ndim > 2 and parameter[0, 0].numel() > 1 and parameter.shape[1] > 1
+    """Tell whether a parameter is a convolution kernel that mixes channels: of several voxels, or of many channels.
+
+    Beside depthwise convolutions, those of a single voxel do all the mixing.
+    """
+    if parameter.ndim < 3:
+        return False
+    is_point = parameter[0, 0].numel() == 1
+    return min(parameter.shape[:2]) >= FEWEST_MIXED if is_point else parameter.shape[1] > 1
 
 
 def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:

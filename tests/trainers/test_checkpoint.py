@@ -54,6 +54,16 @@ def test_an_optimizer_goes_on_as_if_never_stopped(tmp_path, spec, layout):
         assert torch.equal(expected, found)
 
 
+def test_moments_of_other_parameters_are_refused():
+    model = network()
+    first, second = (
+        optimizers.build(SPECS[1], parameters=some) for some in (model[:1].parameters(), model[1:].parameters())
+    )
+    steps(model, first, range(1))
+    with pytest.raises(WeightsError, match=r"found the shape \(4, 2, 3, 3, 3\), expected \(2, 4, 1, 1, 1\).*--restart"):
+        restore_optimizer(second, optimizer_tensors(first))
+
+
 def test_a_new_checkpoint_replaces_the_old(tmp_path):
     for step in (1, 2):
         save_state(tmp_path / "resume.json", {"x": torch.full((2,), float(step))}, {"pace": {"step": step}})

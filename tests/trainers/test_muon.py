@@ -26,7 +26,9 @@ def test_what_is_orthogonalized():
     assert is_kernel(torch.empty(8, 4, 3, 3, 3))
     assert is_kernel(torch.empty(8, 4, 1, 3, 3))
     assert not is_kernel(torch.empty(8, 1, 3, 3, 3))
-    assert not is_kernel(torch.empty(3, 8, 1, 1, 1))
+    assert is_kernel(torch.empty(32, 16, 1, 1, 1))
+    assert not is_kernel(torch.empty(3, 16, 1, 1, 1))
+    assert not is_kernel(torch.empty(16, 1, 1, 1))
     assert not is_kernel(torch.empty(8))
 
 
