@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: demo test test-all lint benchmarks clean
+.PHONY: demo test test-all lint clean
 
 demo: $(VENV)/.installed  ## the whole pipeline on data that it makes itself
 	$(VENV)/bin/autoseg demo

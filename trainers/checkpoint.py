@@ -26,11 +26,11 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], *, source: Path) -> None:
     """Give an optimizer the state that :func:`optimizer_tensors` took from one of the same kind.
 
     Moments take the memory layout of their parameter, which fused optimizers rely on.
-    Raises :class:`WeightsError` where they are not as large as it.
+    Raises :class:`WeightsError` naming ``source``, the checkpoint, where they are not as large as it.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
@@ -42,7 +42,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, to
             if tensor.ndim and tensor.shape != like.shape:
                 # Another version of autoseg may have put the parameters in another order.
                 raise WeightsError(
-                    f"'{name}' in the checkpoint: found the shape {tuple(tensor.shape)}, expected {tuple(like.shape)}; "
+                    f"{source}: '{name}' has the shape {tuple(tensor.shape)}, expected {tuple(like.shape)}; "
                     "go on with the version of autoseg that wrote it, or use --restart"
                 )
             state.setdefault(int(index), {})[key] = torch.empty_like(like).copy_(tensor) if tensor.ndim else tensor

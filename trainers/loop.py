@@ -192,7 +192,7 @@ def restore_progress(learner: Learner, folder: FoldFolder, identity: Mapping[str
     tensors, numbers = found
     check_identity(folder.resume_state, numbers["identity"], identity)
     learner.network.load_state_dict(_part(tensors, "network."))
-    restore_optimizer(learner.optimizer, tensors)
+    restore_optimizer(learner.optimizer, tensors, source=folder.resume_state)
     if learner.average:
         for name, tensor in _part(tensors, "average.").items():
             learner.average.tensors[name].copy_(tensor)
