@@ -15,7 +15,7 @@ from autoseg.cli.tables import print_summary
 TRAINING_CASES, TEST_CASES = 20, 4
 SECONDS_PER_FOLD = 13.0
 """What sizes are planned for."""
-STEPS_PER_FOLD = 200
+STEPS_PER_FOLD = 120
 """So many, and not as many as the time allows, that a busy machine takes longer and learns as much."""
 
 
