@@ -6,6 +6,7 @@ import logging
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,13 +65,15 @@ def plan_budget(
     seconds = seconds if seconds is not None else training.time_budget
     if seconds is None:
         raise ValueError("a plan has iterations or a time budget")
-    step, patch = rehearse(learner, source)
-    reserve = patch * validation_patches(validation) + SECONDS_PER_CASE * len(validation.cases)
+    tiles = validation_tiles(validation, learner.network.divisor)  # type: ignore[arg-type]
+    timed = rehearse(learner, source, median_tile(tiles))
+    voxels = sum(count * math.prod(size) for count, size in tiles)
+    reserve = timed.voxel * voxels + SECONDS_PER_CASE * len(tiles)
     steps_end_at = max(seconds * SHORTEST_SHARE, (seconds - reserve) * SAFETY)
     if steps_end_at > seconds - reserve:
         logger.warning("validation takes about %.0f s, which does not fit into the time budget", reserve)
     spent = time.monotonic() - started
-    return Budget(affordable_steps(steps_end_at - spent, step, MOST_PATCHES * patch), seconds, steps_end_at)
+    return Budget(affordable_steps(steps_end_at - spent, timed.step, MOST_PATCHES * timed.patch), seconds, steps_end_at)
 
 
 def affordable_steps(seconds: float, step: float, look: float) -> int:
@@ -83,8 +86,23 @@ def affordable_steps(seconds: float, step: float, look: float) -> int:
     return max(1, int(max(short, long)))
 
 
-def rehearse(learner: Learner, source: PatchSource) -> tuple[float, float]:
-    """Time a training step and the prediction of one patch, in seconds; weights stay as they are."""
+@dataclass(frozen=True)
+class Rehearsal:
+    """Seconds that parts of a training take."""
+
+    step: float
+    patch: float
+    """Predicting one patch as it is trained."""
+    voxel: float
+    """Predicting a validation case, for each voxel of its tiles."""
+
+
+def rehearse(learner: Learner, source: PatchSource, tile: tuple[int, ...] | None = None) -> Rehearsal:
+    """Time a training step and the prediction of a patch and of a ``tile``, if it is another; weights stay.
+
+    Tiles of networks with a margin are much larger than their patches, which the processor's caches hold: a voxel of
+    a tile may take twice the time.
+    """
     steps, patches = [], []
     state = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
     for index in range(1 + REHEARSED):
@@ -96,13 +114,24 @@ def rehearse(learner: Learner, source: PatchSource) -> tuple[float, float]:
         learner.network.zero_grad(set_to_none=True)
         _finish(learner.device)
         steps.append(time.perf_counter() - start)
-        start = time.perf_counter()
-        with weights_of(learner.network, None), torch.inference_mode(), learner.autocast():
-            learner.network(batch.images[:1])
-        _finish(learner.device)
-        patches.append(time.perf_counter() - start)
+        image = batch.images[:1]
+        patches.append(_prediction_time(learner, image))
+    patch = statistics.median(patches[1:])
+    size = tuple(image.shape[2:])
+    seconds = patch
+    if tile is not None and tile != size:
+        empty = image.new_zeros(1, image.shape[1], *tile)
+        seconds = min(_prediction_time(learner, empty) for _ in range(2))
     learner.network.load_state_dict(state)
-    return statistics.median(steps[1:]), statistics.median(patches[1:])
+    return Rehearsal(statistics.median(steps[1:]), patch, seconds / math.prod(tile or size))
+
+
+def _prediction_time(learner: Learner, image: torch.Tensor) -> float:
+    start = time.perf_counter()
+    with weights_of(learner.network, None), torch.inference_mode(), learner.autocast():
+        learner.network(image)
+    _finish(learner.device)
+    return time.perf_counter() - start
 
 
 def _finish(device: torch.device) -> None:
@@ -110,22 +139,31 @@ def _finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _patches(space: tuple[int, ...], window: Window) -> int:
-    """Count the patches that an image takes; tiles that abut are other patches, as many as have their voxels."""
-    if window.abuts:
-        tiles = abutting_tiles(space, window.patch, window.margin)
-        return math.ceil(len(tiles.starts) * math.prod(tiles.patch) / math.prod(window.patch))
-    padded = tuple(n + sum(pad) for n, pad in zip(space, padding(space, window.patch), strict=True))
-    return len(tile_starts(padded, window.patch))
+def validation_tiles(validation: FoldValidation, divisor: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]]:
+    """Count for each validation case the tiles that it takes, mirrored copies included, and tell their size.
 
-
-def validation_patches(validation: FoldValidation) -> int:
-    """Count the patches that predicting the validation cases takes, mirrored copies included."""
+    What is predicted of tiles that abut is a multiple of the network's ``divisor``; other tiles are patches.
+    """
     window = validation.window
-    axes = len(window.patch)
-    total = 0
+    copies = len(mirrorings(window.mirror_axes))
+    found = []
     for index in range(len(validation.cases)):
         shape = validation.cases[index].shape
-        space = shape[3 - axes :]
-        total += _patches(space, window) * (shape[0] if axes == 2 else 1)
-    return total * len(mirrorings(window.mirror_axes))
+        images = shape[0] * copies if len(window.patch) == 2 else copies
+        count, size = _tiles(shape[3 - len(window.patch) :], window, divisor)
+        found.append((count * images, size))
+    return found
+
+
+def _tiles(space: tuple[int, ...], window: Window, divisor: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    if window.abuts:
+        tiles = abutting_tiles(space, window.patch, window.margin, divisor=divisor)
+        return len(tiles.starts), tiles.patch
+    padded = tuple(n + sum(pad) for n, pad in zip(space, padding(space, window.patch), strict=True))
+    return len(tile_starts(padded, window.patch)), window.patch
+
+
+def median_tile(tiles: Sequence[tuple[int, tuple[int, ...]]]) -> tuple[int, ...] | None:
+    """Return the size in the middle of those of the cases; None without a case."""
+    sizes = sorted((size for _, size in tiles), key=math.prod)
+    return sizes[len(sizes) // 2] if sizes else None

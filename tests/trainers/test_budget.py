@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 import json
+import math
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
 import autoseg
+from autoseg.inference.sliding_window import Window, predict_probabilities
+from autoseg.networks import networks
+from autoseg.trainers.budget import validation_tiles
 from autoseg.workspace import Workspace
+
+DEEPMEDIC = {"name": "deepmedic", "features": [3, 4], "hidden": [5], "factors": [1, 3]}
+UNET = {"name": "unet", "features": [2, 4]}
 
 
 def steps(root, **options):
@@ -50,3 +60,25 @@ def test_a_budget_too_short_for_anything_still_makes_a_model(workspace, caplog):
         assert steps(workspace, time_budget=0.01) >= 1
     assert "does not fit into the time budget" in caplog.text
     assert Workspace(workspace).fold("2d", 0).model.exists()
+
+
+@pytest.mark.parametrize("mirror", [(), (1,)])
+@pytest.mark.parametrize("learned", [(3, 3), (3, 6, 3), (12, 12, 12)])
+@pytest.mark.parametrize("spec", [DEEPMEDIC, UNET])
+def test_the_voxels_that_validation_predicts_are_counted(spec, learned, mirror):
+    axes = len(learned)
+    if spec is UNET:
+        spec = UNET | {"kernels": [[3] * axes] * 2, "strides": [[1] * axes, [2] * axes]}
+        learned = tuple(2 * n for n in learned)
+    network = networks.build(spec, in_channels=1, outputs=2, dimension=axes).eval()
+    patch = tuple(n + 2 * m for n, m in zip(learned, network.margin, strict=True))
+    window = Window(patch, 2, mirror_axes=mirror, margin=network.margin)
+    # The last axis is longer than a patch by more than a tile would grow to cover it.
+    images = [np.random.default_rng(0).normal(size=(1, 4, 20, n)).astype(np.float32) for n in (50, 90)]
+    seen = []
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(math.prod(inputs[0].shape)))
+    for image in images:
+        predict_probabilities([network], image, window, torch.device("cpu"))
+    cases = [SimpleNamespace(shape=image.shape[1:]) for image in images]
+    tiles = validation_tiles(SimpleNamespace(cases=cases, window=window), network.divisor)
+    assert sum(count * math.prod(size) for count, size in tiles) == sum(seen)
