@@ -160,28 +160,22 @@ def half_and_half(dataset: Dataset, fingerprint: Fingerprint) -> Sampled:
 
 
 def recipe(draft: Configuration) -> Configuration:
-    """Give a draft the published recipe, with the optimizer of all networks where a time budget bounds the training.
+    """Give a draft plain cross-entropy, and RMSProp with Nesterov's momentum where no time budget bounds the training.
 
-    In the same three minutes that one reached a Dice of 0.80, RMSProp 0.74 (benchmarks/README.md).
+    Its rate is halved when validation no longer improves. Within a budget a draft keeps the optimizer of all networks:
+    in the same three minutes that reached a Dice of 0.80, RMSProp 0.74 (benchmarks/README.md). The published penalty of
+    1e-6 of the sum of the weights' magnitudes is left out beside that of their squares, which is weight decay.
     """
-    published = published_recipe(draft)
-    return published if draft.training.time_budget is None else replace(published, training=draft.training)
-
-
-def published_recipe(draft: Configuration) -> Configuration:
-    """Give a draft plain cross-entropy and RMSProp with Nesterov's momentum.
-
-    The rate is halved when validation no longer improves; where a time budget bounds the training, it falls to zero
-    within it. The published penalty of 1e-6 of the sum of the weights' magnitudes is left out beside that of their
-    squares, which is weight decay.
-    """
-    loss = {key: value for key, value in draft.loss.items() if key in ("regions", "ignore_index")}
+    labels = {key: value for key, value in draft.loss.items() if key in ("regions", "ignore_index")}
+    draft = replace(draft, loss={"name": "cross_entropy", **labels})
+    if draft.training.time_budget is not None:
+        return draft
     optimizer: Component = {"name": "rmsprop", "learning_rate": 1e-3, "momentum": 0.6}
     optimizer["weight_decay"] = 2 * PENALTY[draft.dimension]
-    training = replace(draft.training, optimizer=optimizer)
-    if training.time_budget is None:
-        training = replace(training, schedule={"name": "plateau", "factor": 0.5}, iterations=ITERATIONS)
-    return replace(draft, loss={"name": "cross_entropy", **loss}, training=training)
+    schedule: Component = {"name": "plateau", "factor": 0.5}
+    return replace(
+        draft, training=replace(draft.training, optimizer=optimizer, schedule=schedule, iterations=ITERATIONS)
+    )
 
 
 def _lowered(factor: int, full: int, layers: int) -> int:

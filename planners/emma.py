@@ -106,6 +106,7 @@ def _ensemble_decision(frame: Frame, members: Sequence[Member], planned: dict[st
         (
             f"each predicts by itself; probabilities of those within {ADMITTED_WITHIN:g} of the best mean Dice in "
             "cross-validation are averaged with equal weights ('admission' in the plan)",
+            *(("each has its published optimizer where no time budget bounds it",) if budget is not None else ()),
             *((f"left out by choice of members: {', '.join(left)}",) if left else ()),
             "fewer: --members, such as 'unet_sum,fcn', 'unet_sum/z_score', or 'z_score' for every network with it",
         ),

@@ -10,7 +10,7 @@ from functools import partial
 from autoseg.errors import PlanError
 from autoseg.plan import Component, Configuration, Decision
 from autoseg.planners.base import PlanRequest
-from autoseg.planners.deepmedic import VARIANTS, family_of, published_recipe
+from autoseg.planners.deepmedic import VARIANTS, family_of
 from autoseg.planners.emma_unets import unet_strided_spec, unet_sum_spec
 from autoseg.planners.family import Family
 from autoseg.planners.fcn import fcn_residual_spec, fcn_shallow_spec, fcn_spec
@@ -65,19 +65,21 @@ def _trained(*, edge: int, loss: Component, sampling: Component, optimizer: Comp
 
 
 def _revised(draft: Configuration, *, loss: Component, optimizer: Component) -> Configuration:
-    """Give a draft a loss, told of its labels, and an optimizer; its schedule ends where a time budget does."""
+    """Give a draft a loss, told of its labels, and an optimizer where no time budget bounds the training.
+
+    Within a budget it keeps the optimizer of all networks, which learns more in few steps (benchmarks/README.md).
+    """
     labels = {key: value for key, value in draft.loss.items() if key in ("regions", "ignore_index")}
     # Regions have no output for the background.
     own = {key: value for key, value in loss.items() if key != "background" or "regions" not in labels}
-    training = replace(draft.training, optimizer=optimizer)
+    training = draft.training
     if training.time_budget is None:
-        training = replace(training, iterations=ITERATIONS)
+        training = replace(training, optimizer=optimizer, iterations=ITERATIONS)
     return replace(draft, loss={**own, **labels}, training=training)
 
 
 def _deepmedic(name: str, origin: str) -> Network:
-    family = replace(family_of(VARIANTS[name]), revise=published_recipe)
-    return Network(name, origin, VARIANTS[name].network, family)
+    return Network(name, origin, VARIANTS[name].network, family_of(VARIANTS[name]))
 
 
 NETWORKS = (

@@ -190,11 +190,13 @@ def test_losses_and_samplers_fit_the_labels(labels, free):
         build_sampler(configuration.sampling)
 
 
-def test_with_a_time_budget_the_optimizer_stays_and_the_schedule_ends(free):
-    plan = make_plan(request(device="cpu", time_budget=1800.0, members=("z_score",)), "emma")
-    for member, (_, _, _, optimizer) in PUBLISHED.items():
-        training = plan.configuration(f"3d_{member}").training
-        assert training.optimizer["name"] == optimizer
+def test_with_a_time_budget_members_have_the_optimizer_of_all_networks_and_their_own_loss(free):
+    asked = request(device="cpu", time_budget=1800.0, members=("z_score",))
+    plan, unet = make_plan(asked, "emma"), make_plan(replace(asked, members=()), "unet")
+    for member, (loss, _, _, _) in PUBLISHED.items():
+        planned = plan.configuration(f"3d_{member}")
+        training = planned.training
+        assert training == unet.configuration("3d_fullres").training and planned.loss["name"] == loss
         assert training.time_budget == 1800 and training.iterations is None
         assert schedules.build(training.schedule)(1.0) == pytest.approx(0)
 
