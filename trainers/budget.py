@@ -121,8 +121,7 @@ def rehearse(learner: Learner, source: PatchSource, tile: tuple[int, ...] | None
     seconds = patch
     if tile is not None and tile != size:
         empty = image.new_zeros(1, image.shape[1], *tile)
-        # The first, which takes longer, counts as well: cases have tiles of different sizes, each of which is new once.
-        seconds = statistics.mean(_prediction_time(learner, empty) for _ in range(REHEARSED))
+        seconds = statistics.median(_prediction_time(learner, empty) for _ in range(REHEARSED))
     learner.network.load_state_dict(state)
     return Rehearsal(statistics.median(steps[1:]), patch, seconds / math.prod(tile or size))
 
