@@ -24,7 +24,7 @@ def choose(
         float | None,
         typer.Option(
             help="Average all configurations whose mean Dice is at most this much below that of the best one. By "
-            "default the plan's: 0.05 for EMMA's; else the best single one, pair or all together is taken."
+            "default the plan's: 0.03 for EMMA's; else the best single one, pair or all together is taken."
         ),
     ] = None,
     predict: Annotated[
