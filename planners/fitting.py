@@ -22,9 +22,9 @@ FIRST_FEATURES = (32, 16, 8)
 FEW_ITERATIONS = {32: 1500, 16: 500}
 """Steps below which a network with half the features learns more: it makes three times as many where 32 are halved, but
 hardly more where 16 are (benchmarks/README.md)."""
-MORE_ITERATIONS = 2.0
-"""Times as many steps that half the features have to make: DeepMedic's small segments get less quick by them, and 1.66
-times as many steps reached less (benchmarks/README.md)."""
+MORE_ITERATIONS = 1.75
+"""Times as many steps that half the features have to make. With 1.3 times as many a U-Net reached less, with 1.66 times
+DeepMedic, whose small segments get less quick by them; ConvMixer reached more with 2.4 (benchmarks/README.md)."""
 FEWEST_ITERATIONS = 500
 """Steps below which a network learns next to nothing: a smaller patch then makes more of them."""
 SMALLEST_FOR_TIME = {2: 64**2, 3: 32**3}

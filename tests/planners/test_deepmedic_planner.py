@@ -106,7 +106,7 @@ def test_features_are_halved_only_where_that_makes_many_more_steps(costs, monkey
     plan = in_ten_minutes(monkeypatch, "deepmedic", {30: 0.06, 15: halved})
     assert plan.configuration("3d_fullres").network["features"][0] == features
     said = [reason for decision in plan.explanation for reason in decision.reasons]
-    assert ("16 features: 1,350 steps, not 2 times as many" in said) == (features == 30)
+    assert ("16 features: 1,350 steps, not 1.75 times as many" in said) == (features == 30)
 
 
 def test_2d_variants_are_planned_in_2d_and_in_3d_when_that_is_asked_for(costs):
