@@ -56,12 +56,12 @@ def test_ten_hippocampi(real_data, tmp_path):
         for path in sorted((real_data / "hippocampus" / folder).iterdir())[:10]:
             shutil.copy(path, dataset / folder)
     shutil.copy(real_data / "hippocampus" / "dataset.json", dataset)
-    assert three_commands(dataset, tmp_path / "work", tmp_path / "out", iterations=150) > 0.5
+    assert three_commands(dataset, tmp_path / "work", tmp_path / "out", iterations=100) > 0.5
 
 
 @pytest.mark.slow
 def test_the_demo(tmp_path):
-    said = autoseg("demo", tmp_path / "demo")
+    said = autoseg("demo", tmp_path / "demo", "--iterations", 40)
     pictures = list((tmp_path / "demo" / "predictions").glob("*.png"))
     assert len(pictures) == 4 and all(path.read_bytes()[:4] == b"\x89PNG" for path in pictures)
     assert "mean Dice" in said

@@ -21,6 +21,7 @@ STEPS_PER_FOLD = 120
 
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where data, workspace and predictions go.")] = Path("autoseg-demo"),
+    iterations: Annotated[int, typer.Option(min=1, help="Steps of each fold.")] = STEPS_PER_FOLD,
 ) -> int:
     """Make 3D phantoms and run everything on them: plan, preprocess, train ten folds, choose, predict, evaluate."""
     from autoseg.api import plan_and_preprocess
@@ -37,7 +38,7 @@ def demo(
         write_phantoms(data, training=TRAINING_CASES, testing=TEST_CASES)
     with case_progress() as progress:
         plan_and_preprocess(data, workspace=work, time_budget=SECONDS_PER_FOLD, progress=progress)
-    status = train_all(work, iterations=STEPS_PER_FOLD)
+    status = train_all(work, iterations=iterations)
     if status:
         return status
     with case_progress() as progress:
