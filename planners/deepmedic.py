@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from autoseg.dataset import Dataset
@@ -13,6 +13,7 @@ from autoseg.planners.base import PlanRequest, planners
 from autoseg.planners.configurations import plan_with
 from autoseg.planners.family import Family
 from autoseg.planners.patches import Candidate
+from autoseg.planners.recipe import published
 from autoseg.planners.sampling import Sampled
 from autoseg.planners.topology import SPACING_RATIO, Topology
 from autoseg.planners.wording import times
@@ -160,21 +161,16 @@ def half_and_half(dataset: Dataset, fingerprint: Fingerprint) -> Sampled:
 
 
 def recipe(draft: Configuration) -> Configuration:
-    """Give a draft plain cross-entropy, and RMSProp with Nesterov's momentum where no time budget bounds the training.
+    """Give a draft plain cross-entropy and RMSProp with Nesterov's momentum, halved when validation no longer improves.
 
-    Its rate is halved when validation no longer improves. Within a budget a draft keeps the optimizer of all networks:
-    in the same three minutes that reached a Dice of 0.80, RMSProp 0.74 (benchmarks/README.md). The published penalty of
-    1e-6 of the sum of the weights' magnitudes is left out beside that of their squares, which is weight decay.
+    The published penalty of 1e-6 of the sum of the weights' magnitudes is left out beside that of their squares, which
+    is weight decay.
     """
-    labels = {key: value for key, value in draft.loss.items() if key in ("regions", "ignore_index")}
-    draft = replace(draft, loss={"name": "cross_entropy", **labels})
-    if draft.training.time_budget is not None:
-        return draft
     optimizer: Component = {"name": "rmsprop", "learning_rate": 1e-3, "momentum": 0.6}
     optimizer["weight_decay"] = 2 * PENALTY[draft.dimension]
     schedule: Component = {"name": "plateau", "factor": 0.5}
-    return replace(
-        draft, training=replace(draft.training, optimizer=optimizer, schedule=schedule, iterations=ITERATIONS)
+    return published(
+        draft, loss={"name": "cross_entropy"}, optimizer=optimizer, iterations=ITERATIONS, schedule=schedule
     )
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from autoseg.errors import PlanError
-from autoseg.plan import Component, Configuration, Decision
+from autoseg.plan import Component, Decision
 from autoseg.planners.base import PlanRequest
-from autoseg.planners.deepmedic import VARIANTS, family_of
+from autoseg.planners.deepmedic import ITERATIONS, VARIANTS, family_of
 from autoseg.planners.emma_unets import unet_strided_spec, unet_sum_spec
 from autoseg.planners.family import Family
 from autoseg.planners.fcn import fcn_residual_spec, fcn_shallow_spec, fcn_spec
 from autoseg.planners.fitting import NetworkSpec
 from autoseg.planners.patches import candidates
+from autoseg.planners.recipe import published
 from autoseg.planners.sampling import Sampled
 
 NORMALIZATIONS: dict[str, Component] = {
@@ -25,8 +26,6 @@ NORMALIZATIONS: dict[str, Component] = {
 }
 """By how members are named: z-score; bias field, then z-score; bias field, Nyúl's landmarks, then z-score."""
 
-ITERATIONS = 70_000
-"""Steps where no time is set, DeepMedic's; how long the other members were trained is not published."""
 MOST_SAMPLES = {2: 250, 3: 10}
 """Patches of a batch, DeepMedic's; those of the other members are not published."""
 _IN_BODY = 0
@@ -56,26 +55,13 @@ class Network:
 def _trained(*, edge: int, loss: Component, sampling: Component, optimizer: Component) -> Family:
     """Return a family of patches with ``edge`` voxels along a cube or square, and a loss, sampler and optimizer."""
     decision = Decision("data", f"patches by {sampling['name']}", ("as published",))
+    # How long they were trained is not published: as long as DeepMedic.
     return Family(
         patches=partial(candidates, largest_edge=edge),
         sampling=lambda dataset, fingerprint: Sampled(sampling, decision),
-        revise=partial(_revised, loss=loss, optimizer=optimizer),
+        revise=partial(published, loss=loss, optimizer=optimizer, iterations=ITERATIONS),
         most_samples=MOST_SAMPLES,
     )
-
-
-def _revised(draft: Configuration, *, loss: Component, optimizer: Component) -> Configuration:
-    """Give a draft a loss, told of its labels, and an optimizer where no time budget bounds the training.
-
-    Within a budget it keeps the optimizer of all networks, which learns more in few steps (benchmarks/README.md).
-    """
-    labels = {key: value for key, value in draft.loss.items() if key in ("regions", "ignore_index")}
-    # Regions have no output for the background.
-    own = {key: value for key, value in loss.items() if key != "background" or "regions" not in labels}
-    training = draft.training
-    if training.time_budget is None:
-        training = replace(training, optimizer=optimizer, iterations=ITERATIONS)
-    return replace(draft, loss={**own, **labels}, training=training)
 
 
 def _deepmedic(name: str, origin: str) -> Network:

@@ -13,7 +13,7 @@ import torch
 
 from autoseg.inference.abutting import abutting_tiles
 from autoseg.inference.sliding_window import Window
-from autoseg.inference.tiles import mirrorings, padding, tile_starts
+from autoseg.inference.tiles import fitting_patch, mirrorings, padding, tile_starts
 from autoseg.plan import Training
 from autoseg.trainers.averaging import weights_of
 from autoseg.trainers.learner import Learner
@@ -100,8 +100,8 @@ class Rehearsal:
 def rehearse(learner: Learner, source: PatchSource, tile: tuple[int, ...] | None = None) -> Rehearsal:
     """Time a training step and the prediction of a patch and of a ``tile``, if it is another; weights stay.
 
-    Tiles of networks with a margin are much larger than their patches, which the processor's caches hold: a voxel of
-    a tile may take twice the time.
+    A voxel of a tile of networks with a margin may take twice the time of one of their small patches, which stay in
+    the processor's caches.
     """
     steps, patches = [], []
     state = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
@@ -142,7 +142,7 @@ def _finish(device: torch.device) -> None:
 def validation_tiles(validation: FoldValidation, divisor: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]]:
     """Count for each validation case the tiles that it takes, mirrored copies included, and tell their size.
 
-    What is predicted of tiles that abut is a multiple of the network's ``divisor``; other tiles are patches.
+    Tiles that abut fit each case; others are patches, grown where that saves several. Both keep to ``divisor``.
     """
     window = validation.window
     copies = len(mirrorings(window.mirror_axes))
@@ -159,8 +159,9 @@ def _tiles(space: tuple[int, ...], window: Window, divisor: tuple[int, ...]) -> 
     if window.abuts:
         tiles = abutting_tiles(space, window.patch, window.margin, divisor=divisor)
         return len(tiles.starts), tiles.patch
-    padded = tuple(n + sum(pad) for n, pad in zip(space, padding(space, window.patch), strict=True))
-    return len(tile_starts(padded, window.patch)), window.patch
+    patch = fitting_patch(space, window.patch, divisor)
+    padded = tuple(n + sum(pad) for n, pad in zip(space, padding(space, patch), strict=True))
+    return len(tile_starts(padded, patch)), patch
 
 
 def median_tile(tiles: Sequence[tuple[int, tuple[int, ...]]]) -> tuple[int, ...] | None:

@@ -17,8 +17,9 @@ from autoseg.plan import data_id, parse_plan, training_order
 from autoseg.planners import fitting
 from autoseg.planners.base import PlanRequest, make_plan
 from autoseg.planners.check import check_configuration
+from autoseg.planners.deepmedic import ITERATIONS
 from autoseg.planners.emma import ADMITTED_WITHIN, FOLDS
-from autoseg.planners.emma_members import ITERATIONS, NETWORKS, NORMALIZATIONS
+from autoseg.planners.emma_members import NETWORKS, NORMALIZATIONS
 from autoseg.planners.memory import BatchCost, step_cost
 from autoseg.planners.resources import GIGABYTE, Resources
 from autoseg.records import to_plain

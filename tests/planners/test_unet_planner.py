@@ -63,6 +63,17 @@ def check(plan, asked):
         assert cost.peak_bytes <= asked.resources.memory * 1.02
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("planner", ["unet", "residual_unet"])
+def test_the_same_request_gives_the_same_plan(planner, tmp_path):
+    first, again = (make_plan(request(PROSTATE, gigabytes=2), planner) for _ in range(2))
+    assert first == again
+    assert first.planner == planner
+    write_plan(tmp_path / "plan.json", first)
+    assert read_plan(tmp_path / "plan.json") == first
+    check(first, request(PROSTATE, gigabytes=2))
+
+
 @pytest.mark.parametrize("planner", ["unet", "residual_unet"])
 def test_a_small_dataset_is_planned_alike_each_time(planner):
     asked = request(((12, 40, 40), (3.0, 1.0, 1.0)), gigabytes=1)
