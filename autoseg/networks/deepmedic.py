@@ -15,6 +15,7 @@ from autoseg.errors import PlanError
 from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS
 from autoseg.networks.layers import Normalization, norm
+from autoseg.networks.prelu import PReLU
 from autoseg.quantities import Decay
 
 Count = Annotated[int, Ge(1)]
@@ -142,7 +143,7 @@ class _Layer(nn.Sequential):
         # A normalization shifts each feature by itself.
         layer = CONVOLUTIONS[dimension](inputs, outputs, tuple(kernel), bias=normalization == "none")  # type: ignore[arg-type]
         dropped = [nn.Dropout(dropout)] if dropout else []
-        super().__init__(layer, norm(dimension, outputs, normalization), nn.PReLU(outputs), *dropped)
+        super().__init__(layer, norm(dimension, outputs, normalization), PReLU(outputs), *dropped)
 
 
 class _Path(nn.Module):

@@ -14,6 +14,7 @@ from autoseg.errors import PlanError
 from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS, initialize
 from autoseg.networks.layers import Normalization, convolution, norm
+from autoseg.networks.prelu import PReLU
 
 Count = Annotated[int, Ge(1)]
 
@@ -95,7 +96,7 @@ def _of_all(found: Sequence[Sequence[torch.Tensor]], path: int) -> torch.Tensor:
 
 def _activated(dimension: int, inputs: int, layer: nn.Module, normalization: Normalization) -> nn.Sequential:
     """Put normalization and PReLU before a layer."""
-    return nn.Sequential(norm(dimension, inputs, normalization), nn.PReLU(inputs), layer)
+    return nn.Sequential(norm(dimension, inputs, normalization), PReLU(inputs), layer)
 
 
 def _paths(paths: Sequence[Sequence[int]] | None, channels: int) -> list[list[int]]:

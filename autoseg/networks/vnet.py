@@ -11,6 +11,7 @@ from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS, TRANSPOSED, initialize
 from autoseg.networks.encoder_decoder import check_stages, for_each_stage
 from autoseg.networks.layers import Normalization, Residual, convolution, norm
+from autoseg.networks.prelu import PReLU
 from autoseg.networks.u_shape import UShape
 
 
@@ -40,7 +41,7 @@ class VNet(UShape):
         counts = for_each_stage("vnet", "convolutions", convolutions, len(features))
 
         def active(layer: nn.Module, channels: int) -> list[nn.Module]:
-            return [layer, norm(dimension, channels, normalization), nn.PReLU(channels)]
+            return [layer, norm(dimension, channels, normalization), PReLU(channels)]
 
         def stage(index: int, inputs: int, width: int) -> Residual:
             layers: list[nn.Module] = []

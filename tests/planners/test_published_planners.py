@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -107,3 +109,24 @@ def test_a_convmixer_is_narrower_where_memory_is_short_and_its_patches_are_about
     topology = Topology(strides=((1, 1, 1), (1, 2, 2)), kernels=((1, 3, 3), (3, 3, 3)))
     spec = convmixer_spec(3, topology, 16)
     assert (spec["features"], spec["decoded_features"], spec["patch"]) == (128, 50, [2, 4, 4])
+
+
+def test_hyperdensenet_has_the_segments_of_the_paper_in_3d_and_whole_patches_in_2d(free):
+    asked = request((120, 140, 130), (1.0, 1.0, 1.0), configurations=("2d", "3d_fullres"))
+    plan = make_plan(asked, "hyperdense")
+    assert all(27 <= edge < 27 + 8 for edge in plan.configuration("3d_fullres").patch_size)
+    assert all(edge >= 128 for edge in plan.configuration("2d").patch_size)
+
+
+def test_hyperdensenet_learns_faster_than_others_where_time_is_bounded(free):
+    def optimizer(planner, **resources):
+        asked = request((60, 60, 60), (1.0, 1.0, 1.0), configurations=("3d_fullres",), **resources)
+        # On a CPU that nobody waits for, a night bounds the time.
+        on_gpu = replace(asked, resources=replace(asked.resources, device="cuda"))
+        return make_plan(on_gpu, planner).configuration("3d_fullres").training.optimizer
+
+    assert optimizer("hyperdense") == optimizer("unet")
+    bounded, others = optimizer("hyperdense", time_budget=600.0), optimizer("unet", time_budget=600.0)
+    assert bounded["name"] == others["name"] == "muon"
+    assert bounded["learning_rate"] == 4 * others["learning_rate"]
+    assert bounded["vector_learning_rate"] == 4 * others["vector_learning_rate"]
