@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from autoseg.inference.abutting import abutting_tiles
-from autoseg.inference.sliding_window import Window
-from autoseg.inference.tiles import fitting_patch, mirrorings, padding, tile_starts
+from autoseg.inference.sliding_window import Window, tile_size, tiles_per_forward
+from autoseg.inference.tiles import mirrorings, padding, tile_starts
 from autoseg.plan import Training
 from autoseg.trainers.averaging import weights_of
 from autoseg.trainers.learner import Learner
@@ -65,7 +66,7 @@ def plan_budget(
     seconds = seconds if seconds is not None else training.time_budget
     if seconds is None:
         raise ValueError("a plan has iterations or a time budget")
-    tiles = validation_tiles(validation, learner.network.divisor)  # type: ignore[arg-type]
+    tiles = validation_tiles(validation, learner.network)
     timed = rehearse(learner, source, median_tile(tiles))
     voxels = sum(count * math.prod(size) for count, size in tiles)
     reserve = timed.voxel * voxels + SECONDS_PER_CASE * len(tiles)
@@ -100,8 +101,8 @@ class Rehearsal:
 def rehearse(learner: Learner, source: PatchSource, tile: tuple[int, ...] | None = None) -> Rehearsal:
     """Time a training step and the prediction of a patch and of a ``tile``, if it is another; weights stay.
 
-    A voxel of a tile of networks with a margin may take twice the time of one of their small patches, which stay in
-    the processor's caches.
+    Tiles are timed as many at once as prediction takes: a voxel of larger ones, or of several, may take twice the time
+    of one of a small patch, which stays in the processor's caches.
     """
     steps, patches = [], []
     state = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
@@ -117,13 +118,13 @@ def rehearse(learner: Learner, source: PatchSource, tile: tuple[int, ...] | None
         image = batch.images[:1]
         patches.append(_prediction_time(learner, image))
     patch = statistics.median(patches[1:])
-    size = tuple(image.shape[2:])
+    size = tile or tuple(image.shape[2:])
+    tiles = image.new_zeros(tiles_per_forward(size, learner.device), image.shape[1], *size)
     seconds = patch
-    if tile is not None and tile != size:
-        empty = image.new_zeros(1, image.shape[1], *tile)
-        seconds = statistics.median(_prediction_time(learner, empty) for _ in range(REHEARSED))
+    if tiles.shape != image.shape:
+        seconds = statistics.median(_prediction_time(learner, tiles) for _ in range(REHEARSED))
     learner.network.load_state_dict(state)
-    return Rehearsal(statistics.median(steps[1:]), patch, seconds / math.prod(tile or size))
+    return Rehearsal(statistics.median(steps[1:]), patch, seconds / (len(tiles) * math.prod(size)))
 
 
 def _prediction_time(learner: Learner, image: torch.Tensor) -> float:
@@ -139,10 +140,10 @@ def _finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def validation_tiles(validation: FoldValidation, divisor: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]]:
+def validation_tiles(validation: FoldValidation, network: nn.Module) -> list[tuple[int, tuple[int, ...]]]:
     """Count for each validation case the tiles that it takes, mirrored copies included, and tell their size.
 
-    Tiles that abut fit each case; others are patches, grown where that saves several. Both keep to ``divisor``.
+    Tiles that abut fit each case; others are patches, grown where that saves several.
     """
     window = validation.window
     copies = len(mirrorings(window.mirror_axes))
@@ -150,16 +151,16 @@ def validation_tiles(validation: FoldValidation, divisor: tuple[int, ...]) -> li
     for index in range(len(validation.cases)):
         shape = validation.cases[index].shape
         images = shape[0] * copies if len(window.patch) == 2 else copies
-        count, size = _tiles(shape[3 - len(window.patch) :], window, divisor)
+        count, size = _tiles(shape[3 - len(window.patch) :], window, network)
         found.append((count * images, size))
     return found
 
 
-def _tiles(space: tuple[int, ...], window: Window, divisor: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+def _tiles(space: tuple[int, ...], window: Window, network: nn.Module) -> tuple[int, tuple[int, ...]]:
     if window.abuts:
-        tiles = abutting_tiles(space, window.patch, window.margin, divisor=divisor)
+        tiles = abutting_tiles(space, window.patch, window.margin, divisor=network.divisor)  # type: ignore[arg-type]
         return len(tiles.starts), tiles.patch
-    patch = fitting_patch(space, window.patch, divisor)
+    patch = tile_size(network, space, window.patch)
     padded = tuple(n + sum(pad) for n, pad in zip(space, padding(space, patch), strict=True))
     return len(tile_starts(padded, patch)), patch
 

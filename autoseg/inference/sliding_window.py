@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -15,13 +16,16 @@ from torch import nn
 from autoseg.inference.abutting import abutting, abutting_tiles
 from autoseg.inference.blending import blended, share_held, tiling_of
 from autoseg.inference.empty_tiles import saving_empty_tiles
-from autoseg.inference.tiles import fitting_patch, mirrorings, padding
+from autoseg.inference.tiles import WHOLE, fitting_patch, mirrorings, padding
 from autoseg.networks.build import output_size
 from autoseg.networks.label_channels import split_label_map
 from autoseg.swapping import Swapping
 
 FORWARD_VOXELS = 4_000_000
 """Voxels of one forward on a GPU, about a batch of two patches of 128³: enough to keep it busy."""
+CPU_FORWARD_VOXELS = 62_500
+"""Voxels of one forward on a CPU, whose caches hold no more: twice as many take up to a fifth longer, and single slices
+of 56×40 four times as long."""
 
 Place = tuple[slice, ...]
 Watch = Callable[[int, Place, torch.Tensor], None]
@@ -108,7 +112,7 @@ def _parts(network: nn.Module, array: torch.Tensor, window: Window) -> Iterator[
         for place, share in _volume(network, array[None], window):
             yield place, share[0]
         return
-    most = max(1, _per_forward(_tiled(window, array.shape[2:]), array.device) // len(mirrorings(window.mirror_axes)))
+    most = _images_per_forward(_tiled(window, array.shape[2:]), array.device)
     for first in range(0, array.shape[1], most):
         slices = array[:, first : first + most].movedim(0, 1)
         for place, share in _volume(network, slices, window):
@@ -124,7 +128,7 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterato
         yield from _abutting_volume(network, images, window)
         return
     else:
-        window = replace(window, patch=fitting_patch(space, window.patch, network.divisor))  # type: ignore[arg-type]
+        window = replace(window, patch=tile_size(network, space, window.patch))
     pad = padding(space, window.patch)
     if any(map(any, pad)):
         images = _padded(images, pad, window)
@@ -136,6 +140,12 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterato
         place, inside = _without_padding(first, logits.shape[tiling.axis + 2], pad, space, tiling.axis)
         if place[tiling.axis].start < place[tiling.axis].stop:
             yield place, _activated(logits[(slice(None), slice(None), *inside)], window)
+
+
+def tile_size(network: nn.Module, image: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the size of the tiles of an image: the patch, or what holds all of an image that is little larger."""
+    largest = getattr(network, "largest_tile", WHOLE)
+    return fitting_patch(image, patch, network.divisor, largest=largest)  # type: ignore[arg-type]
 
 
 def _abutting_volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterator[tuple[Place, torch.Tensor]]:
@@ -184,7 +194,7 @@ def share_of_logits(shape: tuple[int, int, int], window: Window) -> float:
     """Return how much of the logits of an image [Z,Y,X] is in memory at a time on a CPU, about."""
     axes = len(window.patch)
     window = _tiled(window, shape[3 - axes :])
-    together = max(1, _per_forward(window, torch.device("cpu")) // len(mirrorings(window.mirror_axes)))
+    together = _images_per_forward(window, torch.device("cpu"))
     if window.abuts:
         tiles = abutting_tiles(shape[3 - axes :], window.patch, window.margin)
         return tiles.share_held * (min(1.0, together / shape[0]) if axes == 2 else 1.0)
@@ -212,7 +222,7 @@ def _activated(logits: torch.Tensor, window: Window) -> torch.Tensor:
 
 def _together(window: Window, images: torch.Tensor) -> int:
     """Tiles of each image in one forward."""
-    return max(1, _per_forward(window, images.device) // len(mirrorings(window.mirror_axes)) // images.shape[0])
+    return max(1, _images_per_forward(window, images.device) // images.shape[0])
 
 
 def _forward(network: nn.Module, tiles: torch.Tensor, *, window: Window) -> torch.Tensor:
@@ -222,7 +232,7 @@ def _forward(network: nn.Module, tiles: torch.Tensor, *, window: Window) -> torc
     """
     tiles = split_label_map(tiles, window.previous_labels)
     flips = [tuple(axis + 2 for axis in axes) for axes in mirrorings(window.mirror_axes)]
-    most = max(1, _per_forward(window, tiles.device) // tiles.shape[0])
+    most = max(1, tiles_per_forward(window.patch, tiles.device) // tiles.shape[0])
     size = output_size(tiles.shape[2:], window.margin or (0,) * len(window.patch))
     total = torch.zeros(tiles.shape[0], window.outputs, *size, device=tiles.device)
     for first in range(0, len(flips), most):
@@ -264,7 +274,12 @@ def _swapping(window: Window, axes: tuple[int, ...]) -> Swapping | None:
     return window.swapping if window.swapping is not None and window.swapping.axis + 2 in axes else None
 
 
-def _per_forward(window: Window, device: torch.device) -> int:
-    """Tiles in one forward: a GPU wants many, a CPU's caches want few."""
-    voxels = int(np.prod(window.patch))
-    return max(1, (FORWARD_VOXELS if device.type != "cpu" else FORWARD_VOXELS // 32) // voxels)
+def _images_per_forward(window: Window, device: torch.device) -> int:
+    """Return how many tiles one forward takes with all their mirrored copies."""
+    return max(1, tiles_per_forward(window.patch, device) // len(mirrorings(window.mirror_axes)))
+
+
+def tiles_per_forward(patch: Sequence[int], device: torch.device) -> int:
+    """Return how many tiles of a size one forward takes: a GPU wants many, a CPU's caches want few."""
+    voxels = CPU_FORWARD_VOXELS if device.type == "cpu" else FORWARD_VOXELS
+    return max(1, voxels // math.prod(patch))

@@ -10,13 +10,16 @@ import pytest
 import torch
 
 import autoseg
+from autoseg.inference import sliding_window
 from autoseg.inference.sliding_window import Window, predict_probabilities
 from autoseg.networks import networks
+from autoseg.trainers import budget
 from autoseg.trainers.budget import validation_tiles
 from autoseg.workspace import Workspace
 
 DEEPMEDIC = {"name": "deepmedic", "features": [3, 4], "hidden": [5], "factors": [1, 3]}
 UNET = {"name": "unet", "features": [2, 4]}
+HYPERDENSE = {"name": "hyperdense", "features": [2], "classifier": [3]}
 
 
 def steps(root, **options):
@@ -64,7 +67,7 @@ def test_a_budget_too_short_for_anything_still_makes_a_model(workspace, caplog):
 
 @pytest.mark.parametrize("mirror", [(), (1,)])
 @pytest.mark.parametrize("learned", [(3, 3), (3, 6, 3), (12, 12, 12)])
-@pytest.mark.parametrize("spec", [DEEPMEDIC, UNET])
+@pytest.mark.parametrize("spec", [DEEPMEDIC, UNET, HYPERDENSE])
 def test_the_voxels_that_validation_predicts_are_counted(spec, learned, mirror):
     axes = len(learned)
     if spec is UNET:
@@ -80,5 +83,14 @@ def test_the_voxels_that_validation_predicts_are_counted(spec, learned, mirror):
     for image in images:
         predict_probabilities([network], image, window, torch.device("cpu"))
     cases = [SimpleNamespace(shape=image.shape[1:]) for image in images]
-    tiles = validation_tiles(SimpleNamespace(cases=cases, window=window), network.divisor)
+    tiles = validation_tiles(SimpleNamespace(cases=cases, window=window), network)
     assert sum(count * math.prod(size) for count, size in tiles) == sum(seen)
+
+
+def test_tiles_are_timed_as_many_at_once_as_they_are_predicted(workspace, monkeypatch):
+    timed = []
+    monkeypatch.setattr(budget, "_prediction_time", lambda learner, image: timed.append(tuple(image.shape)) or 1.0)
+    monkeypatch.setattr(sliding_window, "CPU_FORWARD_VOXELS", 100_000)
+    steps(workspace, time_budget=0.01)
+    together, _, *tile = timed[-1]
+    assert together == 100_000 // math.prod(tile) > 1
