@@ -8,7 +8,7 @@ demo: $(VENV)/.installed  ## the whole pipeline on data that it makes itself
 	$(VENV)/bin/autoseg demo
 
 test: $(VENV)/.installed  ## the fast tests
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal
 
 test-all: $(VENV)/.installed  ## the slow tests and those on real images as well
 	$(VENV)/bin/python -m pytest --slow --numprocesses 2 --dist worksteal
