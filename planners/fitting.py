@@ -107,12 +107,13 @@ def fit(
 
 
 def _with_smaller_patch(search: _Search, patches: Sequence[Candidate], fitted: Fitted, first_features: int) -> Fitted:
-    """Shrink the patch as much as the time lacks for :data:`FEWEST_ITERATIONS`, if it can be shrunk."""
+    """Shrink the patch as much as the time lacks for :data:`FEWEST_ITERATIONS`, if that makes more steps."""
     patch, steps = fitted.configuration.patch_size, fitted.steps or 0
     affordable = max(SMALLEST_FOR_TIME[search.draft.dimension], voxels(patch) * steps / FEWEST_ITERATIONS)
     smaller = [candidate for candidate in patches if candidate.voxels <= affordable]
     found = _fit(search, smaller, first_features) if smaller else None
-    if found is None:
+    if found is None or (found.steps or 0) <= steps:
+        # Of small patches with a margin a batch has so many that it takes longer.
         return fitted
     reason = f"patch {times(patch)}: {steps:,} steps fit into the time, fewer than {FEWEST_ITERATIONS:,}"
     return replace(found, reasons=(reason, *found.reasons))

@@ -109,6 +109,12 @@ def test_features_are_halved_only_where_that_makes_many_more_steps(costs, monkey
     assert ("16 features: 1,350 steps, not 1.75 times as many" in said) == (features == 30)
 
 
+def test_segments_stay_as_they_are_where_smaller_ones_make_no_more_steps(costs, monkeypatch):
+    # Four hundred steps; of segments of which 3³ are learned a batch would have 270.
+    plan = in_ten_minutes(monkeypatch, "deepmedic", {30: 0.135, 15: 0.135})
+    assert plan.configuration("3d_fullres").patch_size == (57, 57, 57)
+
+
 def test_2d_variants_are_planned_in_2d_and_in_3d_when_that_is_asked_for(costs):
     assert list(make_plan(request(), "deepmedic_2d_large").configurations) == ["2d"]
     assert list(make_plan(request(configurations=("3d_fullres",)), "deepmedic_2d_large").configurations) == [
