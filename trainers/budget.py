@@ -33,6 +33,9 @@ SAFETY = 0.98
 SHORTEST_SHARE = 0.5
 """Share of the budget that is trained in any case, however long validation takes."""
 
+Tiles = tuple[int, tuple[int, ...]]
+"""How many tiles a case takes, mirrored copies included, and the size of each."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -67,7 +70,7 @@ def plan_budget(
     if seconds is None:
         raise ValueError("a plan has iterations or a time budget")
     tiles = validation_tiles(validation, learner.network)
-    timed = rehearse(learner, source, median_tile(tiles))
+    timed = rehearse(learner, source, median_tiles(tiles))
     voxels = sum(count * math.prod(size) for count, size in tiles)
     reserve = timed.voxel * voxels + SECONDS_PER_CASE * len(tiles)
     steps_end_at = max(seconds * SHORTEST_SHARE, (seconds - reserve) * SAFETY)
@@ -98,8 +101,8 @@ class Rehearsal:
     """Predicting a validation case, for each voxel of its tiles."""
 
 
-def rehearse(learner: Learner, source: PatchSource, tile: tuple[int, ...] | None = None) -> Rehearsal:
-    """Time a training step and the prediction of a patch and of a ``tile``, if it is another; weights stay.
+def rehearse(learner: Learner, source: PatchSource, case: Tiles | None = None) -> Rehearsal:
+    """Time a training step and the prediction of a patch and of the tiles of a ``case``; weights stay.
 
     Tiles are timed as many at once as prediction takes: a voxel of larger ones, or of several, may take twice the time
     of one of a small patch, which stays in the processor's caches.
@@ -118,13 +121,14 @@ def rehearse(learner: Learner, source: PatchSource, tile: tuple[int, ...] | None
         image = batch.images[:1]
         patches.append(_prediction_time(learner, image))
     patch = statistics.median(patches[1:])
-    size = tile or tuple(image.shape[2:])
-    tiles = image.new_zeros(tiles_per_forward(size, learner.device), image.shape[1], *size)
+    count, size = case or (1, tuple(image.shape[2:]))
+    together = min(count, tiles_per_forward(size, learner.device))
+    tiles = image.new_zeros(together, image.shape[1], *size)
     seconds = patch
     if tiles.shape != image.shape:
         seconds = statistics.median(_prediction_time(learner, tiles) for _ in range(REHEARSED))
     learner.network.load_state_dict(state)
-    return Rehearsal(statistics.median(steps[1:]), patch, seconds / (len(tiles) * math.prod(size)))
+    return Rehearsal(statistics.median(steps[1:]), patch, seconds / (together * math.prod(size)))
 
 
 def _prediction_time(learner: Learner, image: torch.Tensor) -> float:
@@ -140,7 +144,7 @@ def _finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def validation_tiles(validation: FoldValidation, network: nn.Module) -> list[tuple[int, tuple[int, ...]]]:
+def validation_tiles(validation: FoldValidation, network: nn.Module) -> list[Tiles]:
     """Count for each validation case the tiles that it takes, mirrored copies included, and tell their size.
 
     Tiles that abut fit each case; others are patches, grown where that saves several.
@@ -156,7 +160,7 @@ def validation_tiles(validation: FoldValidation, network: nn.Module) -> list[tup
     return found
 
 
-def _tiles(space: tuple[int, ...], window: Window, network: nn.Module) -> tuple[int, tuple[int, ...]]:
+def _tiles(space: tuple[int, ...], window: Window, network: nn.Module) -> Tiles:
     if window.abuts:
         tiles = abutting_tiles(space, window.patch, window.margin, divisor=network.divisor)  # type: ignore[arg-type]
         return len(tiles.starts), tiles.patch
@@ -165,7 +169,7 @@ def _tiles(space: tuple[int, ...], window: Window, network: nn.Module) -> tuple[
     return len(tile_starts(padded, patch)), patch
 
 
-def median_tile(tiles: Sequence[tuple[int, tuple[int, ...]]]) -> tuple[int, ...] | None:
-    """Return the size in the middle of those of the cases; None without a case."""
-    sizes = sorted((size for _, size in tiles), key=math.prod)
-    return sizes[len(sizes) // 2] if sizes else None
+def median_tiles(tiles: Sequence[Tiles]) -> Tiles | None:
+    """Return those in the middle by the size of one; None without a case."""
+    by_size = sorted(tiles, key=lambda case: math.prod(case[1]))
+    return by_size[len(by_size) // 2] if by_size else None

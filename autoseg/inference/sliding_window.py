@@ -16,7 +16,7 @@ from torch import nn
 from autoseg.inference.abutting import abutting, abutting_tiles
 from autoseg.inference.blending import blended, share_held, tiling_of
 from autoseg.inference.empty_tiles import saving_empty_tiles
-from autoseg.inference.tiles import WHOLE, fitting_patch, mirrorings, padding
+from autoseg.inference.tiles import fitting_patch, mirrorings, padding
 from autoseg.networks.build import output_size
 from autoseg.networks.label_channels import split_label_map
 from autoseg.swapping import Swapping
@@ -144,8 +144,8 @@ def _volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterato
 
 def tile_size(network: nn.Module, image: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]:
     """Return the size of the tiles of an image: the patch, or what holds all of an image that is little larger."""
-    largest = getattr(network, "largest_tile", WHOLE)
-    return fitting_patch(image, patch, network.divisor, largest=largest)  # type: ignore[arg-type]
+    least = getattr(network, "whole_voxels", 0)
+    return fitting_patch(image, patch, network.divisor, least=least)  # type: ignore[arg-type]
 
 
 def _abutting_volume(network: nn.Module, images: torch.Tensor, window: Window) -> Iterator[tuple[Place, torch.Tensor]]:

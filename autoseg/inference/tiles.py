@@ -20,10 +20,13 @@ WHOLE = 1.6
 seam. On hippocampus a third of the time is saved, and Dice is the same to 0.0001."""
 
 
-def fitting_patch(image: Shape, patch: Shape, divisor: Shape, *, largest: float = WHOLE) -> Shape:
-    """Return the patch, grown to hold the whole of an image of no more than ``largest`` patches."""
+def fitting_patch(image: Shape, patch: Shape, divisor: Shape, *, least: int = 0) -> Shape:
+    """Return the patch, grown to hold the whole of an image that is only a little larger.
+
+    Tiles of up to ``least`` voxels hold a whole image whatever the patch.
+    """
     grown = tuple(max(p, math.ceil(n / d) * d) for n, p, d in zip(image, patch, divisor, strict=True))
-    return grown if math.prod(grown) <= largest * math.prod(patch) else patch
+    return grown if math.prod(grown) <= max(WHOLE * math.prod(patch), least) else patch
 
 
 def tile_starts(image: Shape, patch: Shape, *, step: float = STEP) -> list[Shape]:

@@ -46,6 +46,14 @@ def test_a_patch_grows_to_hold_an_image_that_is_little_larger(axes):
         assert all(g >= n for g, n in zip(grown, image, strict=True))
 
 
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), min_size=2, max_size=3), st.integers(0, 100_000))
+def test_a_whole_image_of_so_many_voxels_is_one_tile_whatever_the_patch(axes, least):
+    image, patch = (tuple(n) for n in zip(*axes, strict=True))
+    whole = tuple(max(n, p) for n, p in axes)
+    is_one = np.prod(whole) <= max(least, WHOLE * np.prod(patch))
+    assert fitting_patch(image, patch, (1,) * len(image), least=least) == (whole if is_one else patch)
+
+
 def test_weights_are_symmetric_and_largest_in_the_middle():
     weights = gaussian_weights((8, 9, 10))
     assert float(weights.min()) > 0

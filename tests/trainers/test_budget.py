@@ -90,7 +90,16 @@ def test_the_voxels_that_validation_predicts_are_counted(spec, learned, mirror):
 def test_tiles_are_timed_as_many_at_once_as_they_are_predicted(workspace, monkeypatch):
     timed = []
     monkeypatch.setattr(budget, "_prediction_time", lambda learner, image: timed.append(tuple(image.shape)) or 1.0)
-    monkeypatch.setattr(sliding_window, "CPU_FORWARD_VOXELS", 100_000)
+    monkeypatch.setattr(sliding_window, "CPU_FORWARD_VOXELS", 10_000)
     steps(workspace, time_budget=0.01)
     together, _, *tile = timed[-1]
-    assert together == 100_000 // math.prod(tile) > 1
+    assert together == 10_000 // math.prod(tile) > 1
+
+
+def test_no_more_tiles_are_timed_at_once_than_a_case_has(workspace, monkeypatch):
+    timed = []
+    monkeypatch.setattr(budget, "_prediction_time", lambda learner, image: timed.append(tuple(image.shape)) or 1.0)
+    monkeypatch.setattr(budget, "validation_tiles", lambda validation, network: [(3, (16, 16))])
+    steps(workspace, time_budget=0.01)
+    together, _, *tile = timed[-1]
+    assert (together, tile) == (3, [16, 16])
