@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import sys
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,8 +29,8 @@ SLACK, MOST_SLACK = 0.35, 240 * 1024**2
 """Share of what is counted, and bytes at most, that allocators keep between blocks in use: those of less than 32 MB lie
 on the C library's heap, which larger patches hardly use. Seen: benchmarks/README.md."""
 
-COUNTED_BATCHES = (2, 3)
-"""Batches that tell those of all others; a single sample may be treated in ways of its own."""
+COUNTED_BATCH = 1009
+"""A batch that tells all others: it is a prime, so that what it divides is so many times what each sample takes."""
 
 CHANNEL_BLOCK = 16
 """Channels to a multiple of which convolution kernels of CPUs and GPUs pad their own copies."""
@@ -47,8 +48,7 @@ class StepCost:
 class BatchCost:
     """Cost of one training step for every batch size.
 
-    The bytes alive at each moment of a step are linear in the batch, so that two counted batches tell them for all; the
-    peak is the largest over all moments.
+    The bytes alive at each moment of a step are linear in the batch; the peak is the largest over all moments.
     """
 
     moments: tuple[tuple[int, int], ...]
@@ -72,13 +72,33 @@ class BatchCost:
         return bisect.bisect_right(range(1, most + 1), memory, key=self.peak_bytes)
 
 
+@dataclass(frozen=True)
+class _Amount:
+    """Bytes or operations: what there is whatever the batch, and what each sample adds."""
+
+    fixed: int = 0
+    sample: int = 0
+
+    def __add__(self, other: _Amount) -> _Amount:
+        return _Amount(self.fixed + other.fixed, self.sample + other.sample)
+
+    def __sub__(self, other: _Amount) -> _Amount:
+        return _Amount(self.fixed - other.fixed, self.sample - other.sample)
+
+    def of(self, batch: int) -> int:
+        """Return the amount with ``batch`` samples."""
+        return self.fixed + batch * self.sample
+
+
 class _Ledger(TorchDispatchMode):
     """Follow the bytes that are alive during every operation, and the floating-point operations."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.alive = self.flops = 0
-        self.history: list[int] = []
+        self.batch = batch
+        self.most_fixed = sys.maxsize
+        self.alive = self.flops = _Amount()
+        self.history: list[_Amount] = []
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __torch_dispatch__(  # type: ignore[override]
@@ -87,23 +107,29 @@ class _Ledger(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
         if (count := flop_registry.get(packet)) is not None:
-            self.flops += int(count(*args, **(kwargs or {}), out_val=result))
+            self.flops += self._amount(int(count(*args, **(kwargs or {}), out_val=result)))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
                 self._enter(leaf.untyped_storage())
         hidden = _HIDDEN.get(packet)
-        self.history.append(self.alive + (hidden(args, result) if hidden else 0))
+        self.history.append(self.alive + self._amount(hidden(args, result)) if hidden else self.alive)
         return result
+
+    def _amount(self, total: int) -> _Amount:
+        """Tell what belongs to the samples: what the batch divides, and what is too much to be the weights'."""
+        if total % self.batch and total <= self.most_fixed:
+            return _Amount(fixed=total)
+        return _Amount(total % self.batch, total // self.batch)
 
     def _enter(self, storage: torch.UntypedStorage) -> None:
         if storage in self._known:
             return
-        size = storage.nbytes()
+        size = self._amount(storage.nbytes())
         self._known.add(storage)
         self.alive += size
         weakref.finalize(storage, self._leave, size)
 
-    def _leave(self, size: int) -> None:
+    def _leave(self, size: _Amount) -> None:
         self.alive -= size
 
 
@@ -151,19 +177,9 @@ def step_cost(configuration: Configuration, dataset: Dataset, *, batch_size: int
     Nothing is allocated and no GPU is needed. Returns the peak in bytes, with :func:`allowing`, and the floating-point
     operations.
     """
-    gradients, update, state = _count(configuration, dataset, batch_size)
-    peak = max(max(gradients.bytes) + state, *update.bytes)
-    return StepCost(allowing(peak), gradients.flops + update.flops)
-
-
-def tile_cost(configuration: Configuration, dataset: Dataset, *, tiles: int) -> StepCost:
-    """Count the prediction of a batch of ``tiles`` as :func:`step_cost` counts a training step."""
-    with FakeTensorMode(), _Ledger() as ledger, torch.no_grad():
-        learner = build_learner(configuration, build_network(configuration, dataset), device=torch.device("cpu"))
-        images = torch.empty(tiles, input_channels(configuration, dataset), *configuration.patch_size)
-        with learner.autocast():
-            learner.network.eval()(images)
-    return StepCost(peak_bytes=allowing(max(ledger.history)), flops=ledger.flops)
+    step = _count(configuration, dataset, batch_size)
+    peak = max(amount.of(batch_size) for amount in step.moments)
+    return StepCost(allowing(peak), step.flops.of(batch_size))
 
 
 def batch_cost(configuration: Configuration, dataset: Dataset) -> BatchCost:
@@ -182,17 +198,9 @@ _counted: dict[str, BatchCost] = {}
 
 
 def _count_batches(configuration: Configuration, dataset: Dataset) -> BatchCost:
-    one, update, state = _count(configuration, dataset, COUNTED_BATCHES[0])
-    other, *_ = _count(configuration, dataset, COUNTED_BATCHES[1], updates=False)
-    step = COUNTED_BATCHES[1] - COUNTED_BATCHES[0]
-    slopes = [(later - alive) // step for alive, later in zip(one.bytes, other.bytes, strict=True)]
-    # While the optimizer works, what is alive of a batch stays what it was before.
-    gradients = zip((alive + state for alive in one.bytes), slopes, strict=True)
-    every = [*gradients, *((alive, slopes[-1]) for alive in update.bytes)]
-    moments = {(alive - COUNTED_BATCHES[0] * slope, slope) for alive, slope in every}
-    sample_flops = (other.flops - one.flops) // step
-    fixed_flops = one.flops + update.flops - COUNTED_BATCHES[0] * sample_flops
-    return BatchCost(_upper_hull(moments), fixed_flops, sample_flops)
+    step = _count(configuration, dataset, COUNTED_BATCH)
+    lines = {(amount.fixed, amount.sample) for amount in step.moments}
+    return BatchCost(_upper_hull(lines), step.flops.fixed, step.flops.sample)
 
 
 def _upper_hull(lines: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -207,33 +215,29 @@ def _upper_hull(lines: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """What was counted of a part of a step."""
+class _Step:
+    """What was counted of a step."""
 
-    bytes: tuple[int, ...]
-    """Alive at each of its moments."""
-    flops: int
+    moments: tuple[_Amount, ...]
+    """Bytes alive at each of its moments."""
+    flops: _Amount
 
 
-def _count(
-    configuration: Configuration, dataset: Dataset, batch_size: int, *, updates: bool = True
-) -> tuple[_Part, _Part, int]:
-    """Make a step on fake tensors: gradients, then, where ``updates`` says so, the change of the weights.
-
-    Returns both with the bytes of the optimizer's state, which from the second step on is there from its beginning.
-    """
-    with FakeTensorMode(), _Ledger() as ledger:
+def _count(configuration: Configuration, dataset: Dataset, batch_size: int) -> _Step:
+    """Make a step on fake tensors: gradients, then the change of the weights."""
+    with FakeTensorMode(), _Ledger(batch_size) as ledger:
         learner = build_learner(configuration, build_network(configuration, dataset), device=torch.device("cpu"))
         images = torch.empty(batch_size, input_channels(configuration, dataset), *configuration.patch_size)
         labelled = output_size(configuration.patch_size, learner.network.margin)  # type: ignore[arg-type]
         batch = Batch(images, torch.zeros(batch_size, *labelled, dtype=torch.int64))
+        ledger.most_fixed = max(map(_bytes, learner.network.parameters()))
         compute_gradients(learner, batch)
-        moments, flops = len(ledger.history), ledger.flops
-        if updates:
-            change_weights(learner, 1.0)
-    gradients = _Part(tuple(ledger.history[:moments]), flops)
-    update = _Part(tuple(ledger.history[moments:]), ledger.flops - flops)
-    return gradients, update, _state_bytes(learner)
+        ledger.most_fixed, moments = sys.maxsize, len(ledger.history)
+        change_weights(learner, 1.0)
+    # From the second step on the optimizer's state is there from its beginning.
+    state = _Amount(_state_bytes(learner))
+    before = (alive + state for alive in ledger.history[:moments])
+    return _Step((*before, *ledger.history[moments:]), ledger.flops)
 
 
 def _state_bytes(learner: Learner) -> int:

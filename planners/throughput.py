@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from autoseg.dataset import Dataset
 from autoseg.networks.build import build_network, described_network, input_channels, output_size
 from autoseg.plan import Component, Configuration
-from autoseg.planners.memory import BatchCost, batch_cost
+from autoseg.planners.memory import BatchCost
 from autoseg.records import to_plain
-from autoseg.trainers.learner import build_learner, learning_step
+from autoseg.trainers.learner import build_learner, change_weights, compute_gradients, learning_step
 from autoseg.trainers.loader import Batch
 from autoseg.trainers.optimizers import optimizers
 
@@ -108,9 +108,12 @@ def _time_steps(timed: Configuration, largest: tuple[int, ...], dataset: Dataset
     images = torch.zeros(1, input_channels(timed, dataset), *timed.patch_size, device=device)
     labelled = output_size(timed.patch_size, network.margin)  # type: ignore[arg-type]
     batch = Batch(images, torch.zeros(1, *labelled, dtype=torch.int64, device=device))
+    with FlopCounterMode(display=False) as counter:
+        compute_gradients(learner, batch)
+    change_weights(learner, 1.0)
     step = _quickest(lambda: learning_step(learner, batch, 1.0), device)
     optimizer = _quickest(learner.optimizer.step, device)
-    samples = batch_cost(timed, dataset).sample_flops / max(step - optimizer, 0.1 * step)
+    samples = counter.get_total_flops() / max(step - optimizer, 0.1 * step)
     return Throughput(_rounded(samples), _rounded(_optimizer_rate(timed, largest, device)))
 
 
@@ -126,8 +129,8 @@ def _optimizer_rate(configuration: Configuration, shape: tuple[int, ...], device
 
 
 def _quickest(work: Callable[[], object], device: torch.device) -> float:
-    """Time ``work``: on a CPU the time of its processors, which other programs do not lengthen."""
-    return min([_seconds(work, device) for _ in range(1 + TIMED_STEPS)][1:])
+    """Time ``work``, done once before: on a CPU the time of its processors, which other programs do not lengthen."""
+    return min(_seconds(work, device) for _ in range(TIMED_STEPS))
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

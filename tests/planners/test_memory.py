@@ -7,7 +7,7 @@ import torch
 
 from autoseg.dataset import Dataset
 from autoseg.plan import Configuration
-from autoseg.planners.memory import LIBRARIES, MOST_SLACK, allowing, batch_cost, step_cost, tile_cost
+from autoseg.planners.memory import LIBRARIES, MOST_SLACK, allowing, batch_cost, step_cost
 from autoseg.planners.recipe import training
 
 DATASET = Dataset("made", ("MR",), {"background": 0, "a": 1, "b": 2}, ".nii.gz", ())
@@ -39,13 +39,22 @@ def cost(batch=2, **changes):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_two_counts_tell_those_of_every_batch(precision):
+def test_one_count_tells_those_of_every_batch(precision):
     configuration = replace(CONFIGURATION, precision=precision)
     counted = batch_cost(configuration, DATASET)
     for batch in (1, 2, 5, 9, 40):
         found = step_cost(configuration, DATASET, batch_size=batch)
         assert counted.peak_bytes(batch) == found.peak_bytes
         assert counted.flops(batch) == pytest.approx(found.flops, rel=1e-6)
+
+
+def test_what_belongs_to_samples_but_is_no_multiple_of_them_is_counted_as_theirs():
+    # The voxels of highest loss: a share of all, rounded down.
+    highest = replace(CONFIGURATION, loss={"name": "top_k_cross_entropy", "share": 0.937}, patch_size=(32, 32, 32))
+    counted = batch_cost(highest, DATASET)
+    for batch in (1, 2, 7):
+        found = step_cost(highest, DATASET, batch_size=batch)
+        assert counted.peak_bytes(batch) == pytest.approx(found.peak_bytes, rel=1e-5)
 
 
 def test_the_largest_batch_is_the_last_that_fits():
@@ -104,12 +113,6 @@ def test_the_copies_that_convolutions_make_for_themselves_are_counted():
     # At the finest stage the decoder convolves 16 channels into 8; going back, both and their copies are there at once.
     activations = 2 * (16 + 16) * 128**3 * 4
     assert cost(2).peak_bytes > LIBRARIES + 2 * activations
-
-
-def test_a_tile_takes_less_than_a_step():
-    tiles = tile_cost(CONFIGURATION, DATASET, tiles=2)
-    assert tiles.peak_bytes < 0.7 * cost().peak_bytes
-    assert 2.5 * tiles.flops < cost().flops < 3.5 * tiles.flops
 
 
 def test_what_no_count_sees_is_bounded():
