@@ -91,7 +91,11 @@ class _Amount:
 
 
 class _Ledger(TorchDispatchMode):
-    """Follow the bytes that are alive during every operation, and the floating-point operations."""
+    """Follow the bytes that are alive during every operation, and the floating-point operations.
+
+    What the ``batch`` divides belongs to its samples. So does what is larger than ``most_fixed``, the bytes of the
+    largest weights, as a share of all voxels that was rounded; only while weights change, more may be theirs.
+    """
 
     def __init__(self, batch: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -116,7 +120,6 @@ class _Ledger(TorchDispatchMode):
         return result
 
     def _amount(self, total: int) -> _Amount:
-        """Tell what belongs to the samples: what the batch divides, and what is too much to be the weights'."""
         if total % self.batch and total <= self.most_fixed:
             return _Amount(fixed=total)
         return _Amount(total % self.batch, total // self.batch)
