@@ -27,6 +27,7 @@ def grow_tree(voxels: Voxels, *, labels: int, sample: int, seed: tuple[int, ...]
 
     rng = np.random.default_rng(seed)
     counts = _times_drawn(rng, voxels, sample)
+    drawn = np.flatnonzero(counts)
     forest = RandomForestClassifier(
         n_estimators=1,
         criterion="entropy",
@@ -37,7 +38,9 @@ def grow_tree(voxels: Voxels, *, labels: int, sample: int, seed: tuple[int, ...]
         bootstrap=False,
         random_state=int(rng.integers(2**31)),
     )
-    forest.fit(voxels.features.numpy().T, voxels.labels, sample_weight=counts)
+    # The others would change nothing, but be checked and copied.
+    features = np.take(voxels.features.numpy().T, drawn, axis=0)
+    forest.fit(features, voxels.labels[drawn], sample_weight=counts[drawn])
     return arrays_of(forest.estimators_[0].tree_, forest.classes_, labels)
 
 
