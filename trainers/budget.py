@@ -25,7 +25,7 @@ from autoseg.trainers.validation import MOST_PATCHES, FoldValidation
 logger = logging.getLogger("autoseg.training")
 
 REHEARSED = 3
-"""Steps that are timed; one more before them warms up."""
+"""Steps, and predictions, that are timed; one more before them warms up."""
 SECONDS_PER_CASE = 0.15
 """Reading, writing and measuring one validation case, beside the network's time."""
 SAFETY = 0.98
@@ -126,7 +126,7 @@ def rehearse(learner: Learner, source: PatchSource, case: Tiles | None = None) -
     tiles = image.new_zeros(together, image.shape[1], *size)
     seconds = patch
     if tiles.shape != image.shape:
-        seconds = statistics.median(_prediction_time(learner, tiles) for _ in range(REHEARSED))
+        seconds = statistics.median([_prediction_time(learner, tiles) for _ in range(1 + REHEARSED)][1:])
     learner.network.load_state_dict(state)
     return Rehearsal(statistics.median(steps[1:]), patch, seconds / (together * math.prod(size)))
 

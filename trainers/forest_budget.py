@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import logging
 import math
 import time
@@ -125,10 +126,9 @@ def tree_voxels(learnt: Told, clock: Clock, *, trees: int, threads: int) -> int:
         grow_tree(learnt.voxels, labels=labels, sample=rehearsed, seed=(0,))
     each = (time.perf_counter() - begun) / (REHEARSED * math.log2(REHEARSED))
     room = SHARE_FOR_GROWING * clock.left() * threads / trees
-    sample = count
     # A tree takes about n log n.
-    while sample > FEWEST and each * sample * math.log2(sample) > room:
-        sample = max(FEWEST, sample // 2)
+    more = bisect.bisect_right(range(FEWEST + 1, count + 1), room, key=lambda n: each * n * math.log2(n))
+    sample = FEWEST + more
     if sample < count:
         logger.info("trees are grown on %d of %d voxels each, because time is short", sample, count)
     return sample

@@ -58,3 +58,15 @@ def test_loading_scikit_learn_is_no_part_of_a_trees_time(monkeypatch, seconds, e
 
     monkeypatch.setattr(forest_budget, "grow_tree", grow)
     assert tree_voxels(known, clock, trees=1000, threads=1) == expected
+
+
+def test_trees_have_as_many_voxels_as_the_time_allows(monkeypatch):
+    """A tree of n voxels takes n log n."""
+    known = Told.nothing(voxels(8 * FEWEST, features=5), 3)
+    pace = 0.05 / (forest_budget.REHEARSED * np.log2(forest_budget.REHEARSED))
+    wanted = 4 * FEWEST
+    seconds = 100 * pace * wanted * np.log2(wanted) / forest_budget.SHARE_FOR_GROWING
+    monkeypatch.setattr(forest_budget, "grow_tree", lambda *_, **__: time.sleep(0.05))
+    clock = Clock(seconds / forest_budget.SAFETY, 0.0, time.monotonic())
+    # A sleep may last longer on a busy machine, never shorter.
+    assert 0.5 * wanted < tree_voxels(known, clock, trees=100, threads=1) <= wanted
