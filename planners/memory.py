@@ -93,8 +93,8 @@ class _Amount:
 class _Ledger(TorchDispatchMode):
     """Follow the bytes that are alive during every operation, and the floating-point operations.
 
-    What the ``batch`` divides belongs to its samples. So does what is larger than ``most_fixed``, the bytes of the
-    largest weights, as a share of all voxels that was rounded; only while weights change, more may be theirs.
+    What the ``batch`` divides belongs to its samples. So does what has more bytes than ``most_fixed``, those of the
+    network's largest tensor: a share of all voxels, rounded. While weights are made and change, nothing else is theirs.
     """
 
     def __init__(self, batch: int) -> None:
@@ -233,7 +233,7 @@ def _count(configuration: Configuration, dataset: Dataset, batch_size: int) -> _
         images = torch.empty(batch_size, input_channels(configuration, dataset), *configuration.patch_size)
         labelled = output_size(configuration.patch_size, learner.network.margin)  # type: ignore[arg-type]
         batch = Batch(images, torch.zeros(batch_size, *labelled, dtype=torch.int64))
-        ledger.most_fixed = max(map(_bytes, learner.network.parameters()))
+        ledger.most_fixed = max(map(_bytes, learner.network.state_dict().values()))
         compute_gradients(learner, batch)
         ledger.most_fixed, moments = sys.maxsize, len(ledger.history)
         change_weights(learner, 1.0)
