@@ -47,24 +47,26 @@ def demo(
     summary.write_json(output / "summary.json")
     console.print("\n[bold]on test images that no fold has seen[/]")
     print_summary(summary)
-    pictures = draw_cases(data, output)
+    pictures = draw_cases(data, work, output)
     console.print(f"pictures of the predictions: {', '.join(map(str, pictures))}", soft_wrap=True, markup=False)
     console.print(f"report: {write_report(work)}", soft_wrap=True, markup=False)
     console.print(f"done in {duration(time.monotonic() - started)}")
     return 0
 
 
-def draw_cases(data: Path, output: Path) -> list[Path]:
-    """Draw each prediction over its image, with the reference."""
+def draw_cases(data: Path, work: Path, output: Path) -> list[Path]:
+    """Draw each prediction over its image, with the reference, and name its classes as the workspace does."""
+    from autoseg.dataset import read_dataset
     from autoseg.images import read_labels, read_volume
     from autoseg.inference.sources import find_cases
     from autoseg.report.overlay import write_overlay
+    from autoseg.workspace import Workspace
 
-    drawn = []
+    classes, drawn = read_dataset(Workspace(work).dataset_file).classes, []
     for case in find_cases(data / "imagesTs"):
         prediction = read_labels(output / f"{case.name}.nii.gz")[0]
         reference = read_labels(data / "labelsTs" / f"{case.name}.nii.gz")[0]
         path = output / f"{case.name}.png"
-        write_overlay(path, read_volume(case.images), prediction, reference, title=case.name)
+        write_overlay(path, read_volume(case.images), prediction, reference, title=case.name, classes=classes)
         drawn.append(path)
     return drawn
