@@ -49,7 +49,7 @@ def test_one_count_tells_those_of_every_batch(precision):
 
 
 def test_what_belongs_to_samples_but_is_no_multiple_of_them_is_counted_as_theirs():
-    # The voxels of highest loss: a share of all, rounded down.
+    # The voxels of highest loss: a share of all, rounded.
     highest = replace(CONFIGURATION, loss={"name": "top_k_cross_entropy", "share": 0.937}, patch_size=(32, 32, 32))
     counted = batch_cost(highest, DATASET)
     for batch in (1, 2, 7):
