@@ -56,13 +56,12 @@ def demo(
 
 def draw_cases(data: Path, work: Path, output: Path) -> list[Path]:
     """Draw each prediction over its image, with the reference, and name its classes as the workspace does."""
-    from autoseg.dataset import read_dataset
     from autoseg.images import read_labels, read_volume
     from autoseg.inference.sources import find_cases
     from autoseg.report.overlay import write_overlay
     from autoseg.workspace import Workspace
 
-    classes, drawn = read_dataset(Workspace(work).dataset_file).classes, []
+    classes, drawn = Workspace(work).dataset().classes, []
     for case in find_cases(data / "imagesTs"):
         prediction = read_labels(output / f"{case.name}.nii.gz")[0]
         reference = read_labels(data / "labelsTs" / f"{case.name}.nii.gz")[0]
