@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import errno
 import json
+import resource
 
 import pytest
+import torch
 
 from autoseg.errors import WorkspaceError
 from autoseg.storage import atomic_path, format_json, read_json, write_json, write_text
+from autoseg.weights import save_tensors
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -60,3 +63,14 @@ def test_unreadable_json_is_named(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(WorkspaceError, match=message):
         read_json(path)
+
+
+def test_weights_that_cannot_be_written_are_one_line(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(WorkspaceError, match=r"model.safetensors: cannot be written \(File too large\)"):
+            save_tensors(tmp_path / "model.safetensors", {"weight": torch.zeros(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
