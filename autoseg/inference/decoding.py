@@ -23,6 +23,9 @@ BINS = 4096
 NEGLIGIBLE = 1 / 510
 """Smaller probabilities count as 0, as they do where :mod:`autoseg.inference.stored_scores` keeps them in a byte: what
 is decoded of a new image is what was tried on held-out ones."""
+EARLIEST, LATEST, LOG_TIME_STEP = 1e-5, 30.0, 0.5
+"""Where the integral of :func:`best_threshold` begins, for a volume of one voxel, and ends, and the steps of the
+logarithm: it is then right to five digits."""
 LOWEST_THRESHOLD = 0.1
 """A best threshold is half of the Dice that it is expected to reach. Where even that is below 0.2 the class is most
 likely absent, and the many voxels of almost no probability would be painted all over the image."""
@@ -40,9 +43,8 @@ class DiceOptimal:
     """Paints each class down to the probability at which its expected Dice in this image is the largest.
 
     For one class the best map holds the τ most probable voxels (Dai and Li, RankSEG, Journal of Machine Learning
-    Research 24, 2023, theorem 2), τ maximising Σ_{j≤τ} p_j · E[2 / (τ + Γ)], where Γ is the class' true volume, a sum
-    of independent voxels. Its mean and variance give the expectation to second order in place of the paper's normal
-    approximation. Voxels are not independent, so that this only proposes a map: cross-validation decides.
+    Research 24, 2023, theorem 2); :func:`best_threshold` finds τ. Voxels are not independent, as it takes them to be, so
+    that this only proposes a map: cross-validation decides.
 
     Regions may overlap and are painted in their order. Classes may not: a voxel that several would take goes to that
     whose probability is the largest multiple of its own threshold.
@@ -70,19 +72,37 @@ class DiceOptimal:
 
 
 def best_threshold(probabilities: np.ndarray) -> float:
-    """Return the probability from which on a class' voxels [Z,Y,X] are to be taken for the largest expected Dice."""
-    counts, sums, squares = np.zeros((3, BINS))
+    """Return the probability from which on a class' voxels [Z,Y,X] are to be taken for the largest expected Dice.
+
+    Dice of the τ most probable of independent voxels is expected to be Σ_{j≤τ} 2 p_j E[1 / (τ + 1 + Γ_j)], where Γ_j is
+    the true volume without voxel j (RankSEG, theorem 2, without smoothing). As 1/n is the integral of e^(−nt) over
+    positive t, and the expectation of e^(−Γt) a product over voxels, that is one integral of known functions: what the
+    paper approximates, and what takes it a Poisson-binomial distribution for each voxel, is exact here but for the bins.
+    """
+    counts, sums = np.zeros((2, BINS))
     for plane in probabilities:
         flat = np.clip(plane.ravel(), 0, 1)
         flat = flat[flat >= NEGLIGIBLE]
         bins = np.minimum((flat * BINS).astype(np.intp), BINS - 1)
         counts += np.bincount(bins, minlength=BINS)
         sums += np.bincount(bins, weights=flat, minlength=BINS)
-        squares += np.bincount(bins, weights=flat * flat, minlength=BINS)
-    mean, variance = sums.sum(), sums.sum() - squares.sum()
-    volume = counts[::-1].cumsum()
-    # Of (volume + Γ): its reciprocal's mean, to second order in Γ's deviation.
-    whole = np.maximum(volume + mean, np.finfo(np.float64).tiny)
-    expected = 2 * sums[::-1].cumsum() * (1 / whole + variance / whole**3)
-    lowest = BINS - 1 - int(expected.argmax())
-    return max(lowest / BINS, LOWEST_THRESHOLD)
+    held = np.flatnonzero(counts)[::-1]
+    if not held.size:
+        return 1.0
+    expected = _expected_dice(sums[held] / counts[held], counts[held])
+    return max(float(held[expected.argmax()]) / BINS, LOWEST_THRESHOLD)
+
+
+def _expected_dice(probability: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Return what is expected of the Dice of the first 1, 2, … groups of voxels, which share a ``probability``."""
+    volume = count.cumsum()
+    # Below the smallest time nearly all exponentials are 1, above the largest nearly all are 0; the sum over its
+    # logarithm that stands for the integral is as good as exact, since all between is smooth.
+    log_time = np.arange(np.log(EARLIEST / (2 * volume[-1] + 1)), np.log(LATEST), LOG_TIME_STEP)
+    time = np.exp(log_time)
+    # Of each group and time: the mean of e^(−t) where a voxel is in, 1 where it is not.
+    left = 1 + probability[:, None] * np.expm1(-time)
+    others = np.exp(count @ np.log(left))
+    inside = ((count * probability)[:, None] / left).cumsum(axis=0)
+    expected: np.ndarray = (inside * np.exp(-(volume[:, None] + 1) * time)) @ (2 * others * time * LOG_TIME_STEP)
+    return expected
