@@ -90,7 +90,7 @@ def case_need(
 
 
 def _working(stage: Member, shape: tuple[int, int, int], image: int, share: int) -> int:
-    """Estimate the bytes of one forward: a padded copy of the image; logits, and probabilities of them."""
+    """Estimate the bytes of one forward: a padded copy of the image; logits, and those that are added to them."""
     if any(takes_whole(network) for network in stage.networks):
         # Sums over a whole image, its label map's channels included, in double precision, and what they are made from;
         # what each tree adds to.

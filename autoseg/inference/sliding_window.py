@@ -217,7 +217,11 @@ def _without_padding(
 
 
 def _activated(logits: torch.Tensor, window: Window) -> torch.Tensor:
-    return torch.sigmoid(logits) if window.activation == "sigmoid" else torch.softmax(logits, dim=1)
+    """Turn logits [N,outputs,*space] into probabilities where they lie, as both would be the most that is held."""
+    if window.activation == "sigmoid":
+        return logits.sigmoid_()
+    logits.sub_(logits.amax(dim=1, keepdim=True)).exp_()
+    return logits.div_(logits.sum(dim=1, keepdim=True))
 
 
 def _together(window: Window, images: torch.Tensor) -> int:
