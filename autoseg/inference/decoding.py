@@ -43,8 +43,8 @@ class DiceOptimal:
     """Paints each class down to the probability at which its expected Dice in this image is the largest.
 
     For one class the best map holds the τ most probable voxels (Dai and Li, RankSEG, Journal of Machine Learning
-    Research 24, 2023, theorem 2); :func:`best_threshold` finds τ. Voxels are not independent, as it takes them to be, so
-    that this only proposes a map: cross-validation decides.
+    Research 24, 2023, theorem 2); :func:`best_threshold` finds τ. Voxels are not independent, as it takes them to be,
+    so that this only proposes a map: cross-validation decides.
 
     Regions may overlap and are painted in their order. Classes may not: a voxel that several would take goes to that
     whose probability is the largest multiple of its own threshold.
@@ -75,9 +75,9 @@ def best_threshold(probabilities: np.ndarray) -> float:
     """Return the probability from which on a class' voxels [Z,Y,X] are to be taken for the largest expected Dice.
 
     Dice of the τ most probable of independent voxels is expected to be Σ_{j≤τ} 2 p_j E[1 / (τ + 1 + Γ_j)], where Γ_j is
-    the true volume without voxel j (RankSEG, theorem 2, without smoothing). As 1/n is the integral of e^(−nt) over
-    positive t, and the expectation of e^(−Γt) a product over voxels, that is one integral of known functions: what the
-    paper approximates, and what takes it a Poisson-binomial distribution for each voxel, is exact here but for the bins.
+    the true volume without voxel j (RankSEG, theorem 2, without smoothing). Since 1/n is the integral of e^(−nt) over
+    positive t, and the mean of e^(−Γt) is a product over voxels, sums over the bins give it for all τ at once. It is
+    exact but for the bins, where the paper takes Γ of large volumes to be normal.
     """
     counts, sums = np.zeros((2, BINS))
     for plane in probabilities:
