@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,8 +25,6 @@ class Told:
     voxels: Voxels
     shares: torch.Tensor
     trees: torch.Tensor
-    seconds: float = 0.0
-    """Time that it took to ask."""
 
     @classmethod
     def nothing(cls, voxels: Voxels, labels: int) -> Told:
@@ -37,10 +34,8 @@ class Told:
     def add(self, tree: Trees, *, of: np.ndarray | None = None) -> None:
         """Ask a tree about the voxels ``of`` [N] bool, or about all."""
         asked = torch.ones(len(self.trees)) if of is None else torch.from_numpy(of).float()
-        begun = time.perf_counter()
         self.shares += summed_shares(tree, self.voxels.features) * asked[:, None]
         self.trees += asked
-        self.seconds += time.perf_counter() - begun
 
     def mean(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean shares of those voxels that any tree was asked about, and which these are."""

@@ -21,7 +21,14 @@ from autoseg.networks.decision_trees import Trees, joined, separated
 from autoseg.networks.random_forest import forest_spec, forest_tensors
 from autoseg.sampling import ALL_FOLDS
 from autoseg.trainers.checkpoint import load_state, remove_state, save_state
-from autoseg.trainers.forest_budget import TREES, ForestBudget, forest_clock, plan_forest, tree_voxels
+from autoseg.trainers.forest_budget import (
+    ForestBudget,
+    forest_clock,
+    plan_forest,
+    rehearse,
+    tree_voxels,
+    trees_wanted,
+)
 from autoseg.trainers.forest_scores import Told, fitting_bias, mean_dice
 from autoseg.trainers.forest_trees import grow_tree, in_bag
 from autoseg.trainers.forest_voxels import draw_voxels
@@ -106,12 +113,13 @@ class RandomForestTrainer:
         clock = forest_clock(setting, earlier=earlier, started=started)
         drawn = forest.drawn if forest else min(VOXELS, _room())
         material = _material(setting, drawn)
+        costs = rehearse(setting, material.boxes, material.learnt.voxels, clock)
         if forest is None:
-            trees = setting.request.iterations or TREES
-            forest = Forest(drawn, tree_voxels(material.learnt, clock, trees=trees, threads=_threads(setting)))
+            count, trees = len(material.learnt.voxels.labels), trees_wanted(setting)
+            forest = Forest(drawn, tree_voxels(count, costs, clock, trees=trees, threads=_threads(setting)))
         for number, tree in enumerate(forest.trees):
             material.judge(number, tree, forest.sample)
-        budget = plan_forest(setting, material.boxes, material.watched, clock, first=len(forest.trees))
+        budget = plan_forest(setting, costs, clock, sample=forest.sample, first=len(forest.trees))
         _log_start(setting, material, forest)
         with stop_on_signals() as stop_requested:
             for report in _grow(setting, material, forest, budget):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import fields
 from types import SimpleNamespace
 
@@ -10,12 +11,24 @@ import pytest
 import torch
 from sklearn.ensemble import RandomForestClassifier
 
-from autoseg.networks.decision_trees import Trees
+from autoseg.networks.decision_trees import Trees, empty_trees
 from autoseg.trainers import forest_budget
-from autoseg.trainers.forest_budget import FEWEST, Clock, tree_voxels
-from autoseg.trainers.forest_scores import Told
+from autoseg.trainers.budget import SAFETY, SECONDS_PER_CASE
+from autoseg.trainers.forest_budget import (
+    ASKED,
+    FEWEST,
+    PLANNED_SHARE,
+    REHEARSED,
+    TREES,
+    Clock,
+    Costs,
+    seconds_of_a_tree,
+    tree_voxels,
+)
 from autoseg.trainers.forest_trees import CANDIDATES, DEPTH, LEAF_VOXELS, arrays_of, grow_tree, in_bag
 from autoseg.trainers.forest_voxels import Voxels
+
+STUMP = empty_trees(trees=1, nodes=1, labels=3)
 
 
 def voxels(count, features=12):
@@ -46,36 +59,47 @@ def test_a_tree_is_scikit_learns_of_all_voxels_that_weighs_those_drawn(sample):
 
 
 @pytest.fixture
-def growing(monkeypatch):
-    """Let trees take these seconds, one after the other, on a clock that nothing else moves."""
+def rehearsed(monkeypatch):
+    """Time a tree whose growing and asking take these seconds, on a clock that nothing else moves."""
 
-    def take(*seconds):
-        ticks, now = iter(seconds), [0.0]
+    def time_of(*growing, asking):
+        ticks, now = iter(growing), [0.0]
 
         def grow(*_, **__):
             now[0] += next(ticks)
+            return STUMP
+
+        def ask(*_):
+            now[0] += asking
 
         monkeypatch.setattr(forest_budget, "grow_tree", grow)
-        still = SimpleNamespace(perf_counter=lambda: now[0], monotonic=lambda: 0.0)
-        monkeypatch.setattr(forest_budget, "time", still)
+        monkeypatch.setattr(forest_budget, "summed_shares", ask)
+        monkeypatch.setattr(forest_budget, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+        return seconds_of_a_tree(voxels(2 * ASKED, features=5), labels=3)
 
-    return take
-
-
-@pytest.mark.parametrize(("seconds", "expected"), [(1e4, 8 * FEWEST), (1e-3, FEWEST)])
-def test_loading_scikit_learn_is_no_part_of_a_trees_time(growing, seconds, expected):
-    known, clock = Told.nothing(voxels(8 * FEWEST, features=5), 3), Clock(seconds, 0.0, 0.0)
-    # A second for 5,000 voxels would be twenty for all of them.
-    growing(1.0, 1e-6)
-    assert tree_voxels(known, clock, trees=1000, threads=1) == expected
+    return time_of
 
 
-def test_trees_have_as_many_voxels_as_the_time_allows(growing):
-    """A tree of n voxels takes n log n."""
-    known = Told.nothing(voxels(8 * FEWEST, features=5), 3)
-    pace = 0.05 / (forest_budget.REHEARSED * np.log2(forest_budget.REHEARSED))
+def test_loading_scikit_learn_is_no_part_of_a_trees_time(rehearsed):
+    growing, asking = rehearsed(60.0, 0.05, asking=0.8)
+    costs = Costs(growing, asking, describing=0.0, predicted=ASKED, cases=0)
+    assert costs.tree(REHEARSED) == pytest.approx(0.05)
+    assert TREES * costs.answers(REHEARSED) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("answers", [0.0, 1e-8])
+def test_trees_have_as_many_voxels_as_the_time_allows(answers):
+    """A tree of n voxels takes n log n to grow, and log n to be asked about each that is predicted."""
+    costs = Costs(growing=1e-6, asking=answers, describing=1e-5, predicted=100_000, cases=2)
     wanted = 4 * FEWEST
-    seconds = 100 * pace * wanted * np.log2(wanted) / forest_budget.SHARE_FOR_GROWING
-    growing(1.0, 0.05)
-    clock = Clock(seconds / forest_budget.SAFETY, 0.0, 0.0)
-    assert wanted - 1 <= tree_voxels(known, clock, trees=100, threads=1) <= wanted
+    each = np.log2(wanted) * (1e-6 * wanted / 2 + answers * 100_000)
+    end = 1.0 + 2 * SECONDS_PER_CASE
+    clock = Clock((100 * each / PLANNED_SHARE + end) / SAFETY, earlier=0.0, started=time.monotonic())
+    assert wanted - 50 <= tree_voxels(8 * FEWEST, costs, clock, trees=100, threads=2) <= wanted
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(None, 8 * FEWEST), (1e4, 8 * FEWEST), (1e-3, FEWEST)])
+def test_trees_have_all_voxels_or_at_least_a_few(seconds, expected):
+    costs = Costs(growing=1e-6, asking=1e-8, describing=1e-5, predicted=100_000, cases=2)
+    clock = Clock(seconds, earlier=0.0, started=time.monotonic())
+    assert tree_voxels(8 * FEWEST, costs, clock, trees=100, threads=2) == expected
