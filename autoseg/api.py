@@ -62,7 +62,7 @@ def plan_and_preprocess(
     place = Workspace(Path(workspace) if workspace else Path(f"{found.name}.autoseg"))
     workers = default_workers() if workers is None else workers
     fingerprint = fingerprint_dataset(found, place, workers=workers, progress=progress)
-    _write_splits(found, fingerprint, place, kind=splits, folds=folds)
+    divide_cases(found, fingerprint, place, kind=splits, folds=folds)
     plan = plan_dataset(
         found,
         fingerprint,
@@ -223,8 +223,8 @@ def _differs(plan: Plan, asked: dict[str, Any]) -> bool:
     return any(made_for.get(key) != value for key, value in asked.items())
 
 
-def _write_splits(dataset: Dataset, fingerprint: Fingerprint, workspace: Workspace, *, kind: str, folds: int) -> None:
-    """Write the folds, unless there are some for these very cases: the user may have written them."""
+def divide_cases(dataset: Dataset, fingerprint: Fingerprint, workspace: Workspace, *, kind: str, folds: int) -> None:
+    """Write splits.json, the folds, unless there are some for these very cases: the user may have written them."""
     from autoseg.splits import grouped, kfold, stratified, write_splits
 
     names = [case.name for case in dataset.cases]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from autoseg.dataset import Dataset
 from autoseg.errors import AutosegError, PlanError
 from autoseg.losses.fitting import check_loss
 from autoseg.memory import format_bytes
 from autoseg.plan import Configuration
 from autoseg.preprocessing.normalization import output_channels
+from autoseg.preprocessing.normalization.declared import check_channels
 from autoseg.sampling import CaseSampler, Sampler, build_sampler
+
+if TYPE_CHECKING:
+    from autoseg.planners.memory import BatchCost
 
 
 def check_configuration(name: str, configuration: Configuration, dataset: Dataset, memory: int | None) -> None:
@@ -22,6 +28,7 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
     from autoseg.planners.memory import batch_cost, step_cost
 
     place = f"field 'configurations.{name}"
+    check_channels(configuration, dataset, place)
     _check_channel(build_sampler(configuration.sampling, place=f"{place}.sampling"), configuration, place)
     _check_labels(configuration, dataset, place)
     try:
@@ -41,13 +48,25 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
         # What torch says of shapes that do not fit each other; the first line of it tells which.
         reason = str(error).strip().splitlines()[0]
         raise PlanError(f"{place}.network', found one that cannot take its patch: {reason}; plan again") from None
-    peak = cost.peak_bytes(configuration.batch_size)
-    if memory is not None and peak > memory:
+    if memory is not None:
+        _check_memory(configuration, cost, memory, place)
+
+
+def _check_memory(configuration: Configuration, cost: BatchCost, memory: int, place: str) -> None:
+    """Check that a training step fits into ``memory`` bytes."""
+    peak, largest = cost.peak_bytes(configuration.batch_size), cost.largest_batch(memory)
+    if peak <= memory:
+        return
+    if not largest:
         raise PlanError(
-            f"{place}.batch_size', found {configuration.batch_size}, which needs {format_bytes(peak)} of "
-            f"{format_bytes(memory)}, expected at most {cost.largest_batch(memory)}; take less, "
-            "or plan with more --memory"
+            f"{place}.patch_size', found {list(configuration.patch_size)}, of which a batch of 1 needs "
+            f"{format_bytes(cost.peak_bytes(1))} with this network, expected at most {format_bytes(memory)}; take a "
+            "smaller patch or network, or plan with more --memory"
         )
+    raise PlanError(
+        f"{place}.batch_size', found {configuration.batch_size}, which needs {format_bytes(peak)} of "
+        f"{format_bytes(memory)}, expected at most {largest}; take less, or plan with more --memory"
+    )
 
 
 def _check_channel(sampler: Sampler | CaseSampler, configuration: Configuration, place: str) -> None:

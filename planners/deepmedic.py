@@ -34,7 +34,11 @@ IN_3D, IN_2D = ("2d", "3d_fullres"), ("2d",)
 
 @dataclass(frozen=True)
 class Variant:
-    """A published network with its segments and batches."""
+    """A published network with its segments and batches; those of three pathways are no publication's.
+
+    The single paths are those with batch normalization and He's initialization, which the thesis marks with a plus:
+    without these the deep one learned nothing.
+    """
 
     features: tuple[int, ...] = FEATURES
     hidden: tuple[int, ...] = HIDDEN

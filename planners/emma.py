@@ -1,7 +1,8 @@
 """EMMA's planner: one plan of several networks, each trained in its own way, times several normalizations.
 
 Ensembles of Multiple Models and Architectures (Kamnitsas et al., BrainLes 2017; table of the members: Kamnitsas, *Deep
-learning for brain lesion segmentation*, Imperial College, chapter 4).
+learning for brain lesion segmentation*, Imperial College, chapter 4). Members are augmented as all networks are, and
+those of padded convolutions predicted in tiles that overlap, where the paper takes whole images.
 """
 
 from __future__ import annotations

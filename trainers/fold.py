@@ -63,7 +63,9 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
         # What fold "all" validates on it was trained on, which says nothing about ensembles.
         request.save_probabilities and request.fold != "all",
     )
-    if not folder.model.exists():
+    if folder.model.exists():
+        logger.info("trained already, with the seed and length of then; --restart trains anew")
+    else:
         # What an earlier model predicted is none of the new one's.
         if folder.validation.exists():
             shutil.rmtree(folder.validation)

@@ -124,6 +124,8 @@ def plan(
     device: Device = "auto",
     memory: Memory = None,
     time_budget: TimeBudget = None,
+    splits: Splits = "kfold",
+    folds: Folds = 5,
     replan: Annotated[bool, typer.Option(help="Plan again even where there is a plan for what is asked for.")] = False,
     edits: Annotated[
         list[str] | None,
@@ -133,13 +135,15 @@ def plan(
     verify_memory: VerifyMemory = False,
 ) -> None:
     """Plan from the fingerprint, show or change the plan that is there: the second step of plan-and-preprocess."""
-    from autoseg.api import plan_dataset
+    from autoseg.api import divide_cases, plan_dataset
     from autoseg.workspace import Workspace
 
     place = Workspace(workspace)
+    dataset, measured = place.dataset(), place.fingerprint()
+    divide_cases(dataset, measured, place, kind=splits, folds=folds)
     made = plan_dataset(
-        place.dataset(),
-        place.fingerprint(),
+        dataset,
+        measured,
         place,
         configurations=configurations,
         planner=planner,
@@ -155,7 +159,7 @@ def plan(
         for reason in decision.reasons if explain else ():
             console.print(f"    {reason}", markup=False, soft_wrap=True)
     if verify_memory:
-        _print_verification(made, place.dataset(), device)
+        _print_verification(made, dataset, device)
     console.print(f"plan: {place.plan_file}", soft_wrap=True)
 
 

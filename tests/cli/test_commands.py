@@ -47,6 +47,17 @@ def test_doctor_says_what_there_is(capfd):
         assert word in said
 
 
+def test_the_steps_alone_leave_what_training_needs(workspace, capfd):
+    written = [workspace / name for name in ("plan.json", "splits.json")]
+    folds = written[1].read_text()
+    for path in written:
+        path.unlink()
+    assert run("plan", workspace, "-c", "2d", "--time-budget", "1s") == 0
+    assert run("preprocess", workspace, "--workers", 0) == 0
+    assert all(path.exists() for path in written) and written[1].read_text() == folds
+    assert "plan.json" in capfd.readouterr().out
+
+
 def test_evaluate_writes_tables(trained, phantoms, capfd):
     predictions = trained / "models/3d_fullres/supervised/fold_0/validation"
     out = trained / "metrics"

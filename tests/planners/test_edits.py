@@ -69,7 +69,9 @@ REFUSED = {
     "3d_fullres.sampling.name=foregound": "samplers: found 'foregound', expected one of: foreground",
     '3d_fullres.sampling={"name": "masked", "channel": 9}': "sampling.channel', found 9, expected a number below",
     "3d_fullres.augmentation.name=blue": "augmentations: found 'blue'",
-    "3d_fullres.normalization.0.name=z": "normalizations: found 'z', expected one of: .*z_score",
+    "3d_fullres.normalization.0.name=z": r"3d_fullres\.normalization', '.*': normalizations: found 'z', .*z_score",
+    "3d_fullres.normalization=[]": r"3d_fullres\.normalization', found 0, expected",
+    "3d_fullres.network.features=[100000, 100000]": "patch_size', found .*, of which a batch of 1 needs",
     "3d_fullres.previous_stage=3d_lowres": "previous_stage', found '3d_lowres', expected null or one of: 2d",
     "transpose=[0, 0, 1]": "field 'transpose'",
 }

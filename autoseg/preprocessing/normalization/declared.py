@@ -8,7 +8,7 @@ from typing import Any
 
 from autoseg.dataset import Dataset
 from autoseg.errors import DatasetError, PlanError
-from autoseg.plan import Component, Plan
+from autoseg.plan import Component, Configuration, Plan
 from autoseg.preprocessing.normalization import normalizations
 
 _OTHER_NAMES = {"nonorm": "none", "rescale_to_0_1": "rescale", "rgb_to_0_1": "rgb"}
@@ -93,24 +93,28 @@ def _check_declared(spec: Any, place: str) -> None:
 
 
 def check_plan(plan: Plan, dataset: Dataset, path: Path) -> None:
-    """Check that each configuration of a plan has a normalization that can be carried out for each channel.
+    """Check the channels of each configuration of a plan, as :func:`check_channels` does."""
+    for name, configuration in plan.configurations.items():
+        check_channels(configuration, dataset, f"{path}: field 'configurations.{name}")
 
-    So are the channels that are computed beside those of the image.
+
+def check_channels(configuration: Configuration, dataset: Dataset, place: str) -> None:
+    """Check that a configuration has a normalization that can be carried out for each channel.
+
+    So are the channels that are computed beside those of the image. ``place`` begins a fault and ends with the
+    configuration's name.
     """
     from autoseg.preprocessing.extra.declared import check_plan_channels
 
-    for name, configuration in plan.configurations.items():
-        place = f"{path}: field 'configurations.{name}.normalization'"
-        if len(configuration.normalization) != len(dataset.channels):
-            raise PlanError(
-                f"{place}, found {len(configuration.normalization)}, expected {len(dataset.channels)}, one for each "
-                f"channel ({', '.join(dataset.channels)}); mend the plan or plan again"
-            )
-        check_plan_channels(
-            configuration.extra_channels, dataset, f"{path}: field 'configurations.{name}.extra_channels'"
+    field = f"{place}.normalization'"
+    if len(configuration.normalization) != len(dataset.channels):
+        raise PlanError(
+            f"{field}, found {len(configuration.normalization)}, expected {len(dataset.channels)}, one for each "
+            f"channel ({', '.join(dataset.channels)}); mend the plan or plan again"
         )
-        for channel, spec in zip(dataset.channels, configuration.normalization, strict=True):
-            try:
-                normalizations.build(spec)
-            except PlanError as error:
-                raise PlanError(f"{place}, '{channel}': {error}") from None
+    check_plan_channels(configuration.extra_channels, dataset, f"{place}.extra_channels'")
+    for channel, spec in zip(dataset.channels, configuration.normalization, strict=True):
+        try:
+            normalizations.build(spec)
+        except PlanError as error:
+            raise PlanError(f"{field}, '{channel}': {error}") from None
