@@ -153,7 +153,7 @@ def plan_dataset(
     asked["sides"] = [*(list(pair) for pair in dataset.sides), *([name] for name in dataset.one_sided)]
     plan = read_plan(workspace.plan_file) if workspace.plan_file.exists() and not replan else None
     if plan is not None and not _differs(plan, asked) and not edits:
-        return plan
+        return _kept(plan, dataset, fingerprint, workspace)
     if plan is None or _differs(plan, asked):
         before = plan.planner if plan else DEFAULT_PLANNER
         plan = _make_plan(dataset, fingerprint, asked, ENSEMBLE_PLANNER if "members" in asked else before)
@@ -165,6 +165,16 @@ def plan_dataset(
     for decision in plan.explanation:
         logger.info("%s: %s", decision.about, decision.decision)
     return plan
+
+
+def _kept(plan: Plan, dataset: Dataset, fingerprint: Fingerprint, workspace: Workspace) -> Plan:
+    """Return a plan that stays, with numbers for weights of classes where a person wrote what they are to be."""
+    from autoseg.planners.class_weights import with_class_weights
+
+    numbered = with_class_weights(plan, dataset, fingerprint)
+    if numbered != plan:
+        write_plan(workspace.plan_file, numbered)
+    return numbered
 
 
 def _make_plan(dataset: Dataset, fingerprint: Fingerprint, asked: dict[str, Any], default: str) -> Plan:

@@ -71,7 +71,7 @@ class Registry:
         told = sorted(context.keys() & arguments.keys())
         if told:
             raise PlanError(f"{self.family} '{name}': found '{told[0]}', which is not for a plan to say; leave it out")
-        self._check_arguments(name, implementation, {**context, **arguments})
+        self._check_arguments(name, implementation, arguments, context)
         self._check_types(name, implementation, arguments)
         return implementation(**context, **arguments)
 
@@ -79,12 +79,18 @@ class Registry:
         for module in self._modules:
             import_module(module)
 
-    def _check_arguments(self, name: str, implementation: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    def _check_arguments(
+        self,
+        name: str,
+        implementation: Callable[..., Any],
+        arguments: Mapping[str, Any],
+        context: Mapping[str, Any],
+    ) -> None:
         signature = inspect.signature(implementation)
         try:
-            signature.bind(**arguments)
+            signature.bind(**context, **arguments)
         except TypeError as error:
-            allowed = ", ".join(signature.parameters)
+            allowed = ", ".join(name for name in signature.parameters if name not in context)
             raise PlanError(f"{self.family} '{name}': {error}; it takes: {allowed}") from None
 
     def _check_types(self, name: str, implementation: Callable[..., Any], arguments: Mapping[str, Any]) -> None:

@@ -44,7 +44,7 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
         raise PlanError(f"{place}.patch_size', {error}") from None
     except AutosegError as error:
         raise PlanError(f"{place}': {error}") from None
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, OverflowError) as error:
         # What torch says of shapes that do not fit each other; the first line of it tells which.
         reason = str(error).strip().splitlines()[0]
         raise PlanError(f"{place}.network', found one that cannot take its patch: {reason}; plan again") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,25 +10,42 @@ import numpy as np
 from autoseg.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.fingerprint import Fingerprint
-from autoseg.plan import Component
+from autoseg.losses.fitting import INVERSE_FREQUENCY
+from autoseg.plan import Component, Plan
 
-INVERSE_FREQUENCY = "inverse_frequency"
-"""What a loss may say in place of its weights until they are known."""
 DIGITS = 4
 """Significant ones of a weight."""
 
 
-def with_numbers(loss: Component, dataset: Dataset, fingerprint: Fingerprint) -> Component:
+def with_class_weights(plan: Plan, dataset: Dataset, fingerprint: Fingerprint) -> Plan:
+    """Return a plan whose losses have numbers in place of :data:`INVERSE_FREQUENCY`."""
+    configurations = {
+        name: replace(
+            configuration,
+            loss=with_numbers(configuration.loss, dataset, fingerprint, place=f"field 'configurations.{name}.loss"),
+        )
+        for name, configuration in plan.configurations.items()
+    }
+    return replace(plan, configurations=configurations)
+
+
+def with_numbers(loss: Component, dataset: Dataset, fingerprint: Fingerprint, *, place: str) -> Component:
     """Return a loss with numbers in place of :data:`INVERSE_FREQUENCY`, in the losses of a sum as well.
 
-    Raises :class:`PlanError` where the dataset has regions, which have no such weights.
+    Raises :class:`PlanError`, which begins with ``place``, where the dataset has regions: these have no such weights.
     """
     changed: dict[str, Any] = {}
     if loss.get("weights") == INVERSE_FREQUENCY:
+        if dataset.regions:
+            raise PlanError(
+                f"{place}.weights', found '{INVERSE_FREQUENCY}', expected null: dataset {dataset.name} has regions "
+                "that may overlap"
+            )
         changed["weights"] = inverse_frequencies(dataset, fingerprint)
     if isinstance(loss.get("of"), list):
         changed["of"] = [
-            with_numbers(part, dataset, fingerprint) if isinstance(part, dict) else part for part in loss["of"]
+            with_numbers(part, dataset, fingerprint, place=f"{place}.of.{number}") if isinstance(part, dict) else part
+            for number, part in enumerate(loss["of"])
         ]
     return {**loss, **changed}
 
@@ -40,11 +58,6 @@ def inverse_frequencies(dataset: Dataset, fingerprint: Fingerprint) -> list[floa
     class that no case has weighs as much as the rarest that some case has. Samplers that prefer the foreground make
     it more frequent in batches than it is in images.
     """
-    if dataset.regions:
-        raise PlanError(
-            f"field 'loss.weights', found '{INVERSE_FREQUENCY}', expected null: dataset {dataset.name} has regions "
-            "that may overlap"
-        )
     shares = _shares(dataset, fingerprint)
     rarest = shares[shares > 0].min()
     weights = 1 / (len(shares) * np.where(shares > 0, shares, rarest))

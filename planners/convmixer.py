@@ -25,7 +25,11 @@ def plan_convmixer(request: PlanRequest) -> Plan:
 
 
 def convmixer_spec(dimension: int, plan: Topology, first_features: int) -> Component:
-    """Describe the network of Joakimsen 2021; embedded patches are about as long in mm along each axis."""
+    """Describe the network of Joakimsen 2021; embedded patches are about as long in mm along each axis.
+
+    The smoothing of its logits, by 7 pixels of slices of 512, is for a person to add (``network.smoothing``): it
+    would take small structures away.
+    """
     flat = [sum(kernel[axis] == 1 for kernel in plan.kernels) for axis in range(dimension)]
     return {
         "name": "convmixer",

@@ -24,26 +24,17 @@ def edited(plan: Plan, assignments: Sequence[str], dataset: Dataset, fingerprint
     be built or needs more memory than the plan was made for.
     """
     from autoseg.planners.check import check_configuration
+    from autoseg.planners.class_weights import with_class_weights
 
     plain = to_plain(plan)
     decisions = [_assign(plain, assignment) for assignment in assignments]
     changed = parse_plan(plain, source="--set")
     if fingerprint is not None:
-        changed = _with_class_weights(changed, dataset, fingerprint)
+        changed = with_class_weights(changed, dataset, fingerprint)
     for name, configuration in changed.configurations.items():
         if configuration != plan.configurations[name]:
             check_configuration(name, configuration, dataset, plan.memory)
     return replace(changed, explanation=(*changed.explanation, *decisions))
-
-
-def _with_class_weights(plan: Plan, dataset: Dataset, fingerprint: Fingerprint) -> Plan:
-    from autoseg.planners.class_weights import with_numbers
-
-    configurations = {
-        name: replace(configuration, loss=with_numbers(configuration.loss, dataset, fingerprint))
-        for name, configuration in plan.configurations.items()
-    }
-    return replace(plan, configurations=configurations)
 
 
 def _assign(plain: dict[str, Any], assignment: str) -> Decision:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from autoseg.errors import PlanError
 from autoseg.quantities import Decay, NonNegative, Positive
 from autoseg.registry import Registry
 from autoseg.trainers.angular_grad import AngularGrad
@@ -29,6 +30,8 @@ def sgd(
     weight_decay: NonNegative = 0.0,
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent; biases and normalization are decayed as well, as in nnU-Net."""
+    if nesterov and not momentum:
+        raise PlanError("optimizers 'sgd', argument 'momentum': found 0, expected more where 'nesterov' is true")
     groups = decayed_groups(parameters, weight_decay)
     return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov)
 
@@ -68,6 +71,7 @@ def adamw(
     learning_rate: Positive,
     beta1: Decay = 0.9,
     beta2: Decay = 0.999,
+    epsilon: Positive = 1e-8,
     weight_decay: NonNegative = 0.01,
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019); biases and normalization are not decayed."""
@@ -76,4 +80,4 @@ def adamw(
     for parameter in parameters:
         (matrices if parameter.ndim > 1 else vectors).append(parameter)
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(beta1, beta2), fused=True)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(beta1, beta2), eps=epsilon, fused=True)

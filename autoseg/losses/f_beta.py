@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Le
 
 from autoseg.losses import losses
 from autoseg.losses.soft_counts import OverlapLoss
-from autoseg.quantities import NonNegative, Positive
+from autoseg.quantities import Positive
+
+MOST_BETA = 1000.0
+"""Far beyond what makes sense, and far below what a float32 holds the square of."""
 
 
 @losses.register("f_beta")
@@ -21,9 +26,9 @@ class FBeta(OverlapLoss):
     s = 1 nnU-Net's; the source recommends β from 2 to 4. Its power of y has no say where y is 0 or 1, and is left out.
     """
 
-    beta: Positive = 2.0
+    beta: Annotated[Positive, Le(MOST_BETA)] = 2.0
     power: Positive = 2.0
-    smooth: NonNegative = 1e-5
+    smooth: Positive = 1e-5
 
     def __call__(
         self, logits: torch.Tensor, target: torch.Tensor, annotated: torch.Tensor | None = None

@@ -12,6 +12,9 @@ from autoseg.losses.partial import activation_of
 from autoseg.losses.weighted_sum import WeightedSum
 from autoseg.plan import Component
 
+INVERSE_FREQUENCY = "inverse_frequency"
+"""What a loss may say in place of its weights until the planner knows them."""
+
 
 def check_loss(spec: Component, dataset: Dataset) -> None:
     """Raise :class:`PlanError` where a plan's loss was made for other regions or ignored values than a dataset's.
@@ -19,7 +22,20 @@ def check_loss(spec: Component, dataset: Dataset) -> None:
     A plan may be older than the dataset's description, and a person may edit both. The losses of a sum are checked one
     by one.
     """
+    _check_numbers(spec)
     _check_parts(losses.build(spec), spec, f"loss '{spec['name']}'", dataset)
+
+
+def _check_numbers(spec: Component) -> None:
+    """Refuse weights that are still to become numbers."""
+    if spec.get("weights") == INVERSE_FREQUENCY:
+        raise PlanError(
+            f"loss '{spec.get('name')}', field 'weights': found '{INVERSE_FREQUENCY}', expected numbers, which "
+            "'autoseg plan WORKSPACE' makes of it"
+        )
+    for part in spec["of"] if isinstance(spec.get("of"), list) else ():
+        if isinstance(part, dict):
+            _check_numbers(part)
 
 
 def _check_parts(loss: Any, spec: Component, place: str, dataset: Dataset) -> None:
@@ -50,6 +66,11 @@ def _check(loss: Any, begin: str, dataset: Dataset) -> None:
     if dataset.ignore and found != IGNORED:
         raise PlanError(
             f"{begin} found ignore_index {found}, expected {IGNORED}, since dataset {dataset.name} has ignored voxels; "
+            f"{end}"
+        )
+    if not dataset.ignore and found not in (None, IGNORED):
+        raise PlanError(
+            f"{begin} found ignore_index {found}, expected null, since dataset {dataset.name} has no ignored voxels; "
             f"{end}"
         )
     weights = getattr(loss, "weights", None)

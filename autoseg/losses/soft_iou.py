@@ -8,7 +8,7 @@ import torch
 
 from autoseg.losses import losses
 from autoseg.losses.soft_counts import OverlapLoss
-from autoseg.quantities import NonNegative
+from autoseg.quantities import Positive
 
 
 @losses.register("soft_iou")
@@ -20,7 +20,7 @@ class SoftIoU(OverlapLoss):
     themselves than they should be.
     """
 
-    smooth: NonNegative = 1e-5
+    smooth: Positive = 1e-5
 
     def __call__(
         self, logits: torch.Tensor, target: torch.Tensor, annotated: torch.Tensor | None = None

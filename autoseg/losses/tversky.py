@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from autoseg.errors import PlanError
 from autoseg.losses import losses
 from autoseg.losses.soft_counts import OverlapLoss
 from autoseg.quantities import NonNegative, Positive
@@ -27,6 +28,11 @@ class Tversky(OverlapLoss):
     beta: NonNegative = 0.7
     focal: Positive = 1.0
     smooth: Positive = 1e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.alpha and not self.beta:
+            raise PlanError("losses 'tversky', arguments 'alpha' and 'beta': found 0 and 0, expected one above 0")
 
     def __call__(
         self, logits: torch.Tensor, target: torch.Tensor, annotated: torch.Tensor | None = None

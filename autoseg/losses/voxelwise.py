@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from autoseg.errors import PlanError
 from autoseg.losses.in_blocks import voxels_in_blocks
 from autoseg.losses.labelled import LabelledLoss, check_for_classes_only
 from autoseg.quantities import NonNegative
@@ -81,6 +82,8 @@ class ClassWeightedLoss(VoxelwiseLoss):
 
     def __post_init__(self) -> None:
         check_for_classes_only("weights", given=self.weights is not None, regions=self.regions)
+        if self.weights is not None and not any(self.weights):
+            raise PlanError(f"losses, argument 'weights': found {self.weights}, expected one above 0 at least")
 
     def weights_of(self, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """Return how much voxels of classes [B,N] weigh."""

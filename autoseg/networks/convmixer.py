@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,6 +18,8 @@ from autoseg.networks.layers import LINEAR, Residual, convolution, norm
 from autoseg.quantities import Positive
 
 Count = Annotated[int, Ge(1)]
+MOST_SMOOTHING = 1000.0
+"""Voxels: more than images have."""
 
 
 @networks.register("convmixer")
@@ -44,7 +46,7 @@ class ConvMixer(nn.Module):
         upsampling: Literal["transposed", "bilinear"] = "transposed",
         residual_depthwise: bool = True,
         residual_pointwise: bool = True,
-        smoothing: Positive | None = None,
+        smoothing: Annotated[Positive, Le(MOST_SMOOTHING)] | None = None,
     ) -> None:
         super().__init__()
         self.patch = _for_each_axis("patch", patch, dimension)
@@ -77,9 +79,10 @@ class ConvMixer(nn.Module):
         missing = [-size % patch for size, patch in zip(space, self.patch, strict=True)]
         if any(missing):
             x = F.pad(x, [n for size in reversed(missing) for n in (size // 2, size - size // 2)])
-        x = self.smoothing(self.head(self.decoder(self.layers(self.embedding(x)))))
+        x = self.head(self.decoder(self.layers(self.embedding(x))))
         inside = (slice(n // 2, n // 2 + size) for n, size in zip(missing, space, strict=True))
-        return [x[(slice(None), slice(None), *inside)]]
+        # What was padded has no say in what is smoothed.
+        return [self.smoothing(x[(slice(None), slice(None), *inside)])]
 
 
 def _mixed(dimension: int, *layers: nn.Module) -> nn.Sequential:

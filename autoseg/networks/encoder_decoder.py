@@ -82,6 +82,6 @@ def check_stages(
 def for_each_stage(name: str, field: str, value: int | Sequence[int], stages: int) -> list[int]:
     """Return one number for each stage; :class:`PlanError` where a list has another length or numbers below 1."""
     values = [value] * stages if isinstance(value, int) else list(value)
-    if len(values) < stages or min(values, default=1) < 1:
+    if len(values) != stages or min(values, default=1) < 1:
         raise PlanError(f"network '{name}', field '{field}': found {value}, expected {stages} numbers above 0")
     return values

@@ -38,7 +38,10 @@ class Residual(nn.Module):
 
 
 def norm(dimension: int, channels: int, normalization: Normalization = "batch") -> nn.Module:
-    """Return a normalization of [B,channels,*space]; an identity for ``none``."""
+    """Return a normalization of [B,channels,*space]; an identity for ``none``.
+
+    Running means of batches keep 0.9 of their past, and 1e-5 is added to variances, as PyTorch has it.
+    """
     if normalization == "batch":
         return BATCH_NORMS[dimension](channels)
     return InstanceNorm(channels) if normalization == "instance" else nn.Identity()

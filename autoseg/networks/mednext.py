@@ -20,7 +20,8 @@ class MedNeXt(UShape):
 
     ``features``, ``kernels``, ``strides``, ``blocks`` and ``expansions`` have one entry for each stage, finest first;
     the last two may be one number for all. A decoder's stage has as many blocks as the encoder's of the same size, and
-    their expansion. Skips are added.
+    their expansion. Skips are added. The authors' code has one more head, at the coarsest stage, and pads transposed
+    convolutions in front, where these end with the voxel that is missing.
     """
 
     def __init__(

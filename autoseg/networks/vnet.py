@@ -20,9 +20,9 @@ class VNet(UShape):
     """Each stage adds its input to its last convolution's result (Milletari et al. 2016, figure 2).
 
     ``features``, ``kernels`` and ``strides`` have one entry for each stage, finest first; ``convolutions`` as well, or
-    a number for all. The decoder's stages have twice their stage's features and as many convolutions. Stages change
-    size by convolutions whose kernel is their stride; activations are PReLU. The paper has kernels of 5, one to three
-    convolutions a stage, and no ``normalization``.
+    a number for all, or None for 1, 2, 3, 3 and so on. The decoder's stages have twice their stage's features and as
+    many convolutions. Stages change size by convolutions whose kernel is their stride; activations are PReLU. The paper
+    has kernels of 5, one to three convolutions a stage, and no ``normalization``.
     """
 
     def __init__(
@@ -34,11 +34,12 @@ class VNet(UShape):
         features: Sequence[int],
         kernels: Sequence[Sequence[int]],
         strides: Sequence[Sequence[int]],
-        convolutions: int | Sequence[int] = (1, 2, 3, 3, 3),
+        convolutions: int | Sequence[int] | None = None,
         normalization: Normalization = "none",
     ) -> None:
         check_stages("vnet", dimension=dimension, features=features, kernels=kernels, strides=strides)
-        counts = for_each_stage("vnet", "convolutions", convolutions, len(features))
+        published = [min(index + 1, 3) for index in range(len(features))]
+        counts = for_each_stage("vnet", "convolutions", convolutions or published, len(features))
 
         def active(layer: nn.Module, channels: int) -> list[nn.Module]:
             return [layer, norm(dimension, channels, normalization), PReLU(channels)]

@@ -52,3 +52,13 @@ def test_smoothing_is_scipys_inside_and_keeps_a_constant_map(shape):
 def test_next_to_no_smoothing_returns_the_map():
     image = torch.randn(1, 2, 9, 9)
     torch.testing.assert_close(GaussianSmoothing(1e-3)(image), image)
+
+
+def test_what_was_padded_has_no_say_in_what_is_smoothed():
+    torch.manual_seed(0)
+    network = convmixer(features=4, depth=1, smoothing=2.0).eval()
+    image = torch.randn(1, 1, 10, 10)
+    (smoothed,) = network(image)
+    network.smoothing = torch.nn.Identity()
+    (plain,) = network(image)
+    torch.testing.assert_close(smoothed, GaussianSmoothing(2.0)(plain))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from autoseg.api import plan_dataset
 from autoseg.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.examination import CaseMeasure
@@ -16,6 +18,7 @@ from autoseg.planners.class_weights import inverse_frequencies, with_numbers
 from autoseg.planners.edits import edited
 from autoseg.workspace import Workspace
 
+PLACE = "field '2d.loss"
 DATASET = Dataset("made", ("CT",), {"background": 0, "liver": 1, "tumour": 2, "never": 3}, ".nii.gz", ())
 
 
@@ -58,22 +61,20 @@ def test_only_cases_in_which_a_class_was_annotated_tell_its_share():
 
 def test_weights_become_numbers_in_every_part_of_a_sum():
     spec = {"name": "sum", "of": [{"name": "cross_entropy", "weights": "inverse_frequency"}, {"name": "mcc"}]}
-    found = with_numbers(spec, DATASET, SEEN)
+    found = with_numbers(spec, DATASET, SEEN, place=PLACE)
     assert found["of"][0]["weights"] == inverse_frequencies(DATASET, SEEN) and found["of"][1] == {"name": "mcc"}
     losses.build(found)
 
 
 def test_losses_without_such_weights_stay_as_they_are():
     for spec in ({"name": "mcc"}, {"name": "focal", "weights": [1, 2]}):
-        assert with_numbers(spec, DATASET, SEEN) == spec
+        assert with_numbers(spec, DATASET, SEEN, place=PLACE) == spec
 
 
 def test_regions_have_no_such_weights():
     regions = replace(DATASET, labels={}, regions={"all": (1, 2), "b": (2,)}, region_order=(1, 2))
-    with pytest.raises(
-        PlanError, match=r"^field 'loss.weights', found 'inverse_frequency', expected null: dataset made"
-    ):
-        with_numbers({"name": "focal", "weights": "inverse_frequency"}, regions, SEEN)
+    with pytest.raises(PlanError, match=r"^field '2d.loss.weights', found 'inverse_frequency', expected null: dataset"):
+        with_numbers({"name": "focal", "weights": "inverse_frequency"}, regions, SEEN, place=PLACE)
 
 
 def test_the_plan_holds_numbers(made_once):
@@ -82,7 +83,7 @@ def test_the_plan_holds_numbers(made_once):
     changed = edited(place.plan(), [spec], place.dataset(), place.fingerprint())
     weights = changed.configuration("3d_fullres").loss["weights"]
     assert len(weights) == place.dataset().outputs and min(weights) == weights[0] < 1 < max(weights)
-    with pytest.raises(PlanError, match="argument 'weights': found 'inverse_frequency': input should be a valid list"):
+    with pytest.raises(PlanError, match="'weights': found 'inverse_frequency', expected numbers, which 'autoseg plan"):
         edited(place.plan(), [spec], place.dataset())
 
 
@@ -90,3 +91,12 @@ def test_a_loss_that_does_not_fit_the_dataset_is_refused_when_it_is_set(made_onc
     place = Workspace(made_once / "workspace")
     with pytest.raises(PlanError, match=r"^field 'configurations.3d_fullres': loss 'mcc': found one for regions"):
         edited(place.plan(), ['3d_fullres.loss={"name": "mcc", "regions": [[1]]}'], place.dataset())
+
+
+def test_what_a_person_wrote_into_the_plan_becomes_numbers(workspace):
+    place = Workspace(workspace)
+    plan = json.loads(place.plan_file.read_text())
+    plan["configurations"]["2d"]["loss"] = {"name": "focal", "weights": "inverse_frequency"}
+    place.plan_file.write_text(json.dumps(plan))
+    plan_dataset(place.dataset(), place.fingerprint(), place, replan=False)
+    assert len(place.plan().configuration("2d").loss["weights"]) == place.dataset().outputs
