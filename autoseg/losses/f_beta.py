@@ -13,7 +13,7 @@ from autoseg.losses.soft_counts import OverlapLoss
 from autoseg.quantities import Positive
 
 MOST_BETA = 1000.0
-"""Far beyond what makes sense, and far below what a float32 holds the square of."""
+"""Far beyond what makes sense; its square is far below what a float32 holds."""
 
 
 @losses.register("f_beta")
