@@ -10,7 +10,7 @@ import numpy as np
 from autoseg.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.fingerprint import Fingerprint
-from autoseg.losses.fitting import INVERSE_FREQUENCY
+from autoseg.losses import INVERSE_FREQUENCY
 from autoseg.plan import Component, Plan
 
 DIGITS = 4

@@ -14,7 +14,7 @@ import torch
 from autoseg.networks.box_features import Boxes, block_features, integral_image
 from autoseg.networks.build import input_channels
 from autoseg.networks.decision_trees import joined, summed_shares
-from autoseg.networks.random_forest import blocks
+from autoseg.networks.random_forest import BLOCKS, blocks
 from autoseg.plan import voxels as voxels_of
 from autoseg.trainers.budget import SAFETY, SECONDS_PER_CASE, SHORTEST_SHARE
 from autoseg.trainers.forest_trees import grow_tree
@@ -28,7 +28,7 @@ TREES = 50
 """Trees of a forest (Kamnitsas 2019, 3.4.1)."""
 REHEARSED = 5_000
 """Voxels of a tree that is grown only to time it."""
-ASKED = 16_384
+ASKED = math.prod(BLOCKS[3])
 """Voxels that it is asked about, as many as prediction has in a block."""
 REHEARSED_BLOCKS = 3
 """Blocks of voxels that are described only to time it."""

@@ -66,7 +66,9 @@ Workers = Annotated[
     int | None,
     typer.Option(min=0, help="Processes; 0 does everything in this one. By default one a core."),
 ]
-Splits = Annotated[str, typer.Option(help="How cases fall into folds: kfold (nnU-Net's), group or stratified.")]
+Splits = Annotated[
+    str, typer.Option(help="How cases fall into folds: kfold (nnU-Net's), group or stratified; a splits.json stays.")
+]
 Folds = Annotated[int, typer.Option(min=2, help="Number of folds.")]
 Mirroring = Annotated[
     str,

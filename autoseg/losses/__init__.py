@@ -23,3 +23,6 @@ losses: Registry = Registry(
 """Functions of logits [B,outputs,*space] and label indices [B,*space].
 
 Those of overlapping regions say ``activation = "sigmoid"`` and also take which regions were annotated, [B,outputs]."""
+
+INVERSE_FREQUENCY = "inverse_frequency"
+"""What a loss may say in place of its weights until the planner knows them."""

@@ -6,14 +6,11 @@ from typing import Any
 
 from autoseg.dataset import IGNORED, Dataset
 from autoseg.errors import PlanError
-from autoseg.losses import losses
+from autoseg.losses import INVERSE_FREQUENCY, losses
 from autoseg.losses.labelled import LabelledLoss
 from autoseg.losses.partial import activation_of
 from autoseg.losses.weighted_sum import WeightedSum
 from autoseg.plan import Component
-
-INVERSE_FREQUENCY = "inverse_frequency"
-"""What a loss may say in place of its weights until the planner knows them."""
 
 
 def check_loss(spec: Component, dataset: Dataset) -> None:

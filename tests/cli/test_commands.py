@@ -40,6 +40,17 @@ def test_help_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_what_is_done_already_loads_no_torch(made_once):
+    code = (
+        "import sys, autoseg\n"
+        "autoseg.plan_and_preprocess(sys.argv[1], workspace=sys.argv[2], time_budget=3600.0, workers=0)\n"
+        "sys.exit('torch is loaded' if 'torch' in sys.modules else 0)"
+    )
+    words = [sys.executable, "-c", code, made_once / "phantoms", made_once / "workspace"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_doctor_says_what_there_is(capfd):
     assert run("doctor") == 0
     said = capfd.readouterr().out
