@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -59,35 +59,47 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Make one step from the gradients as they are."""
         for group in self.param_groups:
-            update = self._orthogonal if group["orthogonal"] else self._adam
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    update(parameter, parameter.grad, group)
+            learning = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if learning:
+                torch._foreach_mul_(learning, 1 - group["lr"] * group["weight_decay"])
+                (self._orthogonal if group["orthogonal"] else self._adam)(learning, group)
 
-    def _orthogonal(self, parameter: nn.Parameter, gradient: torch.Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        # Nesterov: look ahead by one more step of the momentum.
-        direction = gradient.lerp(state["momentum"], group["momentum"]).flatten(1)
-        scale = UPDATE_SIZE * math.sqrt(max(direction.shape))
-        parameter.add_(orthogonalized(direction).reshape(parameter.shape), alpha=-group["lr"] * scale)
+    def _orthogonal(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
+        for matrix_shape, alike in _by_matrix(parameters).items():
+            gradients = [_gradient(parameter) for parameter in alike]
+            momenta = self._states(alike, "momentum")
+            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+            # Nesterov: look ahead by one more step of the momentum.
+            ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
+            changes = orthogonalized(torch.stack([tensor.flatten(1) for tensor in ahead]))
+            scale = UPDATE_SIZE * math.sqrt(max(matrix_shape))
+            for parameter, change in zip(alike, changes, strict=True):
+                parameter.add_(change.view(parameter.shape), alpha=-group["lr"] * scale)
 
-    def _adam(self, parameter: nn.Parameter, gradient: torch.Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["step"] = torch.zeros(())
-            state["first"] = torch.zeros_like(parameter)
-            state["second"] = torch.zeros_like(parameter)
+    def _adam(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
+        gradients = [_gradient(parameter) for parameter in parameters]
+        for parameter in parameters:
+            self.state[parameter].setdefault("step", torch.zeros(()))
+        steps = [self.state[parameter]["step"] for parameter in parameters]
+        first, second = self._states(parameters, "first"), self._states(parameters, "second")
         beta1, beta2 = group["betas"]
-        state["step"] += 1
-        state["first"].lerp_(gradient, 1 - beta1)
-        state["second"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        # The step stays a tensor: planning counts this on tensors that hold no numbers.
-        deviation = (state["second"] / (1 - beta2 ** state["step"])).sqrt_().add_(1e-8)
-        parameter.addcdiv_(state["first"] / (1 - beta1 ** state["step"]), deviation, value=-group["lr"])
+        torch._foreach_add_(steps, 1)
+        torch._foreach_lerp_(first, gradients, 1 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+        # Steps stay tensors: planning counts this on tensors that hold no numbers.
+        deviations = torch._foreach_div(second, [1 - beta2**step for step in steps])
+        torch._foreach_sqrt_(deviations)
+        torch._foreach_add_(deviations, 1e-8)
+        means = torch._foreach_div(first, [1 - beta1**step for step in steps])
+        torch._foreach_addcdiv_(parameters, means, deviations, -group["lr"])
+
+    def _states(self, parameters: Sequence[nn.Parameter], name: str) -> list[torch.Tensor]:
+        """Return what is kept of each parameter under a name: zeros at first."""
+        for parameter in parameters:
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.zeros_like(parameter)
+        return [self.state[parameter][name] for parameter in parameters]
 
 
 def is_kernel(parameter: torch.Tensor) -> bool:
@@ -101,16 +113,39 @@ def is_kernel(parameter: torch.Tensor) -> bool:
     return min(parameter.shape[:2]) >= FEWEST_MIXED if is_point else parameter.shape[1] > 1
 
 
-def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
-    """Return, nearly, the orthogonal matrix next to ``matrix``: its singular values become about 1 (0.7 to 1.2).
+def orthogonalized(matrices: torch.Tensor) -> torch.Tensor:
+    """Return, nearly, the orthogonal matrix next to each of ``matrices`` [..., rows, columns] float32.
 
-    Newton–Schulz iteration in bfloat16, which it tolerates (Jordan et al. 2024); returns float32.
+    Singular values become about 1 (0.7 to 1.2), however small they were, down to a thousandth of the norm. The quintic
+    Newton-Schulz iteration of Jordan et al. 2024 is X ← P X with P = a + b G + c G² and G = X Xᵀ. All of these P and G
+    commute, so that G ← P G P follows without X: everything is computed on the smaller side's Gram matrix, and X is
+    multiplied once. That is a quarter of the work, and float32 does it on every device in no more time than bfloat16 did;
+    Gram matrices square what rounding loses, which bfloat16 would not bear.
     """
+    if matrices.shape[-2] > matrices.shape[-1]:
+        return orthogonalized(matrices.mT).mT
     a, b, c = NEWTON_SCHULZ
-    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = (wide / (wide.norm() + _SMALL)).bfloat16()
-    for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    result = x.float()
-    return result.T if matrix.shape[0] > matrix.shape[1] else result
+    norms = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True)
+    x = matrices / (norms + _SMALL)
+    gram, product = x @ x.mT, None
+    for step in range(NEWTON_SCHULZ_STEPS):
+        polynomial = b * gram + c * (gram @ gram)
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = polynomial if product is None else polynomial @ product
+        if step + 1 < NEWTON_SCHULZ_STEPS:
+            gram = polynomial @ gram @ polynomial
+    return product @ x
+
+
+def _by_matrix(parameters: Sequence[nn.Parameter]) -> dict[tuple[int, int], list[nn.Parameter]]:
+    """Group kernels whose matrices have the same shape: small ones are computed many times as fast together."""
+    groups: dict[tuple[int, int], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
+    return groups
+
+
+def _gradient(parameter: nn.Parameter) -> torch.Tensor:
+    if parameter.grad is None:
+        raise ValueError("a parameter that does not learn has no gradient")
+    return parameter.grad
