@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from autoseg.processors import prepare_openmp
+
 if TYPE_CHECKING:
     from autoseg.api import plan_and_preprocess, train_fold
     from autoseg.choice import choose
@@ -21,6 +23,10 @@ _HOMES = {
     "predict_folder": "autoseg.inference.folder",
     "Predictor": "autoseg.inference.predictor",
 }
+
+
+# OpenMP reads its settings when the first package that uses it is loaded, in worker processes as well.
+prepare_openmp()
 
 
 def __getattr__(name: str) -> Any:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from autoseg.errors import AutosegError, WorkerError
-from autoseg.memory import available_memory, cgroup_folders
+from autoseg.memory import available_memory
+from autoseg.processors import processors
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,10 +48,8 @@ def map_cases(
 
 
 def default_workers() -> int:
-    """Return the processors that this process may use: its affinity or its cgroup's quota, whichever is smaller."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quotas = (_processors_of(folder) for folder in cgroup_folders("cpu"))
-    return max(1, min([count, *(quota for quota in quotas if quota is not None)]))
+    """Return the number of worker processes: one for each processor that this process may use."""
+    return processors()
 
 
 def one_line(error: BaseException) -> str:
@@ -66,18 +62,6 @@ def case_error(name: str, error: BaseException) -> WorkerError:
     failed = WorkerError(f"case {name}: {one_line(error)}; run again with --debug for the whole traceback")
     failed.__cause__ = error
     return failed
-
-
-def _processors_of(folder: Path) -> int | None:
-    """Processors that a cgroup grants, in version 2 or version 1; None where it sets no quota."""
-    try:
-        if (folder / "cpu.max").exists():
-            quota, period = (folder / "cpu.max").read_text().split()
-        else:
-            quota, period = ((folder / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))
-        return math.ceil(int(quota) / int(period)) if int(quota) > 0 else None
-    except (OSError, ValueError):
-        return None
 
 
 def _named(compute: Callable[[], R], name: str, progress: Callable[[str], None] | None) -> R:

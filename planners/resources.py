@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from autoseg.errors import PlanError
@@ -69,15 +70,26 @@ def devices() -> list[str]:
     return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
+_WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
+"""Instruction sets to which oneDNN can be kept, by ONEDNN_MAX_CPU_ISA, that have no arithmetic in bfloat16."""
+
+
 def computes_bfloat16(device: str) -> bool:
-    """Tell whether a device has instructions for bfloat16; without them it would be slower, not faster."""
+    """Tell whether a device has instructions for bfloat16, and may use them; without them it would be slower."""
     import torch
 
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device == "cpu":
-        return bool(torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("bf16"))
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("bf16")) and not _is_kept_to_older_instructions()
     return False
+
+
+def _is_kept_to_older_instructions() -> bool:
+    """Tell whether the environment keeps oneDNN or PyTorch to instruction sets without bfloat16."""
+    onednn = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", ""))
+    return onednn.upper() in _WITHOUT_BFLOAT16 or os.environ.get("ATEN_CPU_CAPABILITY", "") in ("default", "avx2")
 
 
 def free_memory(device: str, target: int | None = None) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from autoseg.plan import Configuration
+from autoseg.processors import own_cores
 from autoseg.trainers.averaging import WeightAverage
 from autoseg.trainers.loader import Batch
 from autoseg.trainers.optimizers import optimizers
@@ -67,8 +68,9 @@ def build_learner(
 
 def learning_step(learner: Learner, batch: Batch, factor: float) -> torch.Tensor:
     """Make one step with the learning rate multiplied by ``factor``; return the loss, a scalar."""
-    loss = compute_gradients(learner, batch)
-    change_weights(learner, factor)
+    with own_cores():
+        loss = compute_gradients(learner, batch)
+        change_weights(learner, factor)
     return loss
 
 

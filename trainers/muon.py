@@ -119,7 +119,7 @@ def orthogonalized(matrices: torch.Tensor) -> torch.Tensor:
     Singular values become about 1 (0.7 to 1.2), however small they were, down to a thousandth of the norm. The quintic
     Newton-Schulz iteration of Jordan et al. 2024 is X ← P X with P = a + b G + c G² and G = X Xᵀ. All of these P and G
     commute, so that G ← P G P follows without X: everything is computed on the smaller side's Gram matrix, and X is
-    multiplied once. That is a quarter of the work, and float32 does it on every device in no more time than bfloat16 did;
+    multiplied once. That is a quarter of the work, so that float32 takes no more time than bfloat16 did on any device;
     Gram matrices square what rounding loses, which bfloat16 would not bear.
     """
     if matrices.shape[-2] > matrices.shape[-1]:

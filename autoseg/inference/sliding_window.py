@@ -19,6 +19,7 @@ from autoseg.inference.empty_tiles import saving_empty_tiles
 from autoseg.inference.tiles import fitting_patch, mirrorings, padding
 from autoseg.networks.build import output_size
 from autoseg.networks.label_channels import split_label_map
+from autoseg.processors import own_cores
 from autoseg.swapping import Swapping
 
 FORWARD_VOXELS = 4_000_000
@@ -242,7 +243,7 @@ def _forward(network: nn.Module, tiles: torch.Tensor, *, window: Window) -> torc
     for first in range(0, len(flips), most):
         some = flips[first : first + most]
         copies = torch.cat([_mirrored_input(tiles, axes, window) for axes in some])
-        with window.autocast(tiles.device):
+        with own_cores(), window.autocast(tiles.device):
             logits = network(copies)[0]
         for axes, part in zip(some, logits.float().chunk(len(some)), strict=True):
             total += _mirrored_back(part, axes, window) if axes else part
