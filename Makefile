@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all test-older lint clean
 
 demo: $(VENV)/.installed  ## the whole pipeline on data that it makes itself
 	$(VENV)/bin/autoseg demo
@@ -12,6 +12,11 @@ test: $(VENV)/.installed  ## the fast tests
 
 test-all: $(VENV)/.installed  ## the slow tests and those on real images as well
 	$(VENV)/bin/python -m pytest --slow --numprocesses 2 --dist worksteal
+
+test-older: export ONEDNN_MAX_CPU_ISA = AVX2
+test-older: export ATEN_CPU_CAPABILITY = avx2
+test-older: $(VENV)/.installed  ## the three commands and the demo on a processor with AVX2 alone
+	$(VENV)/bin/python -m pytest --slow --numprocesses 2 --dist worksteal tests/test_end_to_end.py
 
 lint: $(VENV)/.installed  ## style, formatting and types
 	$(VENV)/bin/ruff check .

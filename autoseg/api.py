@@ -40,6 +40,7 @@ def plan_and_preprocess(
     device: str = "auto",
     memory: int | None = None,
     time_budget: float | None = None,
+    speed: str | None = None,
     workers: int | None = None,
     splits: str = "kfold",
     folds: int = 5,
@@ -49,11 +50,12 @@ def plan_and_preprocess(
     """Check a dataset, measure its fingerprint, plan, and preprocess its cases; return the workspace.
 
     ``dataset`` is a folder with ``dataset.json``; or give ``images`` and ``labels``, two folders. ``memory`` is in
-    bytes, ``time_budget`` in seconds for a fold; ``members`` are those of EMMA, networks, normalizations or one of each
-    as ``network/normalization``. What is done already, and still fits the files, is not done again; a plan that is
-    there is kept, edits included, unless ``replan`` is set or another planner, device, memory, budget, configuration or
-    member is asked for, or the dataset declares another normalization or other channels that may be missing or are
-    computed.
+    bytes, ``time_budget`` in seconds for a fold, which is planned for the speed of this machine, or for that which
+    ``speed`` states: "reference", or the path of a file of speeds. ``members`` are those of EMMA, networks,
+    normalizations or one of each as ``network/normalization``. What is done already, and still fits the files, is not
+    done again; a plan that is there is kept, edits included, unless ``replan`` is set or another planner, device,
+    memory, budget, speed, configuration or member is asked for, or the dataset declares another normalization or other
+    channels that may be missing or are computed.
     """
     from autoseg.execution import default_workers
     from autoseg.preprocessing.run import preprocess
@@ -73,6 +75,7 @@ def plan_and_preprocess(
         device=device,
         memory=memory,
         time_budget=time_budget,
+        speed=speed,
         replan=replan,
     )
     count = preprocess(place, plan, workers=workers, progress=_begin(progress, "preprocessing", len(found.cases)))
@@ -131,6 +134,7 @@ def plan_dataset(
     device: str = "auto",
     memory: int | None = None,
     time_budget: float | None = None,
+    speed: str | None = None,
     replan: bool = True,
     edits: Sequence[str] = (),
 ) -> Plan:
@@ -143,6 +147,7 @@ def plan_dataset(
         device,
         memory=memory,
         time_budget=time_budget,
+        speed=speed,
         configurations=configurations,
         planner=planner,
         members=members,
@@ -188,6 +193,7 @@ def _make_plan(dataset: Dataset, fingerprint: Fingerprint, asked: dict[str, Any]
         memory=asked.get("memory"),
         target=MEMORY_TARGETS.get(planner),
         time_budget=asked.get("time_budget"),
+        speed=asked.get("speed"),
     )
     names, members = (tuple(asked[key]) if key in asked else None for key in ("configurations", "members"))
     plan = make_plan(PlanRequest(dataset, fingerprint, resources, names, members), planner)

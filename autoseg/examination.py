@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from scipy.ndimage import find_objects
 
 from autoseg.dataset import Case, Dataset, source_state
 from autoseg.errors import ImageError
@@ -20,6 +21,9 @@ from autoseg.preprocessing.normalization.statistics import sampled
 
 SMALL_LABEL_BYTES = 2
 """Label maps of up to 16 bits are counted by a table, which is faster than sorting."""
+
+MOST_BOXES = 2**16
+"""Label value above which no box of each value is looked for: there would be as many boxes."""
 
 SAMPLING_SEED = 1234
 """Seed of the foreground voxels that intensity statistics are computed from."""
@@ -66,6 +70,8 @@ class CaseMeasure:
     """Degrees between the axes and those of the body nearest to them."""
     absent: tuple[int, ...] = ()
     """Numbers of the channels that the case lacks."""
+    runs: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """Mean voxels of a line through each class along z, y and x; none of classes that the case does not hold."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,7 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int) -> Examin
         orientation=volume.geometry.orientation,
         tilt=round(tilt_of(volume.geometry.direction), 2),
         absent=volume.absent,
+        runs=class_runs(labels, dataset),
     )
     foreground = np.where(np.isin(labels, dataset.ignore), 0, labels) if dataset.ignore else labels
     return Examination(tuple(findings), measure, _foreground_intensities(volume, foreground, samples, rng))
@@ -196,6 +203,38 @@ def _annotation_findings(case: Case, class_voxels: dict[str, int], dataset: Data
 def _class_voxels(labels: np.ndarray, dataset: Dataset) -> dict[str, int]:
     counts = _voxels_by_value(labels)
     return {name: sum(counts.get(value, 0) for value in values) for name, values in dataset.classes.items()}
+
+
+def class_runs(labels: np.ndarray, dataset: Dataset) -> dict[str, tuple[float, float, float]]:
+    """Return for each class of a label map [Z,Y,X] the mean number of voxels of a straight line inside it, by axis.
+
+    It tells thin things from thick ones whatever their shape: of a disc it is 0.79 of the diameter, of a ball 0.67.
+    """
+    if labels.dtype.itemsize > SMALL_LABEL_BYTES and labels.size and labels.max() > MOST_BOXES:
+        return {}
+    boxes = find_objects(labels)
+    found = {}
+    for name, values in dataset.classes.items():
+        held = [boxes[value - 1] for value in values if 0 < value <= len(boxes) and boxes[value - 1] is not None]
+        if held:
+            found[name] = _mean_runs(np.isin(labels[_around(held)], list(values)))
+    return found
+
+
+def _around(boxes: list[tuple[slice, ...]]) -> tuple[slice, ...]:
+    """Return the box that holds all boxes."""
+    return tuple(
+        slice(min(axis.start for axis in axes), max(axis.stop for axis in axes)) for axes in zip(*boxes, strict=True)
+    )
+
+
+def _mean_runs(mask: np.ndarray) -> tuple[float, float, float]:
+    voxels = np.count_nonzero(mask)
+    z, y, x = (
+        voxels / (np.count_nonzero(np.diff(np.pad(mask, [(int(a == axis),) * 2 for a in range(3)]), axis=axis)) / 2)
+        for axis in range(3)
+    )
+    return z, y, x
 
 
 def _voxels_by_value(labels: np.ndarray) -> dict[int, int]:

@@ -85,6 +85,28 @@ class Fingerprint:
         return np.array([[row[axis] for axis in turn.axes] for row, turn in zip(values, turns, strict=True)])
 
     @property
+    def thickness(self) -> np.ndarray | None:
+        """Millimetres of a line through the thinnest class along (z, y, x), turned to the common orientation.
+
+        Lines are means over a class of a case, see :func:`autoseg.examination.class_runs`, of which the median over the
+        cases counts; None where they were not measured.
+        """
+        names = {name for case in self.cases for name in case.runs}
+        turned = [
+            np.median(self._turned_rows([(case, case.runs[name]) for case in self.cases if name in case.runs]), axis=0)
+            for name in sorted(names)
+        ]
+        return np.min(turned, axis=0) if turned else None
+
+    def _turned_rows(self, rows: Sequence[tuple[CaseMeasure, Sequence[float]]]) -> np.ndarray:
+        """Return voxels of some cases in millimetres, turned to the common orientation."""
+        wanted, found = self.orientation, []
+        for case, row in rows:
+            axes = turn_between(case.orientation, wanted).axes if wanted else range(3)
+            found.append([row[axis] * case.spacing[axis] for axis in axes])
+        return np.array(found)
+
+    @property
     def median_cropped_share(self) -> float:
         """Median over cases of the share of voxels that cropping left."""
         shapes = np.array([case.shape for case in self.cases], dtype=float)

@@ -98,6 +98,6 @@ def _cascade(frame: Frame, design: Design, fullres: Fitted) -> Fitted:
     """Plan full resolution with the labels of ``3d_lowres`` as more input: the same patch, or what still fits."""
     configuration = fullres.configuration
     draft = replace(configuration, batch_size=SMALLEST_BATCH, previous_stage="3d_lowres")
-    patches = design.family.patches(configuration.median_shape, frame.spacing)
+    patches = design.family.patches(configuration.median_shape, configuration.patch_spacing)
     first = [candidate.patch for candidate in patches].index(configuration.patch_size)
     return design.fit(draft, patches[first:], frame.request)

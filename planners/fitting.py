@@ -12,22 +12,26 @@ from autoseg.plan import Component, Configuration, voxels
 from autoseg.planners.base import PlanRequest
 from autoseg.planners.memory import BatchCost, batch_cost
 from autoseg.planners.patches import Candidate
-from autoseg.planners.recipe import ENOUGH_ITERATIONS, Speed, affordable_batch, speed_of
+from autoseg.planners.recipe import ENOUGH_ITERATIONS, RESERVE, Speed, affordable_batch, speed_of
 from autoseg.planners.topology import Topology, pooling_reasons
 from autoseg.planners.wording import times
 from autoseg.units import format_duration
 
 FIRST_FEATURES = (32, 16, 8)
 """Features of the first stage, nnU-Net's first; fewer where time or memory is short."""
-FEW_ITERATIONS = {32: 1500, 16: 500}
+FEW_ITERATIONS = {32: 1500}
 """Steps below which a network with half the features learns more: it makes three times as many where 32 are halved, but
-hardly more where 16 are (benchmarks/README.md)."""
+hardly more where 16 are (benchmarks/README.md). Those are halved only where nothing else helps."""
 MORE_ITERATIONS = 1.75
 """Times as many steps that half the features have to make. With 1.3 times as many a U-Net reached less, with 1.66 times
 DeepMedic, whose small segments get less quick by them; ConvMixer reached more with 2.4 (benchmarks/README.md)."""
+SENSIBLE_ITERATIONS = 20
+"""Steps below which there is no sense in training at all."""
+HARDLY_ANY_ITERATIONS = 100
+"""Steps below which 16 features are halved, when the patch is as small as it may be."""
 FEWEST_ITERATIONS = 500
 """Steps below which a network learns next to nothing: a smaller patch then makes more of them."""
-SMALLEST_FOR_TIME = {2: 64**2, 3: 32**3}
+SMALLEST_FOR_TIME = {2: 128**2, 3: 32**3}
 """Voxels below which no patch is shrunk for lack of time: it would see too little."""
 SMALLEST_BATCH = 2
 """Samples for which the memory must do, as in nnU-Net: a larger patch comes before a larger batch."""
@@ -52,8 +56,14 @@ class Fitted:
     configuration: Configuration
     cost: BatchCost
     reasons: tuple[str, ...]
+    first_features: int
+    candidate: Candidate
     steps: int | None = None
     """Steps that the time leaves for a fold; None where none is set."""
+    seconds: float = 0.0
+    """Of a step, where time is set."""
+    validation: float = 0.0
+    """Seconds of the fold's validation, where time is set."""
 
 
 @dataclass(frozen=True)
@@ -91,32 +101,67 @@ def fit(
         if fitted is None:
             tried.append(f"{first_features} features: even the smallest patch needs more memory than there is")
             continue
-        if found is not None and (fitted.steps or 0) < MORE_ITERATIONS * (found[0].steps or 0):
+        if found is not None and MORE_ITERATIONS * fitted.seconds > found.seconds:
             tried.append(f"{first_features} features: {fitted.steps:,} steps, not {MORE_ITERATIONS:g} times as many")
             break
-        found, few = (fitted, first_features), FEW_ITERATIONS.get(first_features, 0)
+        found, few = fitted, FEW_ITERATIONS.get(first_features, 0)
         if fitted.steps is None or fitted.steps >= few:
             break
         tried.append(f"{first_features} features: {fitted.steps:,} steps fit into the time, fewer than {few:,}")
     if found is None:
         raise _too_little(search, patches[-1])
-    fitted, first_features = found
-    if fitted.steps is not None and fitted.steps < FEWEST_ITERATIONS:
-        fitted = _with_smaller_patch(search, patches, fitted, first_features)
-    return replace(fitted, reasons=(*tried, *fitted.reasons))
+    return replace(found, reasons=(*tried, *found.reasons))
 
 
-def _with_smaller_patch(search: _Search, patches: Sequence[Candidate], fitted: Fitted, first_features: int) -> Fitted:
+def fit_smaller(
+    fitted: Fitted, patches: Sequence[Candidate], request: PlanRequest, network: NetworkSpec, *, most: int | None = None
+) -> Fitted:
     """Shrink the patch as much as the time lacks for :data:`FEWEST_ITERATIONS`, if that makes more steps."""
+    search = _Search(fitted.configuration, request, network, most)
     patch, steps = fitted.configuration.patch_size, fitted.steps or 0
-    affordable = max(SMALLEST_FOR_TIME[search.draft.dimension], voxels(patch) * steps / FEWEST_ITERATIONS)
-    smaller = [candidate for candidate in patches if candidate.voxels <= affordable]
-    found = _fit(search, smaller, first_features) if smaller else None
+    smaller = [candidate for candidate in patches if candidate.voxels <= voxels_in_time(fitted)]
+    draft = replace(search.draft, batch_size=SMALLEST_BATCH)
+    found = _fit(replace(search, draft=draft), smaller, fitted.first_features) if smaller else None
     if found is None or (found.steps or 0) <= steps:
         # Of small patches with a margin a batch has so many that it takes longer.
         return fitted
     reason = f"patch {times(patch)}: {steps:,} steps fit into the time, fewer than {FEWEST_ITERATIONS:,}"
     return replace(found, reasons=(reason, *found.reasons))
+
+
+def fit_narrower(fitted: Fitted, request: PlanRequest, network: NetworkSpec, *, most: int | None = None) -> Fitted:
+    """Halve the features once more where hardly any steps fit into the time, if that makes many more of them."""
+    configuration, steps = fitted.configuration, fitted.steps or 0
+    fewer = [features for features in FIRST_FEATURES if features < fitted.first_features]
+    if steps >= HARDLY_ANY_ITERATIONS or not fewer:
+        return fitted
+    draft = replace(configuration, batch_size=SMALLEST_BATCH)
+    found = _fit(_Search(draft, request, network, most), [fitted.candidate], fewer[0])
+    if found is None or MORE_ITERATIONS * found.seconds > fitted.seconds:
+        return fitted
+    reason = (
+        f"{fitted.first_features} features: {steps:,} steps fit into the time, fewer than {HARDLY_ANY_ITERATIONS:,}"
+    )
+    return replace(found, reasons=(*fitted.reasons, reason, *found.reasons[-2:]))
+
+
+def check_time(fitted: Fitted) -> Fitted:
+    """Return what fits; raise :class:`PlanError` with what would where the time is too short for any network."""
+    budget = fitted.configuration.training.time_budget
+    if fitted.steps is None or budget is None or fitted.steps >= SENSIBLE_ITERATIONS:
+        return fitted
+    # What is not spent on steps, validation above all, is needed whatever their number.
+    needed = budget + (SENSIBLE_ITERATIONS - fitted.steps + 1) * fitted.seconds / RESERVE + fitted.validation
+    raise PlanError(
+        f"time budget: found {format_duration(budget)}, in which {fitted.steps} steps of the smallest network fit, "
+        f"expected at least {format_duration(math.ceil(needed))}; give more time, or another --planner"
+    )
+
+
+def voxels_in_time(fitted: Fitted) -> float:
+    """Return the voxels of a patch of which :data:`FEWEST_ITERATIONS` fit into the time; no fewer than make sense."""
+    steps, size = fitted.steps or 0, voxels(fitted.configuration.patch_size)
+    return max(SMALLEST_FOR_TIME[fitted.configuration.dimension], size * steps / FEWEST_ITERATIONS)
 
 
 def _fit(search: _Search, patches: Sequence[Candidate], first_features: int) -> Fitted | None:
@@ -142,7 +187,8 @@ def _fit(search: _Search, patches: Sequence[Candidate], first_features: int) -> 
     ]
     drafted = search.drafted(patches[high], first_features)
     pooling = _pooling_reasons(patches[high], drafted)
-    return _with_batch(Fitted(drafted, costs[high], (*reasons, *counted, *pooling)), search, patches[high])
+    fitted = Fitted(drafted, costs[high], (*reasons, *counted, *pooling), first_features, patches[high])
+    return _with_batch(fitted, search, patches[high])
 
 
 def _pooling_reasons(candidate: Candidate, drafted: Configuration) -> tuple[str, ...]:
@@ -165,9 +211,9 @@ def _with_batch(fitted: Fitted, search: _Search, candidate: Candidate) -> Fitted
     by_memory = fitted.cost.largest_batch(request.resources.memory)
     cases = len(request.fingerprint.cases)
     by_data = round(DATASET_SHARE * voxels(draft.median_shape) * cases / candidate.learned_voxels)
-    bounds = [by_memory, by_data] if search.most is None else [by_memory, by_data, search.most]
-    largest = max(SMALLEST_BATCH, min(bounds))
     fewest = max(FEWEST_SAMPLES[draft.dimension], math.ceil(FEWEST_LEARNED / candidate.learned_voxels))
+    bounds = [by_memory, max(by_data, fewest if speed else 0), *([search.most] if search.most is not None else [])]
+    largest = max(SMALLEST_BATCH, min(bounds))
     batch = affordable_batch(largest, min(fewest, largest), speed)
     return replace(
         fitted,
@@ -179,6 +225,8 @@ def _with_batch(fitted: Fitted, search: _Search, candidate: Candidate) -> Fitted
             *_time_reasons(draft, batch, speed, request.resources.device),
         ),
         steps=speed.iterations(batch) if speed else None,
+        seconds=speed.seconds(batch) if speed else 0.0,
+        validation=speed.validation if speed else 0.0,
     )
 
 

@@ -6,8 +6,9 @@ import bisect
 import json
 import sys
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.utils.flop_counter import flop_registry
 from autoseg.dataset import Dataset
 from autoseg.networks.build import build_network, input_channels, output_size
 from autoseg.plan import Configuration
+from autoseg.planners.work import Work, work_of
 from autoseg.records import to_plain
 from autoseg.trainers.learner import Learner, build_learner, change_weights, compute_gradients
 from autoseg.trainers.loader import Batch
@@ -56,6 +58,9 @@ class BatchCost:
     fixed_flops: int
     """Of the optimizer, whatever the batch."""
     sample_flops: int
+    fixed_work: Work = field(default_factory=dict)
+    """The same by kinds of work, see :mod:`autoseg.planners.work`."""
+    sample_work: Work = field(default_factory=dict)
 
     def peak_bytes(self, batch: int) -> int:
         """Return the peak in bytes of a step with ``batch`` samples, with :func:`allowing`."""
@@ -102,6 +107,7 @@ class _Ledger(TorchDispatchMode):
         self.batch = batch
         self.most_fixed = sys.maxsize
         self.alive = self.flops = _Amount()
+        self.work: defaultdict[str, _Amount] = defaultdict(_Amount)
         self.history: list[_Amount] = []
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -110,8 +116,12 @@ class _Ledger(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
-        if (count := flop_registry.get(packet)) is not None:
-            self.flops += self._amount(int(count(*args, **(kwargs or {}), out_val=result)))
+        count, flops = flop_registry.get(packet), None
+        if count is not None:
+            flops = int(count(*args, **(kwargs or {}), out_val=result))
+            self.flops += self._amount(flops)
+        for kind, amount in work_of(func, args, result, flops).items():
+            self.work[kind] += self._amount(int(amount))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
                 self._enter(leaf.untyped_storage())
@@ -203,7 +213,14 @@ _counted: dict[str, BatchCost] = {}
 def _count_batches(configuration: Configuration, dataset: Dataset) -> BatchCost:
     step = _count(configuration, dataset, COUNTED_BATCH)
     lines = {(amount.fixed, amount.sample) for amount in step.moments}
-    return BatchCost(_upper_hull(lines), step.flops.fixed, step.flops.sample)
+    work = step.work.items()
+    return BatchCost(
+        _upper_hull(lines),
+        step.flops.fixed,
+        step.flops.sample,
+        fixed_work={kind: amount.fixed for kind, amount in work},
+        sample_work={kind: amount.sample for kind, amount in work},
+    )
 
 
 def _upper_hull(lines: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -224,6 +241,7 @@ class _Step:
     moments: tuple[_Amount, ...]
     """Bytes alive at each of its moments."""
     flops: _Amount
+    work: Mapping[str, _Amount]
 
 
 def _count(configuration: Configuration, dataset: Dataset, batch_size: int) -> _Step:
@@ -240,7 +258,7 @@ def _count(configuration: Configuration, dataset: Dataset, batch_size: int) -> _
     # From the second step on the optimizer's state is there from its beginning.
     state = _Amount(_state_bytes(learner))
     before = (alive + state for alive in ledger.history[:moments])
-    return _Step((*before, *ledger.history[moments:]), ledger.flops)
+    return _Step((*before, *ledger.history[moments:]), ledger.flops, dict(ledger.work))
 
 
 def _state_bytes(learner: Learner) -> int:

@@ -31,6 +31,8 @@ class Resources:
     """Seconds for one fold; None where the user set none."""
     is_here: bool = True
     """Whether this machine has the device, so that it can be timed."""
+    speed: str | None = None
+    """Speed that is assumed instead of that of this machine; see :func:`autoseg.planners.speed.speed_of_machine`."""
 
 
 def choose_device(name: str = "auto") -> str:
@@ -103,14 +105,21 @@ def free_memory(device: str, target: int | None = None) -> int:
 
 
 def detect(
-    device: str = "auto", *, memory: int | None = None, target: int | None = None, time_budget: float | None = None
+    device: str = "auto",
+    *,
+    memory: int | None = None,
+    target: int | None = None,
+    time_budget: float | None = None,
+    speed: str | None = None,
 ) -> Resources:
     """Look at this machine; ``memory`` and ``time_budget`` override what it has.
 
-    ``target`` is the memory to plan for where none is given, as far as the device has it free. A GPU that is elsewhere
-    can be planned for when its ``memory`` is given: it is taken to compute bfloat16, as all since 2020 do.
+    ``target`` is the memory to plan for where none is given, as far as the device has it free. ``speed`` states another
+    speed than this machine's. A GPU that is elsewhere can be planned for when its ``memory`` is given: it is taken to
+    compute bfloat16, as all since 2020 do.
     """
     if memory and device.startswith("cuda") and not _is_here(device):
-        return Resources(device, memory, bfloat16=True, time_budget=time_budget, is_here=False)
+        return Resources(device, memory, bfloat16=True, time_budget=time_budget, is_here=False, speed=speed)
     chosen = choose_device(device)
-    return Resources(chosen, memory or free_memory(chosen, target), computes_bfloat16(chosen), time_budget)
+    usable = memory or free_memory(chosen, target)
+    return Resources(chosen, usable, computes_bfloat16(chosen), time_budget, speed=speed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from autoseg.plan import Component, Plan
 from autoseg.planners.base import PlanRequest, planners
 from autoseg.planners.configurations import plan_with
+from autoseg.planners.fitting import FIRST_FEATURES
 from autoseg.planners.topology import Topology
 
 MOST_FEATURES = {2: 512, 3: 320}
@@ -30,6 +31,12 @@ def unet_spec(dimension: int, plan: Topology, first_features: int) -> Component:
     }
 
 
+NARROW = 8
+"""Times the features of the first stage that stages have at most where these are fewer than nnU-Net's: the coarsest
+hold most weights, and a short time is not spent on orthogonalizing them."""
+
+
 def features(dimension: int, stages: int, first: int) -> list[int]:
     """Return the features of each stage: doubling from ``first`` up to 320 in 3D and 512 in 2D."""
-    return [min(first * 2**stage, MOST_FEATURES[dimension]) for stage in range(stages)]
+    most = MOST_FEATURES[dimension] if first >= FIRST_FEATURES[0] else NARROW * first
+    return [min(first * 2**stage, most) for stage in range(stages)]

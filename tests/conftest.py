@@ -35,6 +35,18 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: "slow" not in item.keywords)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def stated_speed(tmp_path_factory):
+    """Let plans in tests assume one speed, as if it had been measured on this machine: no test waits for it."""
+    from autoseg.planners.speed import kept_in, machine_key, reference_speed
+    from autoseg.records import to_plain
+    from autoseg.storage import write_json
+
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    speed = to_plain(reference_speed())
+    write_json(kept_in(), {machine_key("cpu", precision): speed for precision in ("float32", "bfloat16")})
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     return REAL_DATA

@@ -22,7 +22,9 @@ def autoseg(*words):
 
 def three_commands(dataset, work, out, *, iterations, configuration="3d_fullres"):
     """Plan for one configuration, train one fold, predict and evaluate the images of its validation cases."""
-    autoseg("plan-and-preprocess", dataset, "-w", work, "-c", configuration, "--time-budget", "10m")
+    autoseg(
+        "plan-and-preprocess", dataset, "-w", work, "-c", configuration, "--time-budget", "10m", "--speed", "reference"
+    )
     autoseg("train-fold", work, configuration, 0, "--iterations", iterations)
     held_out = json.loads((work / "splits.json").read_text())[0]["val"]
     images, references = out / "images", out / "references"

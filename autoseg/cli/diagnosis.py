@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.table import Table
 
 from autoseg.cli.display import console
@@ -21,8 +24,13 @@ _PACKAGES = (
 )
 
 
-def doctor() -> int:
-    """Tell what this machine has: device, memory, precision, versions."""
+def doctor(
+    renew_speed: Annotated[bool, typer.Option("--renew-speed", help="Measure the machine's speed again.")] = False,
+    write_speed: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the speed to a file, for plans made elsewhere.")
+    ] = None,
+) -> int:
+    """Tell what this machine has: device, memory, precision, speed, versions."""
     import platform
     import shutil
     import sys
@@ -40,6 +48,7 @@ def doctor() -> int:
         table.add_row(
             device + mark, f"{_device_name(device)}, bfloat16 {native}, plans for {format_bytes(free_memory(device))}"
         )
+    _add_speed(table, chosen, renew_speed, write_speed)
     table.add_row("memory", f"{format_bytes(available_memory())} free")
     table.add_row("worker processes", str(default_workers()))
     table.add_row("disk", f"{format_bytes(shutil.disk_usage('.').free)} free here")
@@ -47,6 +56,21 @@ def doctor() -> int:
         table.add_row(package, _version(package))
     console.print(table)
     return 0
+
+
+def _add_speed(table: Table, device: str, renew: bool, file: Path | None) -> None:
+    """Add the speed of the device that is chosen, measured where it is not known, and where it is kept."""
+    from autoseg.planners.resources import computes_bfloat16
+    from autoseg.planners.speed import kept_in, machine_key, renewed_speed, speed_of_machine
+    from autoseg.records import to_plain
+    from autoseg.storage import write_json
+
+    precision = "bfloat16" if computes_bfloat16(device) else "float32"
+    speed = (renewed_speed if renew else speed_of_machine)(device, precision)
+    table.add_row("speed", speed.described)
+    table.add_row("", f"kept in {kept_in()}; 'autoseg doctor --renew-speed' measures it again")
+    if file:
+        write_json(file, {machine_key(device, precision): to_plain(speed)})
 
 
 def _device_name(device: str) -> str:

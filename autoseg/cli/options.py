@@ -59,6 +59,14 @@ TimeBudget = Annotated[
         help="Time for a fold with its validation, such as 25m or 4h. By default the plan's, which is 8h on a CPU."
     ),
 ]
+Speed = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Speed to plan a time budget for: a file that 'autoseg doctor --write-speed' wrote on another machine, or "
+        "'reference', two cores with AVX2. By default this machine's, measured once.",
+    ),
+]
 Trainer = Annotated[
     str, typer.Option(help="How to learn: supervised trains the plan's network; random_forest a forest in its place.")
 ]

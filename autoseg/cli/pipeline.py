@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,7 @@ from autoseg.cli.options import (
     Members,
     Memory,
     Planner,
+    Speed,
     Splits,
     TimeBudget,
     Trainer,
@@ -26,6 +28,9 @@ from autoseg.cli.options import (
 )
 from autoseg.cli.planning import split_names
 from autoseg.cli.training import INTERRUPTED, training_progress
+
+if TYPE_CHECKING:
+    from autoseg.workspace import FoldFolder
 
 
 def run(
@@ -39,6 +44,7 @@ def run(
     device: Device = "auto",
     memory: Memory = None,
     time_budget: TimeBudget = None,
+    speed: Speed = None,
     workers: Workers = None,
     splits: Splits = "kfold",
     folds: Folds = 5,
@@ -63,6 +69,7 @@ def run(
             device=device,
             memory=None if memory is None else parse_size(memory),
             time_budget=None if time_budget is None else parse_duration(time_budget),
+            speed=speed,
             workers=workers,
             splits=splits,
             folds=folds,
@@ -84,21 +91,37 @@ def train_all(root: Path, trainer: str = "supervised", **options: Any) -> int:
     from autoseg.workspace import Workspace
 
     place = Workspace(root)
-    for name in training_order(place.plan()):
+    plan = place.plan()
+    # A cascade reads the label map of every case, whatever the time budget of the stage before it.
+    previous_stages = {configuration.previous_stage for configuration in plan.configurations.values()}
+    for name in training_order(plan):
         for fold in range(len(place.splits())):
             folder = place.fold(name, fold, trainer)
-            if folder.summary.exists() and folder.model.exists():
+            if _is_done(folder, whole=name in previous_stages):
                 continue
+            work = partial(train_fold, root, name, fold, trainer=trainer, **options)
             try:
                 with log_file(folder.log), training_progress() as listener:
-                    summary = train_fold(root, name, fold, trainer=trainer, listener=listener, **options)
+                    summary = work(listener=listener)
+                    if summary.not_validated and name in previous_stages:
+                        summary = work(listener=listener)
             except Interrupted:
                 notices.print("stopped, and saved; the same command goes on from here")
                 return INTERRUPTED
-            console.print(f"{name} fold {fold}: mean Dice {summary.mean_dice:.4f}")
+            missing = f", {len(summary.not_validated)} cases not validated" if summary.not_validated else ""
+            console.print(f"{name} fold {fold}: mean Dice {summary.mean_dice:.4f}{missing}")
     with case_progress() as progress:
         device = options.get("device", "auto")
         found = choose(place, trainer, device=device, workers=options.get("workers"), progress=progress)
     print_choice(found)
     console.print(f"next: autoseg predict-folder {root} IMAGES OUTPUT", soft_wrap=True, markup=False)
     return 0
+
+
+def _is_done(folder: FoldFolder, *, whole: bool) -> bool:
+    """Tell whether a fold is trained and validated; ``whole``: on all of its validation cases."""
+    from autoseg.evaluation.summary import read_summary
+
+    if not (folder.summary.exists() and folder.model.exists()):
+        return False
+    return not (whole and read_summary(folder.summary).not_validated)

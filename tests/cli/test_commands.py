@@ -63,7 +63,7 @@ def test_the_steps_alone_leave_what_training_needs(workspace, capfd):
     folds = written[1].read_text()
     for path in written:
         path.unlink()
-    assert run("plan", workspace, "-c", "2d", "--time-budget", "1s") == 0
+    assert run("plan", workspace, "-c", "2d", "--time-budget", "1m") == 0
     assert run("preprocess", workspace, "--workers", 0) == 0
     assert all(path.exists() for path in written) and written[1].read_text() == folds
     assert "plan.json" in capfd.readouterr().out

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,8 +11,10 @@ from autoseg.planners.recipe import (
     ENOUGH_ITERATIONS,
     LONG_ITERATIONS,
     OVERNIGHT,
+    RESERVE,
     Speed,
     affordable_batch,
+    hastened,
     time_budget,
     training,
 )
@@ -61,6 +65,19 @@ def test_the_recipe_follows_the_budget():
     assert (short.optimizer["name"], short.iterations, short.time_budget) == ("muon", None, 600)
 
 
+@pytest.mark.parametrize(("steps", "factor"), [(50, 4), (300, 4), (600, 2), (1200, 1), (9000, 1)])
+def test_few_steps_learn_faster(steps, factor):
+    usual = training(600.0)
+    found, before = hastened(usual, steps).optimizer, usual.optimizer
+    for rate in ("learning_rate", "vector_learning_rate"):
+        assert found[rate] == pytest.approx(factor * before[rate])
+
+
+def test_learning_rates_of_others_stay():
+    long, own = training(None), replace(training(600.0), optimizer={"name": "muon", "learning_rate": 0.1})
+    assert hastened(long, 50) == long and hastened(own, 50) == own
+
+
 def test_batches_shrink_until_there_are_enough_steps():
     def speed(seconds):
         return Speed(lambda batch: 1.0 * batch, time_budget=seconds)
@@ -68,7 +85,7 @@ def test_batches_shrink_until_there_are_enough_steps():
     assert affordable_batch(8, 2, None) == 8
     assert affordable_batch(8, 2, speed(1e9)) == 8
     assert affordable_batch(8, 2, speed(1.0)) == 2
-    middle = speed(4.5 * ENOUGH_ITERATIONS / 0.9)
+    middle = speed(4.5 * ENOUGH_ITERATIONS / RESERVE)
     assert affordable_batch(8, 2, middle) == 4
     assert middle.iterations(4) >= ENOUGH_ITERATIONS > middle.iterations(5)
 

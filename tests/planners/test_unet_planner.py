@@ -14,7 +14,7 @@ from autoseg.errors import PlanError
 from autoseg.examination import CaseMeasure
 from autoseg.fingerprint import Fingerprint, Intensities
 from autoseg.plan import data_id, read_plan, write_plan
-from autoseg.planners import throughput
+from autoseg.planners import speed
 from autoseg.planners.base import PlanRequest, make_plan
 from autoseg.planners.memory import step_cost
 from autoseg.planners.resources import GIGABYTE, Resources
@@ -27,10 +27,11 @@ HEART = ((115, 320, 232), (1.37, 1.25, 1.25))
 def no_timing(monkeypatch):
     """Without a time budget the machine's speed must not matter, or plans would differ from run to run."""
 
-    def refuse(configuration, dataset, device):
+    def refuse(device, precision):
         raise AssertionError("timed without a time budget")
 
-    monkeypatch.setattr(throughput, "throughput", refuse)
+    monkeypatch.setattr(speed, "renewed_speed", refuse)
+    monkeypatch.setattr(speed, "kept_speeds", dict)
 
 
 def request(*cases, gigabytes=8.0, channels=("MR",), count=20, names=None, bfloat16=False, **resources):
@@ -180,18 +181,49 @@ def test_the_precision_is_what_the_device_has():
     assert math.prod(fast.patch_size) >= math.prod(plain.patch_size)
 
 
-def test_short_budgets_give_narrow_networks_and_small_batches(monkeypatch):
-    monkeypatch.setattr(throughput, "throughput", lambda *about: throughput.Throughput(1e11, 1e13))
-
+def test_short_budgets_give_narrow_networks_and_small_batches():
     def planned(seconds):
-        asked = request(PROSTATE, gigabytes=60, time_budget=seconds, names=("3d_fullres",))
+        asked = request(PROSTATE, gigabytes=60, time_budget=seconds, names=("3d_fullres",), speed="reference")
         return make_plan(asked).configuration("3d_fullres")
 
-    hasty, patient = planned(60), planned(1e7)
-    assert hasty.network["features"][0] == 8 and patient.network["features"][0] == 32
+    hasty, patient = planned(600), planned(1e7)
+    assert hasty.network["features"][0] == 16 and patient.network["features"][0] == 32
     assert hasty.batch_size == 2
-    assert (hasty.training.time_budget, hasty.training.iterations) == (60, None)
-    assert 0.5 * math.prod(hasty.patch_size) <= 32**3 and math.prod(patient.patch_size) > 32**3
+    assert (hasty.training.time_budget, hasty.training.iterations) == (600, None)
+    assert 32**3 <= 1.1 * math.prod(hasty.patch_size) < 0.5 * math.prod(patient.patch_size)
+
+
+def test_a_time_that_no_network_fits_says_what_would():
+    with pytest.raises(PlanError, match=r"time budget: found 20s, in which \d+ steps .* expected at least \d+m"):
+        make_plan(request(PROSTATE, time_budget=20, names=("3d_fullres",), speed="reference"))
+
+
+def runs(asked, voxels):
+    """Say of each case how many voxels a line through its object has on average."""
+    cases = tuple(replace(case, runs={"a": (voxels,) * 3}) for case in asked.fingerprint.cases)
+    return replace(asked, fingerprint=replace(asked.fingerprint, cases=cases))
+
+
+def test_a_short_time_coarsens_images_of_thick_objects_alone():
+    picture = ((1, 512, 512), (1.0, 1.0, 1.0))
+    asked = request(picture, names=("2d",), time_budget=180, speed="reference")
+    thick, thin = (make_plan(runs(asked, voxels)).configuration("2d") for voxels in (200.0, 4.0))
+    assert thin.spacing == (1.0, 1.0, 1.0) and thick.spacing[1] == thick.spacing[2] > 1.5
+    seen = [math.prod(found.patch_size) / math.prod(found.median_shape) for found in (thick, thin)]
+    assert seen[0] > 2 * seen[1]
+    patient = make_plan(runs(replace(asked, resources=replace(asked.resources, time_budget=1e7)), 200.0))
+    assert patient.configuration("2d").spacing == (1.0, 1.0, 1.0)
+
+
+def test_the_finest_axes_are_coarsened_first():
+    asked = request(((60, 256, 256), (3.0, 1.0, 1.0)), names=("3d_fullres",), time_budget=300, speed="reference")
+    spacing = make_plan(runs(asked, 40.0)).configuration("3d_fullres").spacing
+    assert spacing[0] >= 3.0 and spacing[1] == spacing[2] > 1.5
+
+
+def test_plans_say_which_speed_they_assume():
+    plan = make_plan(request(PROSTATE, names=("2d",), time_budget=600, speed="reference"))
+    assert any("two cores with AVX2" in decision.decision for decision in plan.explanation if decision.about == "speed")
 
 
 def test_an_unknown_configuration_or_planner():

@@ -1,0 +1,59 @@
+"""What there is to compute in a training step, by kinds that a machine does at rates of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+CHANNELS = (1, 8, 16, 32, 64)
+"""Channels at which dense convolutions are told apart: the fewer there are, the less of a processor they keep busy."""
+PRODUCT, DEPTHWISE, BYTES, OPERATIONS = "product", "depthwise", "bytes", "operations"
+"""Kinds of work: floating-point operations of matrix products and of depthwise convolutions, bytes that all else reads
+and writes, and how many operations there are, each of which costs a little whatever it does."""
+KINDS = (
+    *(f"convolution_{dimension}d_{channels}" for dimension in (2, 3) for channels in CHANNELS),
+    PRODUCT,
+    DEPTHWISE,
+    BYTES,
+    OPERATIONS,
+)
+Work = Mapping[str, float]
+"""How much there is of each kind."""
+
+_PRODUCTS = {"mm", "bmm", "addmm", "baddbmm"}
+
+
+def convolution_kind(dimension: int, channels: int) -> str:
+    """Name the kind of a dense convolution of 2 or 3 axes with so many channels on its narrower side."""
+    nearest = min(CHANNELS, key=lambda known: abs(math.log(known / max(channels, 1))))
+    return f"convolution_{dimension}d_{nearest}"
+
+
+def work_of(func: Any, args: Sequence[Any], result: Any, flops: int | None) -> dict[str, float]:
+    """Tell what an operation of PyTorch computes; ``flops`` where they are known. Views compute nothing."""
+    name = func._overloadpacket.__name__
+    if name == "convolution":
+        return _convolution(args[1], groups=args[8], flops=flops or 0, tensors=(args[:3], result))
+    if name == "convolution_backward":
+        return _convolution(args[2], groups=args[9], flops=flops or 0, tensors=(args[:3], result))
+    if flops is not None and name in _PRODUCTS:
+        return {PRODUCT: flops, OPERATIONS: 1}
+    return {} if func.is_view else {BYTES: _bytes((args, result)), OPERATIONS: 1}
+
+
+def _convolution(weight: torch.Tensor, *, groups: int, flops: int, tensors: Any) -> dict[str, float]:
+    inputs, outputs = weight.shape[1], weight.shape[0] // groups
+    if weight[0, 0].numel() == 1:
+        # A voxel of kernel is a matrix product that reads and writes as much as it computes.
+        return {PRODUCT: flops, BYTES: _bytes(tensors), OPERATIONS: 1}
+    if groups > 1 and inputs == 1:
+        return {DEPTHWISE: flops, OPERATIONS: 1}
+    return {convolution_kind(weight.ndim - 2, min(inputs, outputs)): flops, OPERATIONS: 1}
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor))
