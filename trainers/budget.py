@@ -1,40 +1,125 @@
-"""How many steps a fold makes: as asked, or as many as fit into the time after a rehearsal."""
+"""How many steps a fold makes: as asked, or as many as fit into its time, which is measured before and meanwhile."""
 
 from __future__ import annotations
 
 import logging
-import math
-import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
-from autoseg.inference.abutting import abutting_tiles
-from autoseg.inference.sliding_window import Window, tile_size, tiles_per_forward
-from autoseg.inference.tiles import mirrorings, padding, tile_starts
-from autoseg.plan import Training
-from autoseg.trainers.averaging import weights_of
+from autoseg.trainers.case_tiles import case_tiles, copies_of, median_tiles, tile_voxels
 from autoseg.trainers.learner import Learner
 from autoseg.trainers.loader import PatchSource
-from autoseg.trainers.loop import SHORTEST_INTERVAL, VALIDATIONS
-from autoseg.trainers.validation import MOST_PATCHES, FoldValidation
+from autoseg.trainers.loop import VALIDATIONS
+from autoseg.trainers.pace import Pace
+from autoseg.trainers.previews import BEST, WORST
+from autoseg.trainers.rehearsal import Rehearsal, rehearse
+from autoseg.trainers.validation import FoldValidation
+from autoseg.trainers.validation_clock import ValidationClock
 
 logger = logging.getLogger("autoseg.training")
 
-REHEARSED = 3
-"""Steps, and predictions, that are timed; one more before them warms up."""
 SECONDS_PER_CASE = 0.15
 """Reading, writing and measuring one validation case, beside the network's time."""
+SECONDS_PER_PREVIEW = 0.5
+"""Drawing one of the worst and best cases at the end."""
 SAFETY = 0.98
 """Share of the time that is planned: machines are never quite even."""
 SHORTEST_SHARE = 0.5
 """Share of the budget that is trained in any case, however long validation takes."""
+MIRRORED_SHARE = 0.15
+"""Share of the budget that validation with mirrored copies takes at most: in a short time more steps are worth more."""
+FIT_SHARE = 0.03
+"""Share of the budget after which the number of steps is fitted to the clock again."""
+NEWEST = 0.5
+"""Weight of the latest speed in what is taken for the present one, so that a short disturbance counts little."""
+SAID = 0.1
+"""Share by which the number of steps must change to be logged again."""
 
-Tiles = tuple[int, tuple[int, ...]]
-"""How many tiles a case takes, mirrored copies included, and the size of each."""
+
+@dataclass
+class TimeBudget:
+    """The seconds of a fold, how many of them validation of whole cases needs, and how fast the machine is now."""
+
+    seconds: float
+    """For the whole fold."""
+    rehearsed: Rehearsal
+    look: float
+    """Seconds of a validation on patches: as rehearsed, later as the last one took."""
+    voxels: int
+    """Of the tiles of all validation cases, without mirrored copies."""
+    copies: int
+    """Predictions of each tile: itself and its mirrored copies."""
+    cases: int
+    mirror: bool = True
+    """Whether validation with mirrored copies is planned. What is once planned without them stays so."""
+    slowdown: float = 1.0
+    """Time of a step now, relative to the rehearsal; at least 1."""
+    fitted_at: float = 0.0
+    """Seconds of the fold at which the number of steps was last fitted to the clock."""
+    said: int = 0
+    """Number of steps that was last logged."""
+    warned: bool = False
+
+    @property
+    def reserve(self) -> float:
+        """Seconds that validation of whole cases takes on the machine as it is now."""
+        copies = self.copies if self.mirror else 1
+        cases = self.rehearsed.voxel * self.voxels * copies + SECONDS_PER_CASE * self.cases
+        return self.slowdown * cases + self.previews
+
+    @property
+    def previews(self) -> float:
+        """Seconds that pictures of the worst and best cases take at the end."""
+        return self.slowdown * SECONDS_PER_PREVIEW * min(self.cases, WORST + BEST)
+
+    @property
+    def steps_end_at(self) -> float:
+        """Seconds after the start at which steps should end, so that validation fits in."""
+        return max(self.seconds * SHORTEST_SHARE, (self.seconds - self.reserve) * SAFETY)
+
+    def plan_validation(self) -> None:
+        """Plan without mirrored copies where validation takes long with them; warn once where it does without."""
+        reserve, most = self.reserve, self.seconds - self.seconds * SHORTEST_SHARE / SAFETY
+        is_long = reserve > MIRRORED_SHARE * self.seconds * self.slowdown
+        if self.mirror and self.copies > 1 and (is_long or reserve > most):
+            self.mirror = False
+            logger.info(
+                "validation is planned without mirrored copies: with them it takes about %.0f s of %.0f s",
+                reserve,
+                self.seconds,
+            )
+        if self.reserve > self.seconds * (1 - SHORTEST_SHARE) and not self.warned:
+            self.warned = True
+            logger.warning("validation takes about %.0f s, which does not fit into the time budget", self.reserve)
+
+    def inform(self, clock: ValidationClock) -> None:
+        """Say how validation is planned, and what time it is expected to take before a case is predicted."""
+        clock.over_at -= self.previews
+        clock.mirror = self.mirror
+        clock.predicting = self.slowdown * self.rehearsed.voxel
+        clock.beside = self.slowdown * SECONDS_PER_CASE * self.cases / max(self.voxels, 1)
+
+    def is_due(self, pace: Pace) -> bool:
+        """Tell whether the number of steps should be fitted to the clock again."""
+        return pace.is_measured and pace.tick() - self.fitted_at >= FIT_SHARE * self.seconds
+
+    def fit(self, pace: Pace, interval: int) -> None:
+        """Set the number of steps to what fits into the time that is left, or end training where none does.
+
+        ``interval`` is the number of steps between validations on patches.
+        """
+        latest = pace.rate() / self.rehearsed.step
+        self.slowdown = max(1.0, (1 - NEWEST) * self.slowdown + NEWEST * latest)
+        self.plan_validation()
+        total, looks = pace.total, self.look * max(1.0, (pace.total - pace.step) / interval)
+        pace.fit(self.steps_end_at - pace.tick() - looks)
+        pace.mark()
+        self.fitted_at = pace.seconds
+        if pace.done:
+            logger.info("the time for steps is over: training ends after step %d of %d", pace.step, total)
+        elif abs(pace.total - self.said) > SAID * self.said:
+            self.said = pace.total
+            logger.info("%d steps now fit into the time budget", pace.total)
 
 
 @dataclass(frozen=True)
@@ -42,10 +127,8 @@ class Budget:
     """Length of a training."""
 
     iterations: int
-    seconds: float | None = None
-    """For the whole fold."""
-    steps_end_at: float | None = None
-    """Seconds after the start at which steps should end, so that validation fits in."""
+    time: TimeBudget | None = None
+    """None where the number of steps is fixed."""
 
 
 def plan_budget(
@@ -53,123 +136,34 @@ def plan_budget(
     source: PatchSource,
     validation: FoldValidation,
     *,
-    iterations: int | None,
-    seconds: float | None,
-    training: Training,
+    seconds: float,
+    patches: int,
+    interval: int,
     started: float,
 ) -> Budget:
-    """Decide the number of steps: what the user asked for comes before what the plan says, steps before time.
+    """Find the number of steps that fit into the ``seconds`` of a fold, of which some are spent.
 
-    ``started`` is when the command began, by the monotonic clock.
+    ``patches`` are predicted every ``interval`` steps or more rarely. ``started`` is when the command began, by the
+    monotonic clock.
     """
-    if iterations is not None:
-        return Budget(iterations)
-    if seconds is None and training.iterations is not None:
-        return Budget(training.iterations)
-    seconds = seconds if seconds is not None else training.time_budget
-    if seconds is None:
-        raise ValueError("a plan has iterations or a time budget")
-    tiles = validation_tiles(validation, learner.network)
-    timed = rehearse(learner, source, median_tiles(tiles))
-    voxels = sum(count * math.prod(size) for count, size in tiles)
-    reserve = timed.voxel * voxels + SECONDS_PER_CASE * len(tiles)
-    steps_end_at = max(seconds * SHORTEST_SHARE, (seconds - reserve) * SAFETY)
-    if steps_end_at > seconds - reserve:
-        logger.warning("validation takes about %.0f s, which does not fit into the time budget", reserve)
-    spent = time.monotonic() - started
-    return Budget(affordable_steps(steps_end_at - spent, timed.step, MOST_PATCHES * timed.patch), seconds, steps_end_at)
+    tiles = case_tiles(validation.cases, validation.window, learner.network)
+    copies, middle = copies_of(validation.window, learner.network), median_tiles(tiles)
+    together = (middle[0] * copies, middle[1]) if middle else None
+    rehearsed = rehearse(learner, source, together, budget=seconds)
+    budget = TimeBudget(
+        seconds, rehearsed, patches * rehearsed.patch, sum(map(tile_voxels, tiles)), copies, cases=len(tiles)
+    )
+    budget.plan_validation()
+    left = budget.steps_end_at - (time.monotonic() - started)
+    budget.said = affordable_steps(left, rehearsed.step, budget.look, interval=interval)
+    return Budget(budget.said, budget)
 
 
-def affordable_steps(seconds: float, step: float, look: float) -> int:
-    """Count the steps that fit into ``seconds`` together with their validations on patches.
+def affordable_steps(seconds: float, step: float, look: float, *, interval: int) -> int:
+    """Count the steps that fit into ``seconds`` together with their validations on patches, a ``look`` each.
 
     Short trainings are validated at a fixed interval, long ones a fixed number of times, whichever is rarer.
     """
-    short = (seconds - look) / (step + look / SHORTEST_INTERVAL)
+    short = (seconds - look) / (step + look / interval)
     long = (seconds - (VALIDATIONS + 1) * look) / step
     return max(1, int(max(short, long)))
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """Seconds that parts of a training take."""
-
-    step: float
-    patch: float
-    """Predicting one patch as it is trained."""
-    voxel: float
-    """Predicting a validation case, for each voxel of its tiles."""
-
-
-def rehearse(learner: Learner, source: PatchSource, case: Tiles | None = None) -> Rehearsal:
-    """Time a training step and the prediction of a patch and of the tiles of a ``case``; weights stay.
-
-    Tiles are timed as many at once as prediction takes: a voxel of larger ones, or of several, may take twice the time
-    of one of a small patch, which stays in the processor's caches.
-    """
-    steps, patches = [], []
-    state = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
-    for index in range(1 + REHEARSED):
-        start = time.perf_counter()
-        batch = source.to_device(source[index], learner.device)
-        with learner.autocast():
-            loss = learner.mode.loss(learner.network, batch)
-        loss.backward()
-        learner.network.zero_grad(set_to_none=True)
-        _finish(learner.device)
-        steps.append(time.perf_counter() - start)
-        image = batch.images[:1]
-        patches.append(_prediction_time(learner, image))
-    patch = statistics.median(patches[1:])
-    count, size = case or (1, tuple(image.shape[2:]))
-    together = min(count, tiles_per_forward(size, learner.device))
-    tiles = image.new_zeros(together, image.shape[1], *size)
-    seconds = patch
-    if tiles.shape != image.shape:
-        seconds = statistics.median([_prediction_time(learner, tiles) for _ in range(1 + REHEARSED)][1:])
-    learner.network.load_state_dict(state)
-    return Rehearsal(statistics.median(steps[1:]), patch, seconds / (together * math.prod(size)))
-
-
-def _prediction_time(learner: Learner, image: torch.Tensor) -> float:
-    start = time.perf_counter()
-    with weights_of(learner.network, None), torch.inference_mode(), learner.autocast():
-        learner.network(image)
-    _finish(learner.device)
-    return time.perf_counter() - start
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def validation_tiles(validation: FoldValidation, network: nn.Module) -> list[Tiles]:
-    """Count for each validation case the tiles that it takes, mirrored copies included, and tell their size.
-
-    Tiles that abut fit each case; others are patches, grown where that saves several.
-    """
-    window = validation.window
-    copies = len(mirrorings(window.mirror_axes))
-    found = []
-    for index in range(len(validation.cases)):
-        shape = validation.cases[index].shape
-        images = shape[0] * copies if len(window.patch) == 2 else copies
-        count, size = _tiles(shape[3 - len(window.patch) :], window, network)
-        found.append((count * images, size))
-    return found
-
-
-def _tiles(space: tuple[int, ...], window: Window, network: nn.Module) -> Tiles:
-    if window.abuts:
-        tiles = abutting_tiles(space, window.patch, window.margin, divisor=network.divisor)  # type: ignore[arg-type]
-        return len(tiles.starts), tiles.patch
-    patch = tile_size(network, space, window.patch)
-    padded = tuple(n + sum(pad) for n, pad in zip(space, padding(space, patch), strict=True))
-    return len(tile_starts(padded, patch)), patch
-
-
-def median_tiles(tiles: Sequence[Tiles]) -> Tiles | None:
-    """Return those in the middle by the size of one; None without a case."""
-    by_size = sorted(tiles, key=lambda case: math.prod(case[1]))
-    return by_size[len(by_size) // 2] if by_size else None

@@ -17,11 +17,11 @@ from autoseg.networks.build import build_network
 from autoseg.plan import Configuration
 from autoseg.preprocessing.previous_stage import prepare_previous_stage
 from autoseg.trainers.budget import Budget, plan_budget
-from autoseg.trainers.checkpoint import remove_state
+from autoseg.trainers.checkpoint import load_state, remove_state
 from autoseg.trainers.interrupts import stop_on_signals
 from autoseg.trainers.learner import Learner, build_learner
 from autoseg.trainers.loader import Cases, PatchSource, batches, loader_workers
-from autoseg.trainers.loop import LoopSettings, Progress, restore_progress, run_loop
+from autoseg.trainers.loop import LoopSettings, Progress, restore_progress, run_loop, shortest_interval
 from autoseg.trainers.monitor import Listener, plot_progress
 from autoseg.trainers.pace import Pace
 from autoseg.trainers.previews import write_previews
@@ -29,7 +29,8 @@ from autoseg.trainers.prior import fill_prior_maps
 from autoseg.trainers.samples import fold_data, patch_source
 from autoseg.trainers.setting import FoldRequest, Setting, read_setting
 from autoseg.trainers.supervised import OwnTraining, learning_modes
-from autoseg.trainers.validation import MOST_PATCHES, FoldValidation, PatchScore, patch_scores, validate_cases
+from autoseg.trainers.validation import FoldValidation, PatchScore, patch_scores, patches_of, validate_cases
+from autoseg.trainers.validation_clock import ValidationClock
 from autoseg.training_log import read_metrics
 from autoseg.weights import save_tensors
 from autoseg.workspace import FoldFolder
@@ -43,6 +44,7 @@ DRAWN_BY_NETWORKS = 99
 def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Summary:
     """Train a fold, or go on where it was stopped, validate it, and return the metrics of its validation cases.
 
+    Validation of a fold that was trained within a time budget ends with it; called again, it validates the rest.
     Raises :class:`autoseg.trainers.loop.Interrupted` after saving its state when a signal asks to stop.
     """
     started = time.monotonic()
@@ -63,23 +65,53 @@ def train_fold(request: FoldRequest, *, listener: Listener | None = None) -> Sum
         # What fold "all" validates on it was trained on, which says nothing about ensembles.
         request.save_probabilities and request.fold != "all",
     )
+    clock = None
     if folder.model.exists():
         logger.info("trained already, with the seed and length of then; --restart trains anew")
     else:
         # What an earlier model predicted is none of the new one's.
         if folder.validation.exists():
             shutil.rmtree(folder.validation)
+        clock = _validation_clock(setting, started=started)
         if isinstance(trainer, OwnTraining):
             trainer.train(setting, started=started, listener=listener)
         else:
-            _train(setting, validation, started=started, listener=listener)
+            budget = _train(setting, validation, started=started, listener=listener)
+            if clock and budget.time:
+                budget.time.inform(clock)
     network = load_network(setting.configuration, setting.dataset, folder.model, setting.device)
     logger.info("validating %d cases", len(setting.split.val))
-    summary = validate_cases(network, validation)
+    summary = validate_cases(network, validation, clock=clock)
+    if summary.not_validated:
+        _say_not_validated(summary, setting)
     summary.write_json(folder.summary)
     summary.write_csv(folder.validation / "summary.csv")
     write_previews(summary, setting.dataset, folder)
     return summary
+
+
+def _validation_clock(setting: Setting, *, started: float) -> ValidationClock | None:
+    """Return what ends validation with the time budget, of which earlier runs have spent some; None without one."""
+    limit = setting.time_limit
+    if limit is None:
+        return None
+    found = load_state(setting.folder.resume_state)
+    earlier = found[1]["pace"].get("seconds", 0.0) if found else 0.0
+    return ValidationClock(limit, started + limit - earlier)
+
+
+def _say_not_validated(summary: Summary, setting: Setting) -> None:
+    request, count = setting.request, len(setting.split.val)
+    trainer = f" --trainer {request.trainer}" if request.trainer != "supervised" else ""
+    logger.warning(
+        "validated %d of %d cases, because the time budget is over; the rest: autoseg train-fold %s %s %s%s",
+        count - len(summary.not_validated),
+        count,
+        request.workspace.root,
+        request.configuration,
+        request.fold,
+        trainer,
+    )
 
 
 def _clear(folder: FoldFolder) -> None:
@@ -104,8 +136,8 @@ def _train(
     *,
     started: float,
     listener: Listener | None,
-) -> None:
-    """Train to the end and write the model.
+) -> Budget:
+    """Train to the end and write the model; return the length that was planned, as it was at the end.
 
     ``started`` is when the command began, by the monotonic clock: all of it counts against a time budget.
     """
@@ -117,20 +149,15 @@ def _train(
     fill_prior_maps(network, setting)
     learner = build_learner(configuration, network, device=setting.device, trainer=request.trainer)
     validated = patch_source(setting, validation.cases, "validate")
-    budget = plan_budget(
-        learner,
-        source,
-        validation,
-        iterations=request.iterations,
-        seconds=request.time_budget,
-        training=configuration.training,
-        started=started,
-    )
+    patches = patches_of(validated)
+    interval = shortest_interval(patches, configuration.batch_size, learner)
+    budget = _budget(setting, learner, source, validation, patches=patches, interval=interval, started=started)
     identity = setting.identity
     progress = restore_progress(learner, setting.folder, identity) or Progress(
         Pace(budget.iterations, seconds=time.monotonic() - started)
     )
     if progress.pace.step:
+        progress.pace.seconds += time.monotonic() - started
         logger.info("going on after step %d of %d", progress.pace.step, progress.pace.total)
     _log_start(setting, train_cases, progress, workers, budget)
     chance = replace(source.stream, purpose=DRAWN_BY_NETWORKS)
@@ -138,8 +165,9 @@ def _train(
         settings = LoopSettings(
             folder=setting.folder,
             classes=setting.dataset.class_indices,
-            validate=_patch_validation(setting, learner, validated),
-            steps_end_at=budget.steps_end_at,
+            validate=_patch_validation(setting, learner, validated, patches=patches),
+            shortest_interval=interval,
+            time=budget.time,
             stop_requested=stop_requested,
             checkpoint_seconds=request.checkpoint_seconds,
             identity=identity,
@@ -152,11 +180,39 @@ def _train(
     plot_progress(setting.folder.progress, read_metrics(setting.folder.metrics), title)
     save_tensors(setting.folder.model, learner.final_weights())
     remove_state(setting.folder.resume_state)
+    return budget
 
 
-def _patch_validation(setting: Setting, learner: Learner, source: PatchSource) -> Callable[[], dict[str, PatchScore]]:
+def _budget(
+    setting: Setting,
+    learner: Learner,
+    source: PatchSource,
+    validation: FoldValidation,
+    *,
+    patches: int,
+    interval: int,
+    started: float,
+) -> Budget:
+    """Decide the length of a training."""
+    if setting.steps is not None:
+        return Budget(setting.steps)
+    if setting.time_limit is None:
+        raise ValueError("a plan has iterations or a time budget")
+    return plan_budget(
+        learner,
+        source,
+        validation,
+        seconds=setting.time_limit,
+        patches=patches,
+        interval=interval,
+        started=started,
+    )
+
+
+def _patch_validation(
+    setting: Setting, learner: Learner, source: PatchSource, *, patches: int
+) -> Callable[[], dict[str, PatchScore]]:
     """Return a function that measures each class over patches of the validation cases."""
-    patches = min(MOST_PATCHES, max(len(source.cases), source.batch_size))
     return lambda: patch_scores(
         learner.network, source, patches=patches, dataset=setting.dataset, device=setting.device
     )
@@ -173,7 +229,7 @@ def _log_start(setting: Setting, cases: Cases, progress: Progress, workers: int,
         configuration.batch_size,
         "×".join(map(str, configuration.patch_size)),
         progress.pace.total,
-        f" in {budget.seconds:.0f} s" if budget.seconds else "",
+        f" in {budget.time.seconds:.0f} s" if budget.time else "",
         setting.device,
         configuration.precision,
         workers,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,12 +27,19 @@ from autoseg.training_log import read_metrics
 from autoseg.weights import save_tensors
 from autoseg.workspace import FoldFolder
 
+if TYPE_CHECKING:
+    from autoseg.trainers.budget import TimeBudget
+
 logger = logging.getLogger("autoseg.training")
 
 VALIDATIONS = 25
 """Validations on patches in a whole training."""
 SHORTEST_INTERVAL = 50
-"""Steps between validations at least, so that they cost little beside them."""
+"""Steps between validations at least."""
+VALIDATION_SHARE = 0.04
+"""Steps' worth of validations for each step at most, so that short trainings, too, spend their time on learning."""
+PATCHES_PER_SAMPLE = 3
+"""Patches that are predicted in the time in which one sample is learned from, forward and backward."""
 SMOOTHING = 0.7
 """Weight of the past in the smoothed validation Dice that picks the best weights: patches are few and noisy."""
 
@@ -61,8 +69,10 @@ class LoopSettings:
     """Label indices of each class."""
     validate: Callable[[], dict[str, PatchScore]]
     """Measures each class on validation patches with the network's present weights."""
-    steps_end_at: float | None
-    """Seconds of the fold after which steps should end; None where the number of steps is fixed."""
+    shortest_interval: int
+    """Steps between validations at least."""
+    time: TimeBudget | None
+    """None where the number of steps is fixed."""
     stop_requested: Callable[[], bool]
     checkpoint_seconds: float
     """Work that a killed process loses at most."""
@@ -77,7 +87,7 @@ def run_loop(learner: Learner, progress: Progress, batches: Iterator[Batch], set
     """Train to the end of the pace; raise :class:`Interrupted`, with the state saved, when asked to stop."""
     pace, metrics = progress.pace, MetricsFile(settings.folder.metrics, step=progress.pace.step)
     sanity = SanityCheck(settings.classes)
-    saved_at = time.monotonic()
+    saved_at, first = time.monotonic(), pace.step
     pace.mark()
     learner.network.train()
     while not pace.done:
@@ -92,7 +102,12 @@ def run_loop(learner: Learner, progress: Progress, batches: Iterator[Batch], set
             learner.average.update(learner.network, pace.step)
         sanity.loss(loss, pace.step) if watched else check_finite(loss, pace.step)
         progress.losses.append(loss)
-        if pace.done or pace.step % _interval(pace.total) == 0:
+        if pace.step == first + 1:
+            # It has waited for loader workers to start, and says nothing of the next ones' speed.
+            pace.mark()
+        if settings.time and not pace.done and settings.time.is_due(pace):
+            settings.time.fit(pace, _interval(pace.total, settings))
+        if pace.done or pace.step % _interval(pace.total, settings) == 0:
             _validate(learner, progress, metrics, settings)
         if settings.listener:
             settings.listener(report(learner, progress, loss))
@@ -118,20 +133,30 @@ def report(learner: Learner, progress: Progress, loss: float) -> Report:
     )
 
 
-def _interval(total: int) -> int:
+def shortest_interval(patches: int, batch_size: int, learner: Learner) -> int:
+    """Return the steps between validations of ``patches`` that keep to :data:`VALIDATION_SHARE`, at least.
+
+    A schedule that watches validations has them at the same steps whatever they cost, because they decide its rate.
+    """
+    if isinstance(learner.schedule, WatchingSchedule):
+        return SHORTEST_INTERVAL
+    steps = patches / PATCHES_PER_SAMPLE / batch_size
+    return max(SHORTEST_INTERVAL, math.ceil(steps / VALIDATION_SHARE))
+
+
+def _interval(total: int, settings: LoopSettings) -> int:
     """Return the steps between validations: by the schedule, not the clock, so that reruns are alike."""
-    return max(SHORTEST_INTERVAL, total // VALIDATIONS)
+    return max(settings.shortest_interval, total // VALIDATIONS)
 
 
 def _validate(learner: Learner, progress: Progress, metrics: MetricsFile, settings: LoopSettings) -> None:
     """Compute Dice on validation patches, keep the best weights, write a line, and adapt the length to the budget."""
     pace = progress.pace
-    pace.rate()
+    pace.mark()
     begun = pace.tick()
     with weights_of(learner.network, learner.evaluation_weights()), learner.autocast():
         scores = settings.validate()
-    # As many looks as are still to come cost what this one did.
-    looks = (pace.tick() - begun) * (1 - pace.progress) * pace.total / _interval(pace.total)
+    seconds = pace.tick() - begun
     known = [score.dice for score in scores.values() if score.dice is not None]
     progress.last_dice = sum(known) / len(known) if known else None
     if progress.last_dice is not None:
@@ -157,8 +182,10 @@ def _validate(learner: Learner, progress: Progress, metrics: MetricsFile, settin
     )
     warn_of_missed_classes(read_metrics(metrics.path))
     progress.losses.clear()
-    if settings.steps_end_at is not None and not pace.done and pace.fit(settings.steps_end_at - pace.seconds - looks):
-        logger.info("%d steps now fit into the time budget", pace.total)
+    if settings.time:
+        settings.time.look = seconds
+        if not pace.done:
+            settings.time.fit(pace, _interval(pace.total, settings))
     pace.mark()
 
 

@@ -92,7 +92,7 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_sqrt_(deviations)
         torch._foreach_add_(deviations, 1e-8)
         means = torch._foreach_div(first, [1 - beta1**step for step in steps])
-        torch._foreach_addcdiv_(parameters, means, deviations, -group["lr"])
+        torch._foreach_addcdiv_(list(parameters), means, deviations, -group["lr"])
 
     def _states(self, parameters: Sequence[nn.Parameter], name: str) -> list[torch.Tensor]:
         """Return what is kept of each parameter under a name: zeros at first."""

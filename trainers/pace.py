@@ -46,6 +46,11 @@ class Pace:
         self._clock = now
         return self.seconds
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether a step was made since the last :meth:`mark`."""
+        return self.step > self._marked[0]
+
     def rate(self) -> float:
         """Seconds for each step since the last :meth:`mark`, or before it while no step was made since."""
         steps = self.step - self._marked[0]
@@ -54,12 +59,16 @@ class Pace:
         return self._rate
 
     def mark(self) -> None:
-        """Begin a new measurement of the rate, which leaves out what was done since the last step."""
+        """End a measurement of the rate, and begin a new one, which leaves out what was done since the last step."""
+        self.rate()
         self._marked = (self.step, self.tick())
 
     def fit(self, seconds_left: float) -> bool:
-        """Set the number of steps to what fits into ``seconds_left`` at the measured rate; tell whether it changed."""
-        left = max(int(seconds_left / max(self.rate(), 1e-9)), 1)
+        """Set the number of steps to what fits into ``seconds_left`` at the measured rate; tell whether it changed.
+
+        Where no step fits, none is left to do.
+        """
+        left = max(int(seconds_left / max(self.rate(), 1e-9)), 0)
         if abs(self.step + left - self.total) <= CHANGE * max(self.total - self.step, 1):
             return False
         self.total = self.step + left

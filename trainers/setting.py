@@ -16,6 +16,7 @@ from autoseg.planners.check import check_configuration
 from autoseg.planners.resources import choose_device, computes_bfloat16
 from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.preprocessing.previous_stage import PreviousStage, digest, find_previous_stage
+from autoseg.processors import warn_of_many_threads
 from autoseg.records import to_plain
 from autoseg.splits import Fold, fold_cases
 from autoseg.swapping import Swapping, plan_swapping
@@ -66,6 +67,21 @@ class Setting:
         return window_of(self.plan, self.dataset, self.configuration, mirror=True, source=source)
 
     @property
+    def steps(self) -> int | None:
+        """Number of steps, where one decides: what is asked for comes before what the plan says, steps before time."""
+        if self.request.iterations is not None or self.request.time_budget is not None:
+            return self.request.iterations
+        return self.configuration.training.iterations
+
+    @property
+    def time_limit(self) -> float | None:
+        """Seconds of the whole fold, validation included; None where a number of steps decides."""
+        if self.steps is not None:
+            return None
+        asked = self.request.time_budget
+        return asked if asked is not None else self.configuration.training.time_budget
+
+    @property
     def swapping(self) -> Swapping | None:
         """What changes places in patches that are mirrored across the body."""
         return plan_swapping(self.plan, self.configuration, self.dataset, source=self.request.workspace.plan_file)
@@ -100,9 +116,16 @@ def read_setting(request: FoldRequest) -> Setting:
         raise PlanError(f"{workspace.plan_file}: {error}") from None
     split = fold_cases(workspace.splits(), request.fold)
     device = torch.device(choose_device(request.device))
+    warn_of_many_threads()
     if configuration.precision == "bfloat16" and not computes_bfloat16(str(device)):
         # The plan is obeyed all the same.
-        logger.warning("%s has no native bfloat16; float32 in the plan would be faster here", device)
+        logger.warning(
+            "%s: field 'configurations.%s.precision', found bfloat16, for which this %s has no instructions: a step "
+            "takes about six times as long as in float32; set float32, or plan again with --replan",
+            workspace.plan_file,
+            request.configuration,
+            device,
+        )
     folder = workspace.fold(request.configuration, request.fold, request.trainer)
     previous = find_previous_stage(workspace, plan, request.configuration, fold=request.fold, trainer=request.trainer)
     return Setting(request, dataset, plan, configuration, split, device, folder, previous)

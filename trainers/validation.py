@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,13 +16,16 @@ from autoseg.dataset import IGNORED, Dataset
 from autoseg.evaluation.metrics import ClassMetrics, evaluate_case
 from autoseg.evaluation.summary import Summary, summarize
 from autoseg.images import read_labels, write_labels
-from autoseg.inference.export import label_map
+from autoseg.inference.export import Scores, label_map
 from autoseg.inference.sliding_window import Window
 from autoseg.inference.stored_scores import score_stored_case, scores_source, stored_bytes, write_scores
 from autoseg.losses.dice_binary_cross_entropy import region_masks
 from autoseg.losses.partial import hide_not_annotated
 from autoseg.memory import format_bytes
+from autoseg.storage import read_json, write_json
+from autoseg.trainers.case_tiles import case_tiles, copies_of, tile_voxels
 from autoseg.trainers.loader import Batch, Cases, PatchSource
+from autoseg.trainers.validation_clock import ValidationClock
 from autoseg.workspace import FoldFolder
 
 logger = logging.getLogger("autoseg.training")
@@ -37,6 +42,11 @@ class PatchScore:
     """None where neither prediction nor reference holds the class."""
     recall: float | None
     """Share of the reference's voxels; None where it has none."""
+
+
+def patches_of(source: PatchSource) -> int:
+    """Return how many patches of the validation cases a validation on patches takes: one of each case, at most 24."""
+    return min(MOST_PATCHES, max(len(source.cases), source.batch_size))
 
 
 def patch_scores(
@@ -106,39 +116,97 @@ class FoldValidation:
     save_probabilities: bool = False
     """Keep what ensembles are tried out on; see :mod:`autoseg.inference.stored_scores`."""
 
+    def label_map(self, case: str) -> Path:
+        """Return the file of a case's label map."""
+        return self.folder.validation / f"{case}{self.dataset.file_ending}"
+
 
 def validate_cases(
-    network: nn.Module, validation: FoldValidation, *, progress: Callable[[str], None] | None = None
+    network: nn.Module,
+    validation: FoldValidation,
+    *,
+    clock: ValidationClock | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Summary:
-    """Predict every validation case, write label maps and metrics to the fold's folder, and return the metrics.
+    """Predict validation cases, write label maps and metrics to the fold's folder, and return the metrics.
 
-    Cases whose label map is there already are measured again but not predicted again.
+    Cases whose label map is there already are measured again but not predicted again. With a ``clock``, cases that do
+    not fit into its time are predicted without mirrored copies, or not at all; the summary names them.
     """
     network.eval()
+    clock, names = clock or ValidationClock(), validation.cases.names
+    voxels = list(map(tile_voxels, case_tiles(validation.cases, validation.window, network)))
+    copies = copies_of(validation.window, network)
     results: dict[str, dict[str, ClassMetrics]] = {}
-    for index, name in enumerate(validation.cases.names):
-        case = validation.dataset.case(name)
-        path = validation.folder.validation / f"{name}{validation.dataset.file_ending}"
+    left_out: list[str] = []
+    for index, name in enumerate(names):
+        path = validation.label_map(name)
         if path.exists():
-            labels = read_labels(path)[0]
+            results |= _measured(read_labels(path)[0], validation, index)
+        elif not left_out and clock.allows(voxels[index:], copies):
+            begun = time.monotonic()
+            scores = _scores(network, validation, index, mirror=clock.mirror)
+            predicted = time.monotonic()
+            labels = _written(scores, validation, index, mirror=clock.mirror or copies == 1)
+            results |= _measured(labels, validation, index)
+            clock.add(voxels[index], copies, predicting=predicted - begun, beside=time.monotonic() - predicted)
         else:
-            scores = score_stored_case(network, validation.cases[index], validation.window, validation.device)
-            labels = label_map([scores], validation.dataset)
-            if validation.save_probabilities:
-                source = scores_source(validation.folder, validation.cases[index].record)
-                write_scores(validation.folder, name, scores, source=source)
-            write_labels(path, labels, validation.cases[index].record.steps.geometry, like=case.images[0])
-        if case.label is not None:
-            spacing = validation.cases[index].record.steps.geometry.spacing
-            results[name] = evaluate_case(
-                labels,
-                read_labels(case.label)[0],
-                spacing=spacing,
-                classes=validation.dataset.annotated_classes(name),
-                ignore=validation.dataset.ignore,
-            )
+            left_out.append(name)
+            continue
         if progress:
             progress(name)
     if validation.save_probabilities:
         logger.info("probabilities of the validation cases: %s on disk", format_bytes(stored_bytes(validation.folder)))
-    return summarize(results)
+    return replace(summarize(results), not_validated=tuple(left_out), not_mirrored=not_mirrored(validation.folder))
+
+
+def _scores(network: nn.Module, validation: FoldValidation, index: int, *, mirror: bool) -> Scores:
+    """Predict a case."""
+    window = validation.window if mirror else replace(validation.window, mirror_axes=())
+    return score_stored_case(network, validation.cases[index], window, validation.device)
+
+
+def _written(scores: Scores, validation: FoldValidation, index: int, *, mirror: bool) -> np.ndarray:
+    """Write a case's label map and, where they are kept, its probabilities; return the label map."""
+    name, record = validation.cases.names[index], validation.cases[index].record
+    labels = label_map([scores], validation.dataset)
+    if validation.save_probabilities:
+        source = scores_source(validation.folder, record)
+        write_scores(validation.folder, name, scores, source=source, mirror=mirror)
+    # The label map comes last: where there is one, it is known how it was made.
+    _note_mirroring(validation.folder, name, mirror=mirror)
+    like = validation.dataset.case(name).images[0]
+    write_labels(validation.label_map(name), labels, record.steps.geometry, like=like)
+    return labels
+
+
+def _measured(labels: np.ndarray, validation: FoldValidation, index: int) -> dict[str, dict[str, ClassMetrics]]:
+    """Return the metrics of a case by its name; none where it has no reference."""
+    name = validation.cases.names[index]
+    reference = validation.dataset.case(name).label
+    if reference is None:
+        return {}
+    metrics = evaluate_case(
+        labels,
+        read_labels(reference)[0],
+        spacing=validation.cases[index].record.steps.geometry.spacing,
+        classes=validation.dataset.annotated_classes(name),
+        ignore=validation.dataset.ignore,
+    )
+    return {name: metrics}
+
+
+def not_mirrored(folder: FoldFolder) -> tuple[str, ...]:
+    """Return the validation cases whose label maps were predicted without the mirrored copies that the plan has."""
+    path = _not_mirrored_file(folder)
+    return tuple(read_json(path)) if path.exists() else ()
+
+
+def _note_mirroring(folder: FoldFolder, name: str, *, mirror: bool) -> None:
+    noted = set(not_mirrored(folder))
+    if mirror == (name in noted):
+        write_json(_not_mirrored_file(folder), sorted(noted ^ {name}))
+
+
+def _not_mirrored_file(folder: FoldFolder) -> Path:
+    return folder.validation / "not_mirrored.json"

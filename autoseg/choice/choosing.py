@@ -48,10 +48,11 @@ def choose(
 
     Tried are, one after the other, each on top of what was chosen before: single configurations, their pairs and all
     of them, or, where the plan is that of an ensemble or ``admission`` is given, the mean of all configurations whose
-    Dice is at most as much below that of the best (:mod:`autoseg.choice.admission`); mirroring, if ``tta`` or where it
-    was measured before; the decoder; post-processing. Writes ensemble.json and postprocessing.json, which prediction
-    follows, and cross_validation.json, which tells why. Probabilities of held-out cases that training did not leave are
-    predicted, unless ``predict`` is false: then that is a :class:`WeightsError`, as it is where no fold is trained.
+    Dice is at most as much below that of the best (:mod:`autoseg.choice.admission`); mirroring, if ``tta`` or where
+    predictions without it are there; the decoder; post-processing. Writes ensemble.json and postprocessing.json, which
+    prediction follows, and cross_validation.json, which tells why. Probabilities of held-out cases that training did
+    not leave are predicted, unless ``predict`` is false: then that is a :class:`WeightsError`, as it is where no fold
+    is trained.
     """
     from autoseg.planners.resources import choose_device
 

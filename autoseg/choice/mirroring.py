@@ -24,7 +24,7 @@ def mirrors(held_out: HeldOut, configurations: Sequence[str]) -> bool:
 
 
 def is_measured(held_out: HeldOut, configurations: Sequence[str]) -> bool:
-    """Tell whether probabilities without mirroring are there already, from an earlier choice."""
+    """Tell whether probabilities without mirroring are there already, from an earlier choice or short of time."""
     return not missing_scores(held_out, configurations, mirror=False)
 
 

@@ -47,7 +47,8 @@ class Summary:
     ``mean_dice`` is the mean over the classes of the mean Dice over the cases, as nnU-Net gives it; cases where a class
     is in neither map, and classes that are in no case, are left out. ``pooled`` scores each class over the voxels of
     all cases together, as if they were one; ``slices`` holds the statistics of Dice over slices, where these were
-    asked for.
+    asked for. ``not_validated`` are cases that a fold's time was too short to predict, ``not_mirrored`` those that it
+    predicted without mirrored copies.
     """
 
     mean_dice: float
@@ -56,6 +57,8 @@ class Summary:
     pooled: dict[str, OverlapScores] = field(default_factory=dict)
     slices: dict[str, Statistics] = field(default_factory=dict)
     settings: MetricSettings = field(default_factory=MetricSettings)
+    not_validated: tuple[str, ...] = ()
+    not_mirrored: tuple[str, ...] = ()
 
     @property
     def pooled_dice(self) -> float:
@@ -63,8 +66,11 @@ class Summary:
         return statistics_of([scores.dice for scores in self.pooled.values()]).mean
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values that strict JSON can hold: NaN becomes None."""
+        """Return plain values that strict JSON can hold: NaN becomes None; empty lists of cases are left out."""
         plain: dict[str, Any] = _without_nan(asdict(self))
+        for name in ("not_validated", "not_mirrored"):
+            if not plain[name]:
+                del plain[name]
         return plain
 
     @classmethod
@@ -78,11 +84,16 @@ class Summary:
                 f"{source}: found no 'cases' with their metrics, expected a summary of metrics; evaluate again"
             )
 
-        def read(kind: type[R], name: str) -> R:
-            return from_plain(kind, _with_nan(plain.get(name, {})), source=source, error=WorkspaceError)
+        def read(kind: type[R], name: str, default: Any) -> R:
+            return from_plain(kind, _with_nan(plain.get(name, default)), source=source, error=WorkspaceError)
 
-        summary = summarize(read(Cases, "cases"), settings=read(MetricSettings, "settings"))
-        return replace(summary, slices=read(dict[str, Statistics], "slices"))
+        summary = summarize(read(Cases, "cases", {}), settings=read(MetricSettings, "settings", {}))
+        return replace(
+            summary,
+            slices=read(dict[str, Statistics], "slices", {}),
+            not_validated=read(tuple[str, ...], "not_validated", ()),
+            not_mirrored=read(tuple[str, ...], "not_mirrored", ()),
+        )
 
     def write_json(self, path: Path) -> None:
         """Write the summary as strict JSON."""

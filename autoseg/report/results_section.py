@@ -69,6 +69,11 @@ def _facts(run: Run, summary: Summary | None) -> dict[str, str]:
     if summary is None:
         return facts | {"Cross-validation": "no fold is validated yet"}
     names = ", ".join(fold.name for fold in run.validated)
+    short = {
+        "Not validated": sum(len(fold.summary.not_validated) for fold in run.validated if fold.summary),
+        "Validated without mirroring": sum(len(fold.summary.not_mirrored) for fold in run.validated if fold.summary),
+    }
+    facts |= {what: f"{count} cases, because time was short" for what, count in short.items() if count}
     return facts | {
         "Mean Dice": f"{number(summary.mean_dice, 4)} (over all voxels {number(summary.pooled_dice, 4)})",
         "Cases": f"{len(summary.cases)}, held out by {'fold' if len(run.validated) == 1 else 'folds'} {names}",

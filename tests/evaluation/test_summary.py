@@ -55,6 +55,14 @@ def test_statistics_of_a_class_leave_out_what_is_not_defined(summary):
     assert summary.classes["tumour"]["hd95"].count == 2
 
 
+def test_cases_that_are_missing_are_named(summary, tmp_path):
+    found = replace(summary, not_validated=("dora", "emil"), not_mirrored=("ben",))
+    found.write_json(tmp_path / "summary.json")
+    read = read_summary(tmp_path / "summary.json")
+    assert (read.not_validated, read.not_mirrored) == (found.not_validated, found.not_mirrored)
+    assert not {"not_validated", "not_mirrored"} & summary.to_json().keys()
+
+
 def test_the_mean_dice_is_that_of_the_classes_means(summary):
     assert summary.mean_dice == pytest.approx((0.7 + 0.1) / 2)
 

@@ -13,8 +13,14 @@ import autoseg
 from autoseg.inference import sliding_window
 from autoseg.inference.sliding_window import Window, predict_probabilities
 from autoseg.networks import networks
-from autoseg.trainers import budget
-from autoseg.trainers.budget import validation_tiles
+from autoseg.trainers import budget, fold, loop, pace, rehearsal
+from autoseg.trainers.budget import SAFETY, SHORTEST_SHARE, TimeBudget
+from autoseg.trainers.case_tiles import case_tiles, copies_of, tile_voxels
+from autoseg.trainers.learner import learning_step
+from autoseg.trainers.loop import SHORTEST_INTERVAL, shortest_interval
+from autoseg.trainers.pace import Pace
+from autoseg.trainers.plateau import Plateau
+from autoseg.trainers.rehearsal import Rehearsal
 from autoseg.workspace import Workspace
 
 DEEPMEDIC = {"name": "deepmedic", "features": [3, 4], "hidden": [5], "factors": [1, 3]}
@@ -83,13 +89,24 @@ def test_the_voxels_that_validation_predicts_are_counted(spec, learned, mirror):
     for image in images:
         predict_probabilities([network], image, window, torch.device("cpu"))
     cases = [SimpleNamespace(shape=image.shape[1:]) for image in images]
-    tiles = validation_tiles(SimpleNamespace(cases=cases, window=window), network)
-    assert sum(count * math.prod(size) for count, size in tiles) == sum(seen)
+    voxels = sum(map(tile_voxels, case_tiles(cases, window, network)))
+    assert voxels * copies_of(window, network) == sum(seen)
+
+
+def time_predictions(monkeypatch):
+    """Return the shapes whose prediction will be timed, which takes a second."""
+    timed = []
+
+    def seconds(learner, images, budget):
+        timed.append(tuple(images.shape))
+        return 1.0
+
+    monkeypatch.setattr(rehearsal, "_prediction_seconds", seconds)
+    return timed
 
 
 def test_tiles_are_timed_as_many_at_once_as_they_are_predicted(workspace, monkeypatch):
-    timed = []
-    monkeypatch.setattr(budget, "_prediction_time", lambda learner, image: timed.append(tuple(image.shape)) or 1.0)
+    timed = time_predictions(monkeypatch)
     monkeypatch.setattr(sliding_window, "CPU_FORWARD_VOXELS", 10_000)
     steps(workspace, time_budget=0.01)
     together, _, *tile = timed[-1]
@@ -97,9 +114,143 @@ def test_tiles_are_timed_as_many_at_once_as_they_are_predicted(workspace, monkey
 
 
 def test_no_more_tiles_are_timed_at_once_than_a_case_has(workspace, monkeypatch):
-    timed = []
-    monkeypatch.setattr(budget, "_prediction_time", lambda learner, image: timed.append(tuple(image.shape)) or 1.0)
-    monkeypatch.setattr(budget, "validation_tiles", lambda validation, network: [(3, (16, 16))])
+    timed = time_predictions(monkeypatch)
+    monkeypatch.setattr(budget, "case_tiles", lambda cases, window, network: [(3, (16, 16))])
+    monkeypatch.setattr(budget, "copies_of", lambda window, network: 2)
     steps(workspace, time_budget=0.01)
     together, _, *tile = timed[-1]
-    assert (together, tile) == (3, [16, 16])
+    assert (together, tile) == (6, [16, 16])
+
+
+@pytest.mark.parametrize(("patches", "batch"), [(24, 2), (24, 1), (24, 3), (2, 2), (24, 24)])
+def test_validations_on_patches_take_few_steps_worth_of_work(patches, batch):
+    learner = SimpleNamespace(schedule=lambda progress: 1.0)
+    interval = shortest_interval(patches, batch, learner)
+    # Predicting takes a third of learning.
+    assert patches / 3 / batch <= 0.04 * interval
+    assert interval == SHORTEST_INTERVAL or patches / 3 / batch > 0.04 * (interval - 1)
+
+
+def test_a_schedule_that_watches_validations_keeps_their_steps():
+    assert shortest_interval(24, 1, SimpleNamespace(schedule=Plateau())) == SHORTEST_INTERVAL
+
+
+class Clock:
+    """Stands for the module ``time``: it passes when a test says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    found = Clock()
+    monkeypatch.setattr(pace, "time", found)
+    return found
+
+
+def train(clock, time, total, seconds_of_step):
+    """Make steps as the loop does, each of which takes what ``seconds_of_step`` says of its number."""
+    progress = Pace(total)
+    progress.mark()
+    factors = []
+    while not progress.done:
+        factors.append(progress.progress)
+        clock.now += seconds_of_step(progress.step)
+        progress.advance()
+        if not progress.done and time.is_due(progress):
+            time.fit(progress, interval=1_000_000)
+    return progress, factors
+
+
+def time_budget(seconds, *, step=0.1, voxel=1e-6, voxels=1_000_000, copies=8):
+    return TimeBudget(seconds, Rehearsal(step, 0.0, voxel), 0.0, voxels, copies, cases=0)
+
+
+def test_on_an_even_machine_steps_end_where_validation_fits(clock):
+    time = time_budget(100.0)
+    progress, factors = train(clock, time, 901, lambda step: 0.1)
+    assert progress.seconds == pytest.approx((100 - 8) * SAFETY, abs=0.2)
+    assert time.mirror and factors[-1] == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("slow_from", [0, 100, 500])
+def test_on_a_machine_that_gets_slower_validation_keeps_its_time(clock, slow_from):
+    time = time_budget(100.0)
+    progress, factors = train(clock, time, 901, lambda step: 0.4 if step >= slow_from else 0.1)
+    # Validation will be four times slower as well.
+    assert time.slowdown == pytest.approx(4, rel=0.05)
+    assert progress.seconds == pytest.approx((100 - 4 * 8) * SAFETY, abs=2)
+    assert progress.step < 901 and factors[-1] > 0.95
+
+
+def test_a_stall_in_the_middle_ends_training_in_time(clock, caplog):
+    time = time_budget(100.0)
+    with caplog.at_level("INFO", "autoseg.training"):
+        progress, _ = train(clock, time, 901, lambda step: 60.0 if step == 500 else 0.1)
+    assert progress.seconds == pytest.approx(110, abs=1) and progress.step == 501
+    assert "training ends after step 501" in caplog.text
+
+
+def test_a_machine_that_gets_faster_makes_more_steps(clock):
+    progress, _ = train(clock, time_budget(100.0), 901, lambda step: 0.1 if step < 200 else 0.05)
+    assert progress.step > 1500 and progress.seconds < 92
+
+
+def test_validation_that_does_not_fit_is_planned_without_mirrored_copies_first(clock, caplog):
+    time = time_budget(100.0, voxel=1e-5)
+    with caplog.at_level("INFO", "autoseg.training"):
+        time.plan_validation()
+    assert not time.mirror and time.reserve == pytest.approx(10) and time.steps_end_at == pytest.approx(90 * SAFETY)
+    assert "without mirrored copies: with them it takes about 80 s of 100 s" in caplog.text
+    assert "does not fit" not in caplog.text
+
+
+def test_slower_steps_lead_to_validation_without_mirrored_copies_too(clock):
+    time = time_budget(100.0, voxel=1.75e-6)
+    time.plan_validation()
+    assert time.mirror
+    train(clock, time, 901, lambda step: 0.4)
+    assert not time.mirror and time.steps_end_at == pytest.approx((100 - 4 * 1.75) * SAFETY, abs=1)
+
+
+def test_mirrored_copies_do_not_take_the_time_of_steps(clock):
+    time = time_budget(100.0, voxel=2e-6)
+    time.plan_validation()
+    assert not time.mirror and time.reserve == pytest.approx(2)
+
+
+def test_what_does_not_fit_without_copies_either_is_said_once_and_half_is_trained(clock, caplog):
+    time = time_budget(100.0, voxel=1e-4)
+    with caplog.at_level("INFO", "autoseg.training"):
+        time.plan_validation()
+        time.plan_validation()
+    assert time.steps_end_at == 100 * SHORTEST_SHARE
+    assert caplog.text.count("validation takes about 100 s, which does not fit into the time budget") == 1
+
+
+def test_the_first_step_of_a_run_says_nothing_of_its_speed(workspace, monkeypatch):
+    """It waits for loader workers to start."""
+    rates = []
+    fit = TimeBudget.fit
+
+    def noting(self, pace, interval):
+        fit(self, pace, interval)
+        rates.append(pace.rate())
+
+    def slow_step(learner, batch, factor):
+        clock.now += 100.0 if not rates and clock.now < 100 else 1.0
+        return learning_step(learner, batch, factor)
+
+    clock = Clock()
+    for module in (pace, loop, fold):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(budget, "time", clock)
+    monkeypatch.setattr(loop, "learning_step", slow_step)
+    monkeypatch.setattr(budget, "rehearse", lambda *args, **options: Rehearsal(1.0, 0.1, 1e-6))
+    monkeypatch.setattr(TimeBudget, "fit", noting)
+    assert steps(workspace, time_budget=400.0) > 100
+    assert rates and all(rate == pytest.approx(1.0) for rate in rates)

@@ -137,10 +137,10 @@ def test_a_time_budget_decides_the_steps(workspace):
     assert len(rates) < 20 or rates[-1] < 0.1 * max(rates)
 
 
-@given(st.floats(1, 1e5), st.floats(1e-3, 10), st.floats(0, 10))
-def test_steps_and_validations_fit_the_time(seconds, step, look):
-    steps = affordable_steps(seconds, step, look)
-    looks = min(steps / SHORTEST_INTERVAL, VALIDATIONS) + 1
+@given(st.floats(1, 1e5), st.floats(1e-3, 10), st.floats(0, 10), st.integers(SHORTEST_INTERVAL, 200))
+def test_steps_and_validations_fit_the_time(seconds, step, look, interval):
+    steps = affordable_steps(seconds, step, look, interval=interval)
+    looks = min(steps / interval, VALIDATIONS) + 1
     assert steps == 1 or steps * step + looks * look <= seconds * 1.01 + look
 
 
