@@ -89,14 +89,15 @@ def fit(
     network: NetworkSpec,
     *,
     most: int | None = None,
+    widest: int = FIRST_FEATURES[0],
 ) -> Fitted:
     """Give ``draft`` the largest patch whose step fits the memory, then a batch and features that suit the time.
 
-    The batch has ``most`` samples at most, where that is given.
+    The batch has ``most`` samples at most, where that is given, and its first stage ``widest`` features.
     Raises :class:`PlanError` that names the smallest memory that would do where nothing fits.
     """
     search, tried, found = _Search(draft, request, network, most), [], None
-    for first_features in FIRST_FEATURES:
+    for first_features in (features for features in FIRST_FEATURES if features <= widest):
         fitted = _fit(search, patches, first_features)
         if fitted is None:
             tried.append(f"{first_features} features: even the smallest patch needs more memory than there is")

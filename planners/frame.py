@@ -16,6 +16,7 @@ from autoseg.planners.extra_channels import Extra, extra_specs
 from autoseg.planners.family import NNUNET, Family
 from autoseg.planners.fitting import (
     FEWEST_ITERATIONS,
+    FIRST_FEATURES,
     SMALLEST_BATCH,
     Fitted,
     NetworkSpec,
@@ -58,9 +59,10 @@ class Design:
         draft: Configuration,
         patches: Sequence[Candidate],
         request: PlanRequest,
+        widest: int = FIRST_FEATURES[0],
     ) -> Fitted:
         """Fit a draft to memory and time."""
-        return fit(draft, patches, request, self.network, most=self._most(draft))
+        return fit(draft, patches, request, self.network, most=self._most(draft), widest=widest)
 
     def fit_smaller(self, fitted: Fitted, patches: Sequence[Candidate], request: PlanRequest) -> Fitted:
         """Fit a smaller patch where time lacks."""
@@ -129,10 +131,10 @@ def fit_in_time(frame: Frame, design: Design, spacing: Spacing, dimension: int) 
     A coarser image shows more of what is around a voxel in the same time; what is thin is lost in it.
     """
 
-    def fitted_at(spacing: Spacing) -> tuple[Fitted, Sequence[Candidate]]:
+    def fitted_at(spacing: Spacing, widest: int = FIRST_FEATURES[0]) -> tuple[Fitted, Sequence[Candidate]]:
         drafted = draft(frame, design, dimension, spacing)
         patches = design.family.patches(drafted.median_shape[3 - dimension :], drafted.patch_spacing)
-        return design.fit(drafted, patches, frame.request), patches
+        return design.fit(drafted, patches, frame.request, widest), patches
 
     fitted, patches = fitted_at(spacing)
     if not _lacks_time(fitted):
@@ -142,7 +144,7 @@ def fit_in_time(frame: Frame, design: Design, spacing: Spacing, dimension: int) 
         reason = (
             f"spacing {times(spacing)} mm: {fitted.steps:,} steps fit into the time, fewer than {FEWEST_ITERATIONS:,}"
         )
-        fitted, patches = fitted_at(coarse)
+        fitted, patches = fitted_at(coarse, fitted.first_features)
         fitted = replace(fitted, reasons=(reason, *fitted.reasons))
     if _lacks_time(fitted):
         fitted = design.fit_smaller(fitted, patches, frame.request)
