@@ -1,10 +1,15 @@
-"""A training step on the CPU: autoseg's U-Net in bfloat16 against the textbook's in float32.
+"""A training step on the CPU: autoseg's U-Net against nnU-Net's and the textbook's.
 
 Run ``OMP_WAIT_POLICY=passive python benchmarks/training_step.py [--features 32 64 128 256] [--patch 40 56 40]
-[--batch 2] [--threads 2] [--repeats 9]``. Both make the same step (forward, Dice and cross-entropy with deep
-supervision, backward, AdamW) on the same batch with the same weights, in turn in one process. "wall" is time by the
-clock, "processor" what all threads computed, which other programs on the machine disturb less. Memory is by how much
-the peak of a new process grows in two steps, above network and batch (Linux only).
+[--batch 2] [--threads 2] [--repeats 9]``. All make the same step (forward, Dice and cross-entropy with deep
+supervision, backward, optimizer) on the same batch, in turn in one process. nnU-Net takes part where its package is
+installed in the environment, bfloat16 where the processor computes it natively. nnU-Net has its SGD, the others AdamW.
+``ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2`` before it makes a new processor
+compute as one with AVX2 does.
+
+"wall" is time by the clock, "processor" what all threads computed, which other programs on the machine disturb less;
+the optimizer's share is of the latter. "times" says how many times faster than the first row a step is. Memory is by
+how much the peak of a new process grows in two steps, above network and batch (Linux only).
 """
 
 from __future__ import annotations
@@ -15,8 +20,10 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import nnunet_step
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -24,10 +31,49 @@ from torch.nn import functional as F
 from autoseg.losses import losses
 from autoseg.losses.deep_supervision import DeepSupervision
 from autoseg.networks import networks
+from autoseg.planners.resources import computes_bfloat16
 
 CLASSES = 3
-KINDS = ("textbook float32", "autoseg float32", "autoseg bfloat16")
-Step = Callable[[], float]
+WARM_UP = 2
+"""Steps that are not measured: they load libraries and prepare kernels."""
+KINDS = (
+    *(["nnU-Net float32"] if nnunet_step.IS_HERE else []),
+    "textbook float32",
+    "autoseg float32",
+    *(["autoseg bfloat16"] if computes_bfloat16("cpu") else []),
+)
+Objective = Callable[[list[torch.Tensor], torch.Tensor], torch.Tensor]
+
+
+@dataclass
+class Step:
+    """A training step and the seconds of each time that it was made."""
+
+    network: nn.Module
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    bfloat16: bool
+    batch: tuple[torch.Tensor, torch.Tensor]
+    wall: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+    optimizing: list[float] = field(default_factory=list)
+    """Share of the processor's seconds that the optimizer takes."""
+
+    def __call__(self) -> float:
+        """Make the step and return its loss."""
+        images, target = self.batch
+        clock, start = time.perf_counter(), time.process_time()
+        self.optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            loss = self.objective(self.network(images), target)
+        loss.backward()
+        middle = time.process_time()
+        self.optimizer.step()
+        end = time.process_time()
+        self.wall.append(time.perf_counter() - clock)
+        self.processor.append(end - start)
+        self.optimizing.append((end - middle) / (end - start))
+        return float(loss.detach())
 
 
 class Textbook(nn.Module):
@@ -66,49 +112,46 @@ class TextbookLoss:
 
 
 def main() -> None:
-    """Print time and memory of each kind, and how many times ours is faster."""
+    """Print time and memory of each kind, and how many times it is as fast as the first."""
     options = _options()
     torch.set_num_threads(options.threads)
     print(f"features {options.features}, patch {options.patch}, batch {options.batch}, {options.threads} threads")
+    print(f"PyTorch computes with {torch.backends.cpu.get_cpu_capability()}")
     steps = {kind: make_step(kind, options) for kind in KINDS}
-    losses_of = {kind: [step(), step()] for kind, step in steps.items()}
-    wall: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    processor: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for _ in range(options.repeats):
-        for kind, step in steps.items():
-            clock, work = time.perf_counter(), time.process_time()
-            losses_of[kind].append(step())
-            processor[kind].append(time.process_time() - work)
-            wall[kind].append(time.perf_counter() - clock)
-    print(f"{'':>18}  {'wall, s':>8}  {'times':>6}  {'processor, s':>12}  {'times':>6}  {'peak, MB':>10}  {'loss':>9}")
-    for kind in KINDS:
+    lost = [{kind: step() for kind, step in steps.items()} for _ in range(WARM_UP + options.repeats)][-1]
+    first = steps[KINDS[0]]
+    print(
+        f"{'':>18}  {'wall, s':>8}  {'times':>6}  {'processor, s':>12}  {'times':>6}  {'optimizer':>9}  "
+        f"{'peak, MB':>8}  {'loss':>8}"
+    )
+    for kind, step in steps.items():
         print(
-            f"{kind:>18}  {statistics.median(wall[kind]):8.3f}  {_times(wall, kind):6.2f}  "
-            f"{statistics.median(processor[kind]):12.3f}  {_times(processor, kind):6.2f}  "
-            f"{_memory_of(kind, options) / 1024**2:10.0f}  {losses_of[kind][-1]:9.4f}"
+            f"{kind:>18}  {_median(step.wall):8.3f}  {_times(first.wall, step.wall):6.2f}  "
+            f"{_median(step.processor):12.3f}  {_times(first.processor, step.processor):6.2f}  "
+            f"{_median(step.optimizing):9.1%}  {_memory_of(kind, options) / 1024**2:8.0f}  {lost[kind]:8.4f}"
         )
 
 
 def make_step(kind: str, options: argparse.Namespace) -> Step:
-    """Return a function that makes one step and returns its loss."""
-    network, textbook = _network(options.features), kind.startswith("textbook")
-    if textbook:
-        network = _textbook_like(network, options.features)
-    objective = DeepSupervision(TextbookLoss() if textbook else losses.build({"name": "dice_cross_entropy"}))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=None if textbook else True)
+    """Return the step of a kind. Textbook and autoseg begin with the same weights."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(options.batch, 1, *options.patch, generator=generator)
-    target = torch.bucketize(images[:, 0], torch.tensor([0.5, 1.2]))
+    batch = images, torch.bucketize(images[:, 0], torch.tensor([0.5, 1.2]))
+    network, objective, optimizer = _parts(kind.split(maxsplit=1)[0], options.features)
+    return Step(network, objective, optimizer, kind.endswith("bfloat16"), batch)
 
-    def step() -> float:
-        optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=kind.endswith("bfloat16")):
-            loss = objective(network(images), target)
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach())
 
-    return step
+def _parts(whose: str, features: Sequence[int]) -> tuple[nn.Module, Objective, torch.optim.Optimizer]:
+    if whose == "nnU-Net":
+        torch.manual_seed(0)
+        network = nnunet_step.network(features, CLASSES)
+        return network, nnunet_step.objective(len(features) - 1), nnunet_step.optimizer(network)
+    network = _network(features)
+    if whose == "autoseg":
+        objective = DeepSupervision(losses.build({"name": "dice_cross_entropy"}))
+        return network, objective, torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    network = _textbook_like(network, features)
+    return network, DeepSupervision(TextbookLoss()), torch.optim.AdamW(network.parameters(), lr=1e-3)
 
 
 def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -135,9 +178,13 @@ def _textbook_like(network: nn.Module, features: Sequence[int]) -> nn.Module:
     return textbook
 
 
-def _times(seconds: dict[str, list[float]], kind: str) -> float:
-    """Return how many times faster than the textbook: the median over turns, in which both met the same load."""
-    return statistics.median(a / b for a, b in zip(seconds[KINDS[0]], seconds[kind], strict=True))
+def _median(seconds: Sequence[float]) -> float:
+    return statistics.median(seconds[WARM_UP:])
+
+
+def _times(first: Sequence[float], own: Sequence[float]) -> float:
+    """Return how many times faster than the first: the median over turns, in which both met the same load."""
+    return statistics.median(a / b for a, b in zip(first[WARM_UP:], own[WARM_UP:], strict=True))
 
 
 def _memory_of(kind: str, options: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ from autoseg.planners.wording import numbers, times
 ENOUGH_CONTEXT = 0.25
 """Share of the median image that a patch should see; below, a coarser resolution is planned as well (nnU-Net)."""
 
-LEAST_THICKNESS = 8.0
+LEAST_THICKNESS = 12.0
 """Voxels that a line through an object keeps on average where images are coarsened for lack of time."""
 WORTH_COARSENING = 1.3
 """Times fewer voxels from which images are coarsened."""

@@ -40,6 +40,9 @@ def work_of(func: Any, args: Sequence[Any], result: Any, flops: int | None) -> d
         return _convolution(args[1], groups=args[8], flops=flops or 0, tensors=(args[:3], result))
     if name == "convolution_backward":
         return _convolution(args[2], groups=args[9], flops=flops or 0, tensors=(args[:3], result))
+    if name == "kernel_gradient":
+        gradient, image = args[:2]
+        return {convolution_kind(3, min(image.shape[1], gradient.shape[1])): flops or 0, OPERATIONS: 1}
     if flops is not None and name in _PRODUCTS:
         return {PRODUCT: flops, OPERATIONS: 1}
     return {} if func.is_view else {BYTES: _bytes((args, result)), OPERATIONS: 1}

@@ -9,9 +9,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from autoseg.networks.channels_last import (
+    EPSILON,
+    is_channels_last,
+    mixed,
+    mixes_voxelwise,
+    normalized,
+    prefers_channels_last,
+    to_channels_last,
+    upsampled,
+)
+from autoseg.networks.kernel_gradient import convolved, has_own_gradient
+
 SLOPE = 0.01
 """Negative slope of LeakyReLU (nnU-Net)."""
-EPSILON = 1e-5
 
 
 class Convolution3d(nn.Conv3d):
@@ -23,6 +34,10 @@ class Convolution3d(nn.Conv3d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return features [B,out_channels,*space]."""
+        if mixes_voxelwise(self) and is_channels_last(x):
+            return mixed(x, self)
+        if has_own_gradient(self, x):
+            return convolved(x, self)
         longer = any(k > n for k, n in zip(self.kernel_size, x.shape[2:], strict=True))
         if not longer or x.device.type != "cpu":
             return super().forward(x)
@@ -38,7 +53,8 @@ class InstanceNorm(nn.Module):
     """Instance normalization with a learned scale and shift for each channel (Ulyanov et al. 2016).
 
     Computed on CPUs as group normalization with one channel a group, which is the same and takes half the time in
-    bfloat16. Elsewhere autocast would make that float32, in twice the memory; instance normalization it leaves alone.
+    bfloat16, and with a gradient of its own where features lie channels-last. Elsewhere autocast would make that
+    float32, in twice the memory; instance normalization it leaves alone.
     """
 
     def __init__(self, channels: int) -> None:
@@ -46,11 +62,18 @@ class InstanceNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalize x [B,C,*space]; statistics, scale and shift are float32, the result has the type of x."""
+    def forward(self, x: torch.Tensor, slope: float = 1.0) -> torch.Tensor:
+        """Normalize x [B,C,*space]; statistics, scale and shift are float32, the result has the type of x.
+
+        LeakyReLU follows, with the ``slope`` of what is negative; 1 leaves it out.
+        """
+        if torch.is_grad_enabled() and is_channels_last(x):
+            return normalized(x, self.weight, self.bias, slope)
         if x.device.type == "cpu":
-            return F.group_norm(x, len(self.weight), self.weight, self.bias, EPSILON)
-        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=EPSILON)
+            x = F.group_norm(x, len(self.weight), self.weight, self.bias, EPSILON)
+        else:
+            x = F.instance_norm(x, weight=self.weight, bias=self.bias, eps=EPSILON)
+        return x if slope == 1 else F.leaky_relu_(x, slope)
 
 
 class ConvNorm(nn.Module):
@@ -75,8 +98,12 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return features [B,outputs,*space / stride]."""
-        x = self.norm(self.convolution(x))
-        return F.leaky_relu_(x, SLOPE) if self.activation else x
+        if prefers_channels_last(x, self.convolution.out_channels):
+            # PyTorch computes a small image that is alone in its batch in the usual layout nevertheless.
+            x = to_channels_last(self.convolution(to_channels_last(x)))
+        else:
+            x = self.convolution(x)
+        return self.norm(x, SLOPE if self.activation else 1.0)  # type: ignore[no-any-return]
 
 
 class ResidualBlock(nn.Module):
@@ -117,6 +144,8 @@ class Upsampling3d(nn.ConvTranspose3d):
 
     def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
         """Return features [B,outputs,*space × stride]."""
+        if is_channels_last(x):
+            return upsampled(x, self)
         return _as_product(x, self) if _learns_on_cpu(x) else super().forward(x, output_size)
 
 
