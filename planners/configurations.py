@@ -7,15 +7,14 @@ from dataclasses import replace
 from autoseg.errors import PlanError
 from autoseg.plan import Plan, voxels
 from autoseg.planners.base import PlanRequest
+from autoseg.planners.designing import Design, fit_design
 from autoseg.planners.family import CONFIGURATIONS, NNUNET, Family
 from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec
 from autoseg.planners.frame import (
     ENOUGH_CONTEXT,
-    Design,
     Frame,
     assembled,
     context,
-    fit_design,
     frame_of,
     spacing_2d,
     summed_up,

@@ -13,9 +13,10 @@ from dataclasses import replace
 from autoseg.plan import Component, Configuration, Decision, Plan
 from autoseg.planners.base import PlanRequest, planners
 from autoseg.planners.deepmedic import ITERATIONS
+from autoseg.planners.designing import Design, fit_design
 from autoseg.planners.emma_members import NETWORKS, NORMALIZATIONS, Member, Network, chosen_members
 from autoseg.planners.fitting import Fitted
-from autoseg.planners.frame import Design, Frame, assembled, fit_design, frame_of, spacing_2d, summed_up
+from autoseg.planners.frame import Frame, assembled, frame_of, spacing_2d, summed_up
 from autoseg.planners.normalization import Normalized, is_free, normalization
 from autoseg.planners.recipe import time_budget
 from autoseg.units import format_duration
