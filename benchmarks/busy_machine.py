@@ -17,7 +17,8 @@ import time
 from collections.abc import Mapping
 
 # Importing any of autoseg tells OpenMP how to wait, before PyTorch starts it.
-from autoseg.processors import own_cores
+from autoseg.processors import own_cores  # isort: skip
+from machine import machine_line
 
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     "as OpenMP has it": {"GOMP_SPINCOUNT": "300000", "OMP_PROC_BIND": "false"},
@@ -42,6 +43,7 @@ def main() -> None:
     if options.steps_of:
         print(_steps_a_second(options.seconds))
         return
+    print(machine_line())
     found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in SETTINGS}
     for _ in range(options.rounds):
         for name, environment in SETTINGS.items():

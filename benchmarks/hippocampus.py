@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from machine import machine_line
+
 
 def main() -> None:
     """Read the command line, plan, train, and print the fold's figures."""
@@ -24,6 +26,7 @@ def main() -> None:
     parser.add_argument("--configuration", default="3d_fullres")
     parser.add_argument("--workspace", type=Path, default=Path("hippocampus-benchmark.autoseg"))
     options = parser.parse_args()
+    print(machine_line())
     autoseg = [sys.executable, "-m", "autoseg"]
     workspace = str(options.workspace)
     plan = [*autoseg, "plan-and-preprocess", str(options.dataset), "-w", workspace]

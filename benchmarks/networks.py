@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from machine import machine_line
 from safetensors import safe_open
 from whole_processes import AUTOSEG, measure
 
@@ -121,6 +122,7 @@ def main() -> None:
     parser.add_argument("--forest", action="store_true", help="the random forest as well")
     parser.add_argument("--emma", metavar="MEMBERS", help="these members of EMMA instead, and their ensemble")
     options = parser.parse_args()
+    print(machine_line())
     print("| network | Dice | parameters | steps | batch | memory | time |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for row in members(options) if options.emma else alone(options):

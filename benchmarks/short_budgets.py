@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
+from machine import machine_line
 from short_runs import Row, RunError, Task, run_task
 from slower_machine import MACHINES
 
@@ -137,16 +136,6 @@ def _plan(rows: Sequence[Row]) -> str:
     spacing = "×".join("own" if s is None else f"{s:.3g}" for s in plan["spacing"])
     patch = "×".join(map(str, plan["patch_size"]))
     return f"{spacing} mm, {plan['batch_size']} of {patch}, {plan['features']}, {plan['precision']}"
-
-
-def machine_line() -> str:
-    """Say what this runs on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = torch.get_num_threads()
-    names = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.partition(": ")[2] for line in names if line.startswith("model name")), "processor unknown")
-    bfloat16 = "with" if torch.cpu.get_capabilities().get("avx512_bf16") else "without"
-    return f"{name}, {cores} cores, {threads} threads, {bfloat16} bfloat16, PyTorch {torch.__version__}"
 
 
 def main() -> None:

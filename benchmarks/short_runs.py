@@ -131,19 +131,18 @@ def _prepare(task: Task) -> None:
         if json.loads(noted.read_text()) != made_with:
             raise RunError(f"variant '{task.variant}' of {task.name} was made with other fields; choose another name")
         return
-    program = SLOWER if task.machine else AUTOSEG
     where = [str(task.dataset), "-w", str(task.workspace), "-c", task.configuration]
-    _run([*program, "plan-and-preprocess", *where, "--time-budget", task.budget], task.slower)
+    _run([*AUTOSEG, "plan-and-preprocess", *where, "--time-budget", task.budget], task.slower)
     if task.edits:
         fields = [word for edit in task.edits for word in ("--set", f"{task.configuration}.{edit}")]
-        _run([*program, "plan", str(task.workspace), *fields], task.slower)
+        _run([*AUTOSEG, "plan", str(task.workspace), *fields], task.slower)
         _run([*AUTOSEG, "preprocess", str(task.workspace)])
     noted.write_text(json.dumps(made_with))
 
 
 def _time_ours(task: Task) -> dict[str, Any]:
     _set_precision(task, "float32")
-    words = ["time-steps", str(task.workspace), task.configuration, str(task.fold)]
+    words = [str(task.workspace), task.configuration, str(task.fold)]
     found: dict[str, Any] = json.loads(_run([*SLOWER, *words], task.slower)[1].splitlines()[-1])
     return found
 

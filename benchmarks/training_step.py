@@ -25,6 +25,7 @@ from pathlib import Path
 
 import nnunet_step
 import torch
+from machine import machine_line
 from torch import nn
 from torch.nn import functional as F
 
@@ -114,9 +115,9 @@ class TextbookLoss:
 def main() -> None:
     """Print time and memory of each kind, and how many times it is as fast as the first."""
     options = _options()
+    print(machine_line())
     torch.set_num_threads(options.threads)
     print(f"features {options.features}, patch {options.patch}, batch {options.batch}, {options.threads} threads")
-    print(f"PyTorch computes with {torch.backends.cpu.get_cpu_capability()}")
     steps = {kind: make_step(kind, options) for kind in KINDS}
     lost = [{kind: step() for kind, step in steps.items()} for _ in range(WARM_UP + options.repeats)][-1]
     first = steps[KINDS[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,8 @@ from autoseg.planners.patches import Candidate, candidates
 from autoseg.planners.recipe import hastened
 from autoseg.planners.spacing import SPACING_STEP
 from autoseg.planners.wording import times
+
+logger = logging.getLogger("autoseg.planning")
 
 LEAST_THICKNESS = 12.0
 """Voxels that a line through an object keeps on average where images are coarsened for lack of time."""
@@ -64,6 +67,7 @@ class Design:
 
 def fit_design(frame: Frame, design: Design, spacing: Spacing, dimension: int) -> Fitted:
     """Plan a configuration of its own patch at ``spacing``, or at a coarser one where the time asks for that."""
+    logger.info("planning in %dD: counting memory and work of training steps", dimension)
     fitted = _hastened(fit_in_time(frame, design, spacing, dimension))
     loss = fitted.configuration.loss
     if dimension == 3 and "batch_dice" in loss and context(fitted.configuration) < ENOUGH_CONTEXT:

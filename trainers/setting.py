@@ -16,7 +16,6 @@ from autoseg.planners.check import check_configuration
 from autoseg.planners.resources import choose_device, computes_bfloat16
 from autoseg.preprocessing.normalization.declared import check_plan
 from autoseg.preprocessing.previous_stage import PreviousStage, digest, find_previous_stage
-from autoseg.processors import warn_of_many_threads
 from autoseg.records import to_plain
 from autoseg.splits import Fold, fold_cases
 from autoseg.swapping import Swapping, plan_swapping
@@ -116,7 +115,6 @@ def read_setting(request: FoldRequest) -> Setting:
         raise PlanError(f"{workspace.plan_file}: {error}") from None
     split = fold_cases(workspace.splits(), request.fold)
     device = torch.device(choose_device(request.device))
-    warn_of_many_threads()
     if configuration.precision == "bfloat16" and not computes_bfloat16(str(device)):
         # The plan is obeyed all the same.
         logger.warning(

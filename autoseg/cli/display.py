@@ -11,6 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from autoseg.processors import warn_of_many_threads
+
 LINES_PER_LOG = 10
 """Lines that a progress of any length leaves in a log."""
 
@@ -28,10 +30,11 @@ class _Lines(logging.Handler):
 
 
 def set_up_logging() -> None:
-    """Show what the library logs."""
+    """Show what the library logs, and warn of threads that the environment asks for and that cannot all run."""
     logger = logging.getLogger("autoseg")
     if not any(isinstance(handler, _Lines) for handler in logger.handlers):
         logger.addHandler(_Lines())
+        warn_of_many_threads()
     logger.setLevel(logging.INFO)
 
 
