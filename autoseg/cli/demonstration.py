@@ -13,7 +13,7 @@ from autoseg.cli.pipeline import train_all
 from autoseg.cli.tables import print_summary
 
 TRAINING_CASES, TEST_CASES = 20, 4
-SECONDS_PER_FOLD = 20.0
+SECONDS_PER_FOLD = 60.0
 """What sizes are planned for, at the speed of no machine, so that every machine makes the same plan."""
 STEPS_PER_FOLD = 100
 """So many, and not as many as the time allows, that a slow or busy machine takes longer and learns as much."""
