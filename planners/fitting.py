@@ -118,11 +118,10 @@ def fit_smaller(
     fitted: Fitted, patches: Sequence[Candidate], request: PlanRequest, network: NetworkSpec, *, most: int | None = None
 ) -> Fitted:
     """Shrink the patch as much as the time lacks for :data:`FEWEST_ITERATIONS`, if that makes more steps."""
-    search = _Search(fitted.configuration, request, network, most)
+    search = _Search(replace(fitted.configuration, batch_size=SMALLEST_BATCH), request, network, most)
     patch, steps = fitted.configuration.patch_size, fitted.steps or 0
     smaller = [candidate for candidate in patches if candidate.voxels <= voxels_in_time(fitted)]
-    draft = replace(search.draft, batch_size=SMALLEST_BATCH)
-    found = _fit(replace(search, draft=draft), smaller, fitted.first_features) if smaller else None
+    found = _fit(search, smaller, fitted.first_features) if smaller else None
     if found is None or (found.steps or 0) <= steps:
         # Of small patches with a margin a batch has so many that it takes longer.
         return fitted
@@ -189,7 +188,7 @@ def _fit(search: _Search, patches: Sequence[Candidate], first_features: int) -> 
     drafted = search.drafted(patches[high], first_features)
     pooling = _pooling_reasons(patches[high], drafted)
     fitted = Fitted(drafted, costs[high], (*reasons, *counted, *pooling), first_features, patches[high])
-    return _with_batch(fitted, search, patches[high])
+    return _with_batch(fitted, search)
 
 
 def _pooling_reasons(candidate: Candidate, drafted: Configuration) -> tuple[str, ...]:
@@ -205,9 +204,9 @@ def _next_guess(patches: Sequence[Candidate], voxels_that_fit: float, low: int, 
     return min(max(guess, low + 1), max(high - 1, 0))
 
 
-def _with_batch(fitted: Fitted, search: _Search, candidate: Candidate) -> Fitted:
+def _with_batch(fitted: Fitted, search: _Search) -> Fitted:
     """Choose the batch: what the memory holds, no more than 5 % of the data, no more than the time allows."""
-    draft, request = fitted.configuration, search.request
+    draft, request, candidate = fitted.configuration, search.request, fitted.candidate
     speed = speed_of(draft, fitted.cost, request)
     by_memory = fitted.cost.largest_batch(request.resources.memory)
     cases = len(request.fingerprint.cases)

@@ -15,12 +15,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from autoseg.dataset import Dataset
 from autoseg.networks.build import build_network, input_channels, output_size
 from autoseg.plan import Configuration
-from autoseg.planners.work import Work, work_of
+from autoseg.planners.work import Work, flops_of, work_of
 from autoseg.records import to_plain
 from autoseg.trainers.learner import Learner, build_learner, change_weights, compute_gradients
 from autoseg.trainers.loader import Batch
@@ -116,10 +115,8 @@ class _Ledger(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
-        count, flops = flop_registry.get(packet), None
-        if count is not None:
-            flops = int(count(*args, **(kwargs or {}), out_val=result))
-            self.flops += self._amount(flops)
+        flops = flops_of(func, args, kwargs, result)
+        self.flops += self._amount(flops or 0)
         for kind, amount in work_of(func, args, result, flops).items():
             self.work[kind] += self._amount(int(amount))
         for leaf in tree_leaves(result):

@@ -70,8 +70,14 @@ def speed_of_machine(device: str, precision: str, *, name: str | None = None) ->
         return reference_speed()
     if name is not None:
         return _stated(Path(name), precision)
-    found = kept_speeds().get(machine_key(device, precision))
-    return found or renewed_speed(device, precision)
+    key = machine_key(device, precision)
+    if key not in _known:
+        _known[key] = kept_speeds().get(key) or renewed_speed(device, precision)
+    return _known[key]
+
+
+_known: dict[str, MachineSpeed] = {}
+"""What this process has read or measured: a plan asks often, and not every folder of caches can be written."""
 
 
 def renewed_speed(device: str, precision: str) -> MachineSpeed:
@@ -86,6 +92,7 @@ def renewed_speed(device: str, precision: str) -> MachineSpeed:
             "other programs compute on this machine: its speed was taken from processor time; "
             "'autoseg doctor --renew-speed' measures it again"
         )
+    _known[key] = speed
     try:
         write_json(kept_in(), {**{name: to_plain(kept) for name, kept in kept_speeds().items()}, key: to_plain(speed)})
     except AutosegError as error:

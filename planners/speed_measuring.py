@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from autoseg.augmentation.pipeline import build_augmentation
 from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS
 from autoseg.networks.layers import convolution
 from autoseg.planners.speed import MachineSpeed
-from autoseg.planners.work import BYTES, CHANNELS, DEPTHWISE, OPERATIONS, PRODUCT, work_of
+from autoseg.planners.work import BYTES, CHANNELS, DEPTHWISE, OPERATIONS, PRODUCT, flops_of, work_of
 from autoseg.processors import own_cores
 from autoseg.trainers.muon import orthogonalized
 
@@ -82,9 +81,7 @@ class _Counter(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        flops = None if count is None else int(count(*args, **(kwargs or {}), out_val=result))
-        for kind, amount in work_of(func, args, result, flops).items():
+        for kind, amount in work_of(func, args, result, flops_of(func, args, kwargs, result)).items():
             self.work[kind] += amount
         return result
 
@@ -148,12 +145,13 @@ def _convolutions(device: torch.device, precision: str, dimension: int, channels
 
     Those of one channel are a network's first; the others see as many channels as they make.
     """
-    features = max(channels, 16) if channels == 1 else channels
-    spec = {"name": "unet", "features": [features], "kernels": [[3] * dimension], "strides": [[1] * dimension]}
-    layers = networks.build({**spec, "convolutions": 2}, in_channels=channels, outputs=2, dimension=dimension)
+    layers: nn.Module
     if channels == 1:
-        layers = CONVOLUTIONS[dimension](1, features, 3, padding=1)
-    edge = max(8, int(size * (16 / features) ** (1 / dimension))) if features > 16 else size
+        layers = CONVOLUTIONS[dimension](1, 16, 3, padding=1)
+    else:
+        spec = {"name": "unet", "features": [channels], "kernels": [[3] * dimension], "strides": [[1] * dimension]}
+        layers = networks.build({**spec, "convolutions": 2}, in_channels=channels, outputs=2, dimension=dimension)
+    edge = max(8, int(size * (16 / channels) ** (1 / dimension))) if channels > 16 else size
     return _learning(
         f"convolution_{dimension}d_{channels}", layers, (2, channels, *[edge] * dimension), device, precision
     )

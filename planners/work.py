@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 CHANNELS = (1, 8, 16, 32, 64)
 """Channels at which dense convolutions are told apart: the fewer there are, the less of a processor they keep busy."""
@@ -31,6 +32,12 @@ def convolution_kind(dimension: int, channels: int) -> str:
     """Name the kind of a dense convolution of 2 or 3 axes with so many channels on its narrower side."""
     nearest = min(CHANNELS, key=lambda known: abs(math.log(known / max(channels, 1))))
     return f"convolution_{dimension}d_{nearest}"
+
+
+def flops_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, result: Any) -> int | None:
+    """Count the floating-point operations of an operation of PyTorch; None of those that PyTorch does not count."""
+    count = flop_registry.get(func._overloadpacket)
+    return None if count is None else int(count(*args, **(kwargs or {}), out_val=result))
 
 
 def work_of(func: Any, args: Sequence[Any], result: Any, flops: int | None) -> dict[str, float]:

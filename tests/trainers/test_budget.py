@@ -135,21 +135,10 @@ def test_a_schedule_that_watches_validations_keeps_their_steps():
     assert shortest_interval(24, 1, SimpleNamespace(schedule=Plateau())) == SHORTEST_INTERVAL
 
 
-class Clock:
-    """Stands for the module ``time``: it passes when a test says so."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def monotonic(self):
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch):
-    found = Clock()
-    monkeypatch.setattr(pace, "time", found)
-    return found
+def clock(monkeypatch, passing_time):
+    monkeypatch.setattr(pace, "time", passing_time)
+    return passing_time
 
 
 def train(clock, time, total, seconds_of_step):
@@ -232,7 +221,7 @@ def test_what_does_not_fit_without_copies_either_is_said_once_and_half_is_traine
     assert caplog.text.count("validation takes about 100 s, which does not fit into the time budget") == 1
 
 
-def test_the_first_step_of_a_run_says_nothing_of_its_speed(workspace, monkeypatch):
+def test_the_first_step_of_a_run_says_nothing_of_its_speed(workspace, monkeypatch, passing_time):
     """It waits for loader workers to start."""
     rates = []
     fit = TimeBudget.fit
@@ -245,7 +234,7 @@ def test_the_first_step_of_a_run_says_nothing_of_its_speed(workspace, monkeypatc
         clock.now += 100.0 if not rates and clock.now < 100 else 1.0
         return learning_step(learner, batch, factor)
 
-    clock = Clock()
+    clock = passing_time
     for module in (pace, loop, fold):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(budget, "time", clock)

@@ -20,21 +20,10 @@ from autoseg.workspace import Workspace
 COPIES = 8
 
 
-class Clock:
-    """Stands for the module ``time``: it passes when a test says so."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def monotonic(self):
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch):
-    found = Clock()
-    monkeypatch.setattr(validation_clock, "time", found)
-    return found
+def clock(monkeypatch, passing_time):
+    monkeypatch.setattr(validation_clock, "time", passing_time)
+    return passing_time
 
 
 def run(clock, own, cases, *, seconds_per_voxel, beside=0.0):
@@ -90,9 +79,9 @@ def test_slower_ones_are_seen_after_each_case(clock):
 
 
 @pytest.fixture
-def slow_cases(monkeypatch):
+def slow_cases(monkeypatch, passing_time):
     """Let predicting a voxel take a second of a clock of its own, and return the clock."""
-    clock = Clock()
+    clock = passing_time
     for module in (validation, validation_clock):
         monkeypatch.setattr(module, "time", clock)
     predict = validation.score_stored_case
