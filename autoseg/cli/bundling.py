@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autoseg.cli.display import console, set_up_logging
+from autoseg.cli.display import console
 from autoseg.cli.options import WorkspaceArgument
 
 
@@ -22,7 +22,6 @@ def export(
     """Write what predicts to one zip, which predict-folder takes in place of the workspace."""
     from autoseg.bundle.writing import export_bundle
 
-    set_up_logging()
     done = export_bundle(workspace, bundle, license_text=license_text, overwrite=overwrite)
     console.print(
         ", ".join(f"{name} ({count} {'fold' if count == 1 else 'folds'})" for name, count in done.folds.items()),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from autoseg.cli.display import case_progress, console, set_up_logging
+from autoseg.cli.display import case_progress, console
 from autoseg.cli.options import Device, WorkspaceArgument
 
 
@@ -42,7 +42,6 @@ def choose(
     from autoseg.choice import choose as work
     from autoseg.cli.choice_table import print_choice
 
-    set_up_logging()
     with case_progress() as progress:
         found = work(
             workspace,

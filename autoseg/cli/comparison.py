@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autoseg.cli.display import console, set_up_logging
+from autoseg.cli.display import console
 from autoseg.evaluation.settings import CONFIDENCE, RESAMPLES, Bootstrap
 
 
@@ -38,7 +38,6 @@ def compare(
     from autoseg.evaluation.comparison_files import check_table_name, write_comparison
     from autoseg.evaluation.comparison_plot import check_plot_name, write_comparison_plot
 
-    set_up_logging()
     for path in output or ():
         check_table_name(path)
     if plot:

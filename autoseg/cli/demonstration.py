@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from autoseg.cli.display import case_progress, console, duration, set_up_logging
+from autoseg.cli.display import case_progress, console, duration
 from autoseg.cli.pipeline import train_all
 from autoseg.cli.tables import print_summary
 
@@ -31,7 +31,6 @@ def demo(
     from autoseg.planners.speed import REFERENCE
     from autoseg.report.page import write_report
 
-    set_up_logging()
     started = time.monotonic()
     data, work, output = folder / "phantoms", folder / "phantoms.autoseg", folder / "predictions"
     _say(f"1/6 making {TRAINING_CASES + TEST_CASES} phantoms in {data}: two channels, a body and its core")

@@ -24,6 +24,9 @@ def guarded(command: Callable[..., int | None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
+        from autoseg.cli.display import set_up_logging
+
+        set_up_logging()
         try:
             status = command(*arguments, **options) or 0
         except AutosegError as error:

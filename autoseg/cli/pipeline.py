@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoseg.cli.display import case_progress, console, log_file, notices, set_up_logging
+from autoseg.cli.display import case_progress, console, log_file, notices
 from autoseg.cli.options import (
     Configurations,
     DatasetFolder,
@@ -56,7 +56,6 @@ def run(
     from autoseg.api import plan_and_preprocess
     from autoseg.units import parse_duration, parse_size
 
-    set_up_logging()
     with case_progress() as progress:
         place = plan_and_preprocess(
             dataset,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoseg.cli.display import case_progress, console, set_up_logging
+from autoseg.cli.display import case_progress, console
 from autoseg.cli.options import (
     Configurations,
     DatasetFolder,
@@ -54,7 +54,6 @@ def plan_and_preprocess(
     """Check a dataset, measure its fingerprint, plan, and preprocess it."""
     from autoseg.api import plan_and_preprocess as work
 
-    set_up_logging()
     with case_progress() as progress:
         place = work(
             dataset,
@@ -111,7 +110,6 @@ def fingerprint(
     from autoseg.execution import default_workers
     from autoseg.workspace import Workspace
 
-    set_up_logging()
     found = open_dataset(dataset, images, labels)
     place = Workspace(workspace or Path(f"{found.name}.autoseg"))
     with case_progress() as progress:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autoseg.cli.display import case_progress, console, set_up_logging
+from autoseg.cli.display import case_progress, console
 from autoseg.cli.options import Configurations, Device, Mirroring, WorkspaceOrBundle
 
 
@@ -76,7 +76,6 @@ def predict_folder(
     from autoseg.inference.folder import predict_folder as work
     from autoseg.units import parse_size
 
-    set_up_logging()
     with case_progress() as progress:
         result = work(
             workspace,

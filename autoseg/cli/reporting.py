@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autoseg.cli.display import console, set_up_logging
+from autoseg.cli.display import console
 from autoseg.cli.options import WorkspaceArgument
 
 
@@ -20,5 +20,4 @@ def report(
     """Write what a workspace holds as one page: data, plan, learning curves, cross-validation, worst and best cases."""
     from autoseg.report.page import write_report
 
-    set_up_logging()
     console.print(f"written: {write_report(workspace, output)}", soft_wrap=True, markup=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoseg.cli.display import console, duration, log_file, notices, set_up_logging
+from autoseg.cli.display import console, duration, log_file, notices
 from autoseg.cli.options import Device, TimeBudget, Trainer, Workers, WorkspaceArgument
 from autoseg.cli.tables import print_summary
 from autoseg.errors import PlanError
@@ -57,7 +57,6 @@ def train_fold(
     from autoseg.units import parse_duration
     from autoseg.workspace import Workspace
 
-    set_up_logging()
     number = parse_fold(fold)
     place = Workspace(workspace)
     folder = place.fold(configuration, number, trainer)

@@ -130,8 +130,9 @@ def test_memory_does_not_grow_with_the_cases(trained, tmp_path):
     plan["configurations"]["3d_fullres"]["patch_size"] = [24, 64, 64]
     (trained / "plan.json").write_text(json.dumps(plan))
     peaks = {}
-    # With twenty all stages are busy at once, as they are with any number.
-    for count in (20, 200):
+    # After some fifty cases the heap has grown to what all stages together ever need: seen with 20, 60, 200 and 600
+    # cases, 597, 617, 625 and 628 MB. A volume kept of each case would be 70 MB more.
+    for count in (60, 240):
         images = copies(tmp_path / "large", tmp_path / f"images-{count}", count)
         words = [sys.executable, "-c", PEAK, trained, images, tmp_path / f"out-{count}"]
         # Else each thread has a heap of its own, and how much they keep is chance.
@@ -140,4 +141,4 @@ def test_memory_does_not_grow_with_the_cases(trained, tmp_path):
         done, peak = said.split()
         assert int(done) == count
         peaks[count] = int(peak)
-    assert peaks[200] < 1.1 * peaks[20], f"kilobytes by number of cases: {peaks}"
+    assert peaks[240] < 1.1 * peaks[60], f"kilobytes by number of cases: {peaks}"
