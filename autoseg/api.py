@@ -78,6 +78,8 @@ def plan_and_preprocess(
         speed=speed,
         replan=replan,
     )
+    for decision in plan.explanation:
+        logger.info("%s: %s", decision.about, decision.decision)
     count = preprocess(place, plan, workers=workers, progress=_begin(progress, "preprocessing", len(found.cases)))
     logger.info("%d cases preprocessed, the others were there already", count)
     return place
@@ -167,8 +169,6 @@ def plan_dataset(
 
         plan = edited(plan, edits, dataset, fingerprint)
     write_plan(workspace.plan_file, plan)
-    for decision in plan.explanation:
-        logger.info("%s: %s", decision.about, decision.decision)
     return plan
 
 
