@@ -18,13 +18,14 @@ test-older: export ATEN_CPU_CAPABILITY = avx2
 test-older: $(VENV)/.installed  ## the three commands and the demo on a processor with AVX2 alone
 	$(VENV)/bin/python -m pytest --slow --numprocesses 2 --dist worksteal tests/test_end_to_end.py
 
-lint: $(VENV)/.installed  ## style, formatting and types
+lint: $(VENV)/.installed  ## style, formatting, types, and who imports whom
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-# Types are checked in an installed package: planners/ and trainers/ are part of it only there.
-	rm -rf $(VENV)/typed
+# Types and imports are checked in an installed package: planners/ and trainers/ are part of it only there.
+	rm -rf build $(VENV)/typed
 	$(VENV)/bin/pip install --quiet --no-deps --target $(VENV)/typed .
 	cd $(VENV)/typed && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml -p autoseg
+	cd $(VENV)/typed && ../bin/lint-imports ../../pyproject.toml --no-cache
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from autoseg.processors import prepare_openmp
+from autoseg.system.processors import prepare_openmp
 
 if TYPE_CHECKING:
     from autoseg.api import plan_and_preprocess, train_fold
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from autoseg.inference.folder import predict_folder
     from autoseg.inference.predictor import Predictor
 
-__version__ = "0.1.0"
 __all__ = ["Predictor", "choose", "plan_and_preprocess", "predict_folder", "train_fold"]
 
 _HOMES = {
@@ -25,12 +25,14 @@ _HOMES = {
 }
 
 
-# OpenMP reads its settings when the first package that uses it is loaded, in worker processes as well.
+# OpenMP reads its settings when the first package that uses it is loaded, also in worker processes.
 prepare_openmp()
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: importing autoseg costs nothing."""
+    """Import a public name on its first use, so that importing autoseg is fast."""
+    if name == "__version__":
+        return version("autoseg")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'autoseg' has no attribute '{name}'")

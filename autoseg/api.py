@@ -1,31 +1,60 @@
-"""The pipeline as functions; the commands are thin wrappers of these."""
+"""The pipeline as Python functions; the commands call these functions."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoseg.dataset import Dataset, write_dataset
-from autoseg.dataset_layouts import load_dataset, load_folders
+from autoseg.data.dataset import Dataset, write_dataset
+from autoseg.data.layouts import load_dataset, load_folders
 from autoseg.errors import DatasetError, PlanError, WorkspaceError
-from autoseg.plan import Plan, read_plan, write_plan
-from autoseg.workspace import Workspace
+from autoseg.plan.files import read_plan, write_plan
+from autoseg.plan.schema import Plan
+from autoseg.preprocessing.declared import check_declared
+from autoseg.workspace.paths import Workspace
 
 if TYPE_CHECKING:
     from autoseg.evaluation.summary import Summary
-    from autoseg.fingerprint import Fingerprint
+    from autoseg.fingerprint.record import Fingerprint
+    from autoseg.system.execution import CaseExecutor
 
 logger = logging.getLogger("autoseg")
 
 DEFAULT_PLANNER = "unet"
 ENSEMBLE_PLANNER = "emma"
-"""Where members are named and no planner is."""
+"""Default planner if ensemble members are given."""
 
 Progress = Callable[[str, int], Callable[[str], None]]
-"""Begins a progress display (what is done, to how many cases) and returns what is called with each finished case."""
+"""Function (task, number of cases) that starts a progress display; it returns a function to call after each case."""
+
+
+@dataclass(frozen=True)
+class PlanningOptions:
+    """The user's options for planning; the planner decides the options that are None."""
+
+    configurations: Sequence[str] | None = None
+    """Names of the configurations to plan."""
+    planner: str | None = None
+    members: Sequence[str] | None = None
+    """Ensemble members of EMMA: networks, normalizations, or pairs ``network/normalization``."""
+    device: str = "auto"
+    memory: int | None = None
+    """Memory limit of a training step, in bytes."""
+    time_budget: float | None = None
+    """Seconds for a fold."""
+    speed: str | None = None
+    """Machine speed used to plan the time budget: "reference", or the path of a file; None measures this machine."""
+    edits: Sequence[str] = ()
+    """Assignments such as ``3d_fullres.batch_size=4``; see :func:`autoseg.planners.edits.edited`."""
+
+    def given(self) -> dict[str, Any]:
+        """Return the explicitly given options without edits, in the form stored in a plan."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "edits"}
+        lists = {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+        return {key: value for key, value in lists.items() if value not in (None, "auto")}
 
 
 def plan_and_preprocess(
@@ -34,80 +63,65 @@ def plan_and_preprocess(
     images: Path | str | None = None,
     labels: Path | str | None = None,
     workspace: Path | str | None = None,
-    configurations: Sequence[str] | None = None,
-    planner: str | None = None,
-    members: Sequence[str] | None = None,
-    device: str = "auto",
-    memory: int | None = None,
-    time_budget: float | None = None,
-    speed: str | None = None,
     workers: int | None = None,
     splits: str = "kfold",
     folds: int = 5,
     replan: bool = False,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Workspace:
     """Check a dataset, measure its fingerprint, plan, and preprocess its cases; return the workspace.
 
-    ``dataset`` is a folder with ``dataset.json``; or give ``images`` and ``labels``, two folders. ``memory`` is in
-    bytes, ``time_budget`` in seconds for a fold, which is planned for the speed of this machine, or for that which
-    ``speed`` states: "reference", or the path of a file of speeds. ``members`` are those of EMMA, networks,
-    normalizations or one of each as ``network/normalization``. What is done already, and still fits the files, is not
-    done again; a plan that is there is kept, edits included, unless ``replan`` is set or another planner, device,
-    memory, budget, speed, configuration or member is asked for, or the dataset declares another normalization or other
-    channels that may be missing or are computed.
+    ``dataset`` is a folder with ``dataset.json``; alternatively give two folders, ``images`` and ``labels``.
+    ``options`` are the fields of :class:`PlanningOptions`. Existing results that still match the files are reused. An
+    existing plan is kept with its edits, unless ``replan`` is set, other options are given, or the dataset declares
+    another normalization, other sides, or other optional or extra channels.
     """
-    from autoseg.execution import default_workers
     from autoseg.preprocessing.run import preprocess
+    from autoseg.system.execution import local_executor
 
     found = open_dataset(dataset, images, labels)
     place = Workspace(Path(workspace) if workspace else Path(f"{found.name}.autoseg"))
-    workers = default_workers() if workers is None else workers
-    fingerprint = fingerprint_dataset(found, place, workers=workers, progress=progress)
+    executor = local_executor(workers)
+    fingerprint = fingerprint_dataset(found, place, executor=executor, progress=progress)
     divide_cases(found, fingerprint, place, kind=splits, folds=folds)
-    plan = plan_dataset(
-        found,
-        fingerprint,
-        place,
-        configurations=configurations,
-        planner=planner,
-        members=members,
-        device=device,
-        memory=memory,
-        time_budget=time_budget,
-        speed=speed,
-        replan=replan,
-    )
+    plan = plan_dataset(found, fingerprint, place, PlanningOptions(**options), replan=replan)
     for decision in plan.explanation:
         logger.info("%s: %s", decision.about, decision.decision)
-    count = preprocess(place, plan, workers=workers, progress=_begin(progress, "preprocessing", len(found.cases)))
-    logger.info("%d cases preprocessed, the others were there already", count)
+    count = preprocess(place, plan, executor=executor, progress=_begin(progress, "preprocessing", len(found.cases)))
+    logger.info("%d cases preprocessed, the others already existed", count)
     return place
 
 
 def open_dataset(
     dataset: Path | str | None, images: Path | str | None = None, labels: Path | str | None = None
 ) -> Dataset:
-    """Find the cases of a dataset folder, or of a folder of images and one of label maps."""
+    """Find the cases of a dataset folder, or of a folder of images and a folder of label maps."""
     if dataset is not None and images is None and labels is None:
-        return load_dataset(Path(dataset))
+        found = load_dataset(Path(dataset))
+        check_declared(found, Path(dataset) / "dataset.json")
+        return found
     if dataset is None and images is not None and labels is not None:
         return load_folders(Path(images), Path(labels))
-    raise DatasetError("expected either a dataset folder or both --images and --labels; name one of the two")
+    raise DatasetError("expected either a dataset folder or both --images and --labels; give one of the two")
 
 
 def fingerprint_dataset(
-    dataset: Dataset, workspace: Workspace, *, workers: int, progress: Progress | None = None
+    dataset: Dataset, workspace: Workspace, *, executor: CaseExecutor, progress: Progress | None = None
 ) -> Fingerprint:
-    """Examine every case and write dataset.json and fingerprint.json, unless they are there and still fit the files."""
-    from autoseg.fingerprint import build_fingerprint, examine_all, is_current, write_fingerprint
+    """Examine every case; write dataset.json and fingerprint.json unless they exist and still match the files."""
+    from autoseg.fingerprint.measuring import build_fingerprint, examine_all, is_current
+    from autoseg.fingerprint.record import write_fingerprint
+    from autoseg.preprocessing.extra.files import case_faults
 
     _refuse_dataset_folder(dataset, workspace)
     if workspace.fingerprint_file.exists():
         fingerprint = workspace.fingerprint()
         if is_current(fingerprint, dataset) and workspace.dataset() == dataset:
             return fingerprint
-    examinations = examine_all(dataset, workers=workers, progress=_begin(progress, "examining", len(dataset.cases)))
+    examinations = examine_all(
+        dataset, executor=executor, check=case_faults, progress=_begin(progress, "examining", len(dataset.cases))
+    )
     fingerprint = build_fingerprint(dataset, examinations)
     for warning in fingerprint.warnings:
         logger.warning("%s", warning)
@@ -117,7 +131,7 @@ def fingerprint_dataset(
 
 
 def _refuse_dataset_folder(dataset: Dataset, workspace: Workspace) -> None:
-    """Refuse a workspace in the dataset's own folder, whose dataset.json would be overwritten."""
+    """Raise :class:`WorkspaceError` for a workspace in the dataset's folder: it would overwrite dataset.json."""
     if workspace.fingerprint_file.exists() or not workspace.dataset_file.exists():
         return
     taken = {case.images[0].absolute().parent.parent for case in dataset.cases}
@@ -129,33 +143,19 @@ def plan_dataset(
     dataset: Dataset,
     fingerprint: Fingerprint,
     workspace: Workspace,
+    options: PlanningOptions | None = None,
     *,
-    configurations: Sequence[str] | None = None,
-    planner: str | None = None,
-    members: Sequence[str] | None = None,
-    device: str = "auto",
-    memory: int | None = None,
-    time_budget: float | None = None,
-    speed: str | None = None,
     replan: bool = True,
-    edits: Sequence[str] = (),
 ) -> Plan:
-    """Decide what to do and write plan.json.
+    """Make the plan and write plan.json.
 
-    Unless ``replan`` is set, a plan that is there is kept, edits included, if it was made for what is asked for.
-    ``edits`` are assignments such as ``3d_fullres.batch_size=4``; see :func:`autoseg.planners.edits.edited`.
+    Unless ``replan`` is set, an existing plan with the same options is kept, with its edits.
     """
-    asked = _asked(
-        device,
-        memory=memory,
-        time_budget=time_budget,
-        speed=speed,
-        configurations=configurations,
-        planner=planner,
-        members=members,
-    )
+    options = options or PlanningOptions()
+    edits = options.edits
+    asked = options.given()
     asked["normalization"] = dataset.normalization
-    asked["missing"] = dataset.missing
+    asked["optional_channels"] = dataset.optional_channels
     asked["extra_channels"] = dataset.extra_channels
     asked["sides"] = [*(list(pair) for pair in dataset.sides), *([name] for name in dataset.one_sided)]
     plan = read_plan(workspace.plan_file) if workspace.plan_file.exists() and not replan else None
@@ -173,7 +173,7 @@ def plan_dataset(
 
 
 def _kept(plan: Plan, dataset: Dataset, fingerprint: Fingerprint, workspace: Workspace) -> Plan:
-    """Return a plan that stays, with numbers for weights of classes where a person wrote what they are to be."""
+    """Return a kept plan; class weights given as a rule are replaced by numbers."""
     from autoseg.planners.class_weights import with_class_weights
 
     numbered = with_class_weights(plan, dataset, fingerprint)
@@ -183,7 +183,7 @@ def _kept(plan: Plan, dataset: Dataset, fingerprint: Fingerprint, workspace: Wor
 
 
 def _make_plan(dataset: Dataset, fingerprint: Fingerprint, asked: dict[str, Any], default: str) -> Plan:
-    """Plan for what is ``asked`` for, and for what this machine has where nothing is; ``default`` is a planner."""
+    """Make a plan for the ``asked`` options; this machine's resources are the default, and ``default`` the planner."""
     from autoseg.planners.base import MEMORY_TARGETS, PlanRequest, make_plan
     from autoseg.planners.resources import detect
 
@@ -197,7 +197,7 @@ def _make_plan(dataset: Dataset, fingerprint: Fingerprint, asked: dict[str, Any]
     )
     names, members = (tuple(asked[key]) if key in asked else None for key in ("configurations", "members"))
     plan = make_plan(PlanRequest(dataset, fingerprint, resources, names, members), planner)
-    # What it was made for, the planner apart, which the plan names itself.
+    # The plan stores the planner in its own field, not in the request.
     return replace(plan, request={key: value for key, value in asked.items() if value and key != "planner"})
 
 
@@ -211,26 +211,20 @@ def train_fold(
 ) -> Summary:
     """Train one fold and return the metrics of its validation cases.
 
-    ``options`` are the fields of :class:`autoseg.trainers.setting.FoldRequest`: trainer, device, iterations,
+    ``options`` are the fields of :class:`autoseg.learning.setting.FoldRequest`: trainer, device, iterations,
     time_budget in seconds, workers, seed, restart, save_probabilities, checkpoint_seconds.
     """
-    from autoseg.trainers.fold import train_fold as train
-    from autoseg.trainers.setting import FoldRequest
+    from autoseg.learning.fold import train_fold as train
+    from autoseg.learning.setting import FoldRequest
 
     return train(FoldRequest(Workspace(Path(workspace)), configuration, fold, **options), listener=listener)
 
 
-def _asked(device: str, **options: Any) -> dict[str, Any]:
-    """Return what was asked for explicitly, as a plan keeps it."""
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
-    return {key: value for key, value in {**plain, "device": device}.items() if value not in (None, "auto")}
-
-
 def _differs(plan: Plan, asked: dict[str, Any]) -> bool:
-    """Tell whether anything that is asked for now is not what a plan was made for."""
+    """Return whether any of the ``asked`` options differs from the options of the plan."""
     made_for = {
         "normalization": {},
-        "missing": {},
+        "optional_channels": {},
         "extra_channels": {},
         "sides": [],
         **plan.request,
@@ -240,8 +234,8 @@ def _differs(plan: Plan, asked: dict[str, Any]) -> bool:
 
 
 def divide_cases(dataset: Dataset, fingerprint: Fingerprint, workspace: Workspace, *, kind: str, folds: int) -> None:
-    """Write splits.json, the folds, unless there are some for these very cases: the user may have written them."""
-    from autoseg.splits import grouped, kfold, stratified, write_splits
+    """Write the folds to splits.json, unless the file exists: the user may have written it."""
+    from autoseg.data.splits import grouped, kfold, stratified, write_splits
 
     names = [case.name for case in dataset.cases]
     if workspace.splits_file.exists():
@@ -253,7 +247,9 @@ def divide_cases(dataset: Dataset, fingerprint: Fingerprint, workspace: Workspac
     if len(names) < folds:
         logger.warning("%d cases are fewer than %d folds: making %d folds", len(names), folds, len(names))
     if kind == "group" and not dataset.groups:
-        raise DatasetError("splits 'group': dataset.json has no 'groups', expected an object of case and group names")
+        raise DatasetError(
+            "splits 'group': dataset.json has no 'groups', expected an object that maps case names to group names"
+        )
     if kind == "stratified":
         strata = {case.name: _stratum(case.class_voxels) for case in fingerprint.cases}
         write_splits(workspace.splits_file, stratified(names, strata, folds))
@@ -266,7 +262,7 @@ def divide_cases(dataset: Dataset, fingerprint: Fingerprint, workspace: Workspac
 
 
 def _stratum(class_voxels: dict[str, int]) -> tuple[object, ...]:
-    """Sort cases by the classes they hold, then by how much there is of them."""
+    """Return the stratum of a case: the classes that it contains, then its number of foreground voxels."""
     return tuple(count > 0 for count in class_voxels.values()), sum(class_voxels.values())
 
 

@@ -1,22 +1,22 @@
-"""The faults a user can mend: each is one line that says where, what was found, what was expected and what to do."""
+"""Errors that a user can fix. Each message is one line: where, what was found, what was expected, what to do."""
 
 from __future__ import annotations
 
 
 class AutosegError(Exception):
-    """Base of every fault that the command line turns into one line and exit status 2."""
+    """Base of all errors that the command line prints as one line, with exit status 2."""
 
 
 class DatasetError(AutosegError, ValueError):
-    """The dataset or its description cannot be used as it is."""
+    """The dataset or its description is not usable."""
 
 
 class ImageError(AutosegError, ValueError):
-    """An image or label map cannot be read, or does not hold what it should."""
+    """An image or label map cannot be read, or its content is not as expected."""
 
 
 class PlanError(AutosegError, ValueError):
-    """A plan, or another settings file, holds something that cannot be carried out."""
+    """A plan or another settings file contains an invalid setting."""
 
 
 class WorkspaceError(AutosegError, OSError):
@@ -28,12 +28,17 @@ class WeightsError(AutosegError, ValueError):
 
 
 class BundleError(AutosegError, ValueError):
-    """A bundle is damaged, holds what a bundle does not, or cannot be made."""
+    """A bundle is damaged, contains unexpected files, or cannot be created."""
 
 
 class TrainingError(AutosegError, RuntimeError):
-    """Training cannot go on, for a reason that lies in data or settings."""
+    """Training cannot continue because of the data or the settings."""
 
 
 class WorkerError(AutosegError, RuntimeError):
     """A worker process died or failed on a case."""
+
+
+def one_line(error: BaseException) -> str:
+    """Format an error with its type on one line; messages of libraries may have several lines."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

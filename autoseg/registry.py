@@ -1,4 +1,4 @@
-"""Implementations by name: what a plan may name, and nothing else, chooses code."""
+"""Registries: they map the names in a plan to implementations. A plan can only use registered names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt
 
 from autoseg.errors import PlanError
 
@@ -18,10 +20,10 @@ Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 class Registry:
     """The implementations of one family, such as networks or losses, by name.
 
-    ``modules`` are this package's own modules that register something; they are imported when a name is first asked
-    for, so that a registry costs nothing until it is used and its modules may import it. Other packages add theirs
-    through the entry-point group ``autoseg.<family>``; these are loaded only when a name is asked for that this package
-    does not have.
+    ``modules`` lists the modules of this package that register implementations. They are imported on the first lookup;
+    this keeps the import of a registry fast and allows the modules to import the registry. Other packages register
+    implementations with the entry-point group ``autoseg.<family>``. An entry point is loaded only when its name is
+    requested and this package has no implementation of that name.
     """
 
     def __init__(self, family: str, modules: Sequence[str] = ()) -> None:
@@ -30,7 +32,7 @@ class Registry:
         self._implementations: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[Implementation], Implementation]:
-        """Return a decorator that files an implementation under ``name``."""
+        """Return a decorator that registers an implementation as ``name``."""
 
         def file_under_name(implementation: Implementation) -> Implementation:
             if name in self._implementations:
@@ -41,13 +43,13 @@ class Registry:
         return file_under_name
 
     def names(self) -> list[str]:
-        """Every name that can be asked for, this package's and other packages', sorted."""
+        """Return all available names, of this package and of other packages, sorted."""
         self._import_modules()
         others = {entry.name for entry in entry_points(group=f"autoseg.{self.family}")}
         return sorted(others | set(self._implementations))
 
     def get(self, name: str) -> Callable[..., Any]:
-        """Return the implementation called ``name``; raise :class:`PlanError` with the nearest names if none is."""
+        """Return the implementation ``name``; for an unknown name, raise :class:`PlanError` with the nearest names."""
         self._import_modules()
         if name not in self._implementations:
             for entry in entry_points(group=f"autoseg.{self.family}", name=name):
@@ -58,10 +60,10 @@ class Registry:
             raise PlanError(self._unknown(name)) from None
 
     def build(self, spec: Mapping[str, Any], **context: Any) -> Any:
-        """Call the implementation that ``spec`` names with the arguments it lists and those of the ``context``.
+        """Call the implementation named in ``spec`` with the arguments of ``spec`` and of ``context``.
 
-        ``spec`` is ``{"name": ..., **arguments}`` as it stands in a plan. An argument that the implementation does not
-        take is a :class:`PlanError`: nothing that a plan says is silently ignored.
+        ``spec`` is ``{"name": ..., **arguments}`` as written in a plan. Raises :class:`PlanError` for an argument that
+        the implementation does not accept: no setting of a plan is silently ignored.
         """
         arguments = dict(spec)
         name = arguments.pop("name", None)
@@ -70,7 +72,7 @@ class Registry:
         implementation = self.get(name)
         told = sorted(context.keys() & arguments.keys())
         if told:
-            raise PlanError(f"{self.family} '{name}': found '{told[0]}', which is not for a plan to say; leave it out")
+            raise PlanError(f"{self.family} '{name}': found '{told[0]}', which a plan cannot set; remove it")
         self._check_arguments(name, implementation, arguments, context)
         self._check_types(name, implementation, arguments)
         return implementation(**context, **arguments)
@@ -94,11 +96,11 @@ class Registry:
             raise PlanError(f"{self.family} '{name}': {error}; it takes: {allowed}") from None
 
     def _check_types(self, name: str, implementation: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
-        """Hold what a plan says against the type hints of what it names."""
+        """Compare the arguments of a plan with the type hints of the implementation."""
         from pydantic import TypeAdapter, ValidationError
 
         by_call = inspect.isclass(implementation) and not is_dataclass(implementation)
-        # What a dataclass inherits is only known by the hints of the class, which may stand in another module.
+        # Inherited fields of a dataclass appear only in the hints of the class, whose base may be in another module.
         annotated = implementation.__init__ if by_call else implementation
         hints = get_type_hints(annotated, include_extras=True)
         for key, value in arguments.items():
@@ -113,3 +115,23 @@ class Registry:
         nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
         ordered = nearest + [other for other in names if other not in nearest]
         return f"{self.family}: found '{name}', expected one of: {', '.join(ordered)}"
+
+
+Positive = Annotated[float, Gt(0), Lt(float("inf"))]
+"""A finite number above 0."""
+
+
+NonNegative = Annotated[float, Ge(0), Lt(float("inf"))]
+"""A finite number of at least 0."""
+
+
+Share = Annotated[float, Ge(0), Le(1)]
+"""A number from 0 to 1."""
+
+
+Decay = Annotated[float, Ge(0), Lt(1)]
+"""Decay of a moving average: at least 0 and below 1."""
+
+
+Component = dict[str, Any]
+"""A part of a plan that selects an implementation: ``{"name": ..., **arguments}``, looked up in a registry."""

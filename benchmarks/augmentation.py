@@ -20,6 +20,7 @@ import torch
 
 from autoseg.augmentation import Augmentation, Parameters, build_augmentation, settings_from
 from autoseg.augmentation.pipeline import INTENSITY
+from autoseg.preprocessing.channel_layout import ChannelLayout
 
 CLASSES = 3
 NOTHING_DRAWN = {"name": "none"}
@@ -100,7 +101,7 @@ def _augmentation(options: argparse.Namespace, spec: dict[str, Any]) -> Augmenta
         patch_size=tuple(options.patch),
         spacing=(1.0,) * axes,
         mirror_axes=tuple(range(axes)),
-        channels=options.channels,
+        layout=ChannelLayout(options.channels),
     )
 
 

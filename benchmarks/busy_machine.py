@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 
 # Importing any of autoseg tells OpenMP how to wait, before PyTorch starts it.
-from autoseg.processors import own_cores  # isort: skip
+from autoseg.system.processors import own_cores  # isort: skip
 from machine import machine_line
 
 SETTINGS: Mapping[str, Mapping[str, str]] = {
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps-of", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.steps_of:
+    if options.preprocessing_of:
         print(_steps_a_second(options.seconds))
         return
     print(machine_line())
@@ -69,8 +69,8 @@ def _steps_a_second(seconds: float) -> float:
     import torch
     from torch.nn import functional as F
 
+    from autoseg.learning.optimizers import optimizers
     from autoseg.networks import networks
-    from autoseg.trainers.optimizers import optimizers
 
     stages = len(FEATURES)
     spec = {"name": "unet", "features": FEATURES, "kernels": [[3] * 3] * stages}

@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from autoseg.dataset import Dataset
-from autoseg.examination import CaseMeasure
-from autoseg.fingerprint import Fingerprint, Intensities
+from autoseg.data.dataset import Dataset
+from autoseg.fingerprint.record import CaseMeasure, Fingerprint, Intensities
 from autoseg.planners.base import PlanRequest, make_plan
 from autoseg.planners.resources import GIGABYTE, Resources
 

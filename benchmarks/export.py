@@ -103,7 +103,8 @@ def made_scores(classes: int, shape: Shape) -> np.ndarray:
 
 
 def _autoseg(classes: int, options: argparse.Namespace, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
-    from autoseg.inference.export import Scores, label_map
+    from autoseg.postprocessing.label_maps import label_map
+    from autoseg.postprocessing.scores import Scores
 
     dataset, steps = _autoseg_case(classes, options)
     return lambda scores: label_map([Scores(scores, steps)], dataset)
@@ -113,7 +114,8 @@ def _autoseg_probabilities(
     classes: int, options: argparse.Namespace, folder: Path
 ) -> Callable[[np.ndarray], np.ndarray]:
     """As with --save-probabilities: all classes are written on the file's grid as well."""
-    from autoseg.inference.export import Scores, label_map, write_probabilities
+    from autoseg.postprocessing.label_maps import label_map, write_probabilities
+    from autoseg.postprocessing.scores import Scores
 
     dataset, steps = _autoseg_case(classes, options)
 
@@ -125,16 +127,16 @@ def _autoseg_probabilities(
 
 
 def _autoseg_case(classes: int, options: argparse.Namespace) -> tuple[Any, Any]:
-    from autoseg.dataset import Dataset
-    from autoseg.geometry import Geometry
-    from autoseg.preprocessing.case import Steps
-    from autoseg.preprocessing.crop import Box
+    from autoseg.data.dataset import Dataset
+    from autoseg.images.crop import Box
+    from autoseg.images.geometry import Geometry
+    from autoseg.preprocessing.record import PreprocessingRecord
 
     labels = {"background": 0, **{f"class {n}": n for n in range(1, classes)}}
     dataset = Dataset("benchmark", ("CT",), labels, ".nii.gz", ())
     grid = options.file_grid
     geometry = Geometry(grid, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
-    return dataset, Steps(geometry, Box((0, 0, 0), grid), (0, 1, 2), grid, options.network_grid, None)
+    return dataset, PreprocessingRecord(geometry, Box((0, 0, 0), grid), (0, 1, 2), grid, options.network_grid, None)
 
 
 def _nnunet(classes: int, options: argparse.Namespace, folder: Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from autoseg.networks import depthwise, networks, prelu
-from autoseg.plan import Component
+from autoseg.registry import Component
 
 Step = tuple[Component, int, tuple[int, ...]]
 """A network, the batch and the patch."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from autoseg.planners.resources import computes_bfloat16
 from autoseg.planners.speed import machine_key
+from autoseg.system.devices import computes_bfloat16
 
 
 def machine_line() -> str:

@@ -84,9 +84,9 @@ def _followed(vessel: Vessel, waiting: deque[Vessel], rng: np.random.Generator) 
         width *= 0.997
         until_branch -= STEP
         if until_branch < 0:
-            turn = rng.choice([-1, 1]) * rng.uniform(0.4, 1.0)
-            waiting.append(Vessel(y, x, angle + turn, width * rng.uniform(0.45, 0.75)))
-            angle, width, until_branch = angle - 0.2 * turn, width * 0.93, rng.uniform(20, 70)
+            reorientation = rng.choice([-1, 1]) * rng.uniform(0.4, 1.0)
+            waiting.append(Vessel(y, x, angle + reorientation, width * rng.uniform(0.45, 0.75)))
+            angle, width, until_branch = angle - 0.2 * reorientation, width * 0.93, rng.uniform(20, 70)
 
 
 def _drawn(points: list[Point], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from autoseg.plan import Configuration, Plan, mirror_axes, read_plan
-from autoseg.storage import read_json, write_json
+from autoseg.files.storage import read_json, write_json
+from autoseg.plan.files import read_plan
+from autoseg.plan.schema import Configuration, Plan, mirror_axes
 
 NUMBER, NAME = 999, "Dataset999_Benchmark"
 SCHEMES = {"z_score": "ZScoreNormalization", "ct": "CTNormalization"}
@@ -141,7 +142,7 @@ def _intensities(configuration: Configuration) -> dict[str, Any]:
     found = {}
     for index, spec in enumerate(configuration.normalization):
         low, high = spec.get("lower", 0.0), spec.get("upper", 1.0)
-        found[str(index)] = {"mean": spec.get("mean", 0.0), "std": spec.get("deviation", 1.0)}
+        found[str(index)] = {"mean": spec.get("mean", 0.0), "std": spec.get("std", 1.0)}
         found[str(index)] |= {"percentile_00_5": low, "percentile_99_5": high}
     return found
 

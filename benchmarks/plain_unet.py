@@ -28,13 +28,14 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from autoseg.dataset import Case, Dataset  # noqa: E402
-from autoseg.dataset_layouts import load_dataset  # noqa: E402
+from autoseg.data.dataset import Case, Dataset  # noqa: E402
+from autoseg.data.layouts import load_dataset  # noqa: E402
+from autoseg.data.optional_channels import read_case  # noqa: E402
+from autoseg.data.splits import Fold, fold_cases, grouped, kfold  # noqa: E402
 from autoseg.evaluation.folder import evaluate_folder  # noqa: E402
-from autoseg.geometry import Geometry  # noqa: E402
-from autoseg.images import read_case, read_labels, write_labels  # noqa: E402
-from autoseg.splits import Fold, fold_cases, grouped, kfold  # noqa: E402
-from autoseg.units import parse_duration  # noqa: E402
+from autoseg.images.geometry import Geometry  # noqa: E402
+from autoseg.images.volumes import read_labels, write_labels  # noqa: E402
+from autoseg.system.units import parse_duration  # noqa: E402
 
 FEATURES = (16, 32, 64, 128)
 DIVISOR = 2 ** (len(FEATURES) - 1)
@@ -149,8 +150,8 @@ def read_example(case: Case, dataset: Dataset) -> Example:
     for number, value in enumerate(dataset.values, start=1):
         labels[stored == value] = number
     axes = tuple(range(1, 4))
-    deviation = volume.array.std(axis=axes, keepdims=True)
-    image = (volume.array - volume.array.mean(axis=axes, keepdims=True)) / np.maximum(deviation, 1e-6)
+    std = volume.array.std(axis=axes, keepdims=True)
+    image = (volume.array - volume.array.mean(axis=axes, keepdims=True)) / np.maximum(std, 1e-6)
     if volume.geometry.dimension == 2:
         image, labels = image[:, 0], labels[0]
     tensors = torch.from_numpy(image.astype(np.float32)), torch.from_numpy(labels)

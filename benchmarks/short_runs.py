@@ -15,7 +15,7 @@ from typing import Any
 from slower_machine import MACHINES, Timing, affordable_steps
 from whole_processes import AUTOSEG
 
-from autoseg.units import parse_duration
+from autoseg.system.units import parse_duration
 
 HERE = Path(__file__).parent
 PLAIN = [sys.executable, str(HERE / "plain_unet.py")]

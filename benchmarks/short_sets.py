@@ -21,7 +21,7 @@ from PIL import Image
 from scipy import ndimage
 from tifffile import imwrite
 
-from autoseg.images import read_labels, read_volume
+from autoseg.images.volumes import read_labels, read_volume
 
 HIPPOCAMPUS_CASES = 60
 COLOURS = ("red", "green", "blue")

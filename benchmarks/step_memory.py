@@ -13,16 +13,16 @@ import argparse
 
 import torch
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import AutosegError
-from autoseg.memory import available_memory, format_bytes
-from autoseg.plan import Configuration, voxels
-from autoseg.planners.memory import LIBRARIES, MOST_SLACK
+from autoseg.learning.costs.memory import LIBRARIES, MOST_SLACK
+from autoseg.learning.costs.verification import verify_memory
+from autoseg.networks.residual_unet import residual_unet_spec
+from autoseg.networks.unet import unet_spec
+from autoseg.plan.schema import Configuration, voxels
 from autoseg.planners.recipe import training
-from autoseg.planners.residual_unet import residual_unet_spec
 from autoseg.planners.topology import pad_to_divisor
-from autoseg.planners.unet import unet_spec
-from autoseg.planners.verification import verify_memory
+from autoseg.system.memory import available_memory, format_bytes
 
 FAMILIES = {"unet": unet_spec, "residual": residual_unet_spec}
 CPU_POINTS = [

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from autoseg.losses import losses
 from autoseg.losses.deep_supervision import DeepSupervision
 from autoseg.networks import networks
-from autoseg.planners.resources import computes_bfloat16
+from autoseg.system.devices import computes_bfloat16
 
 CLASSES = 3
 WARM_UP = 2

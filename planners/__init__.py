@@ -1,1 +1,1 @@
-"""What to do: fingerprint and resources in, plan out."""
+"""Planners: they compute a plan from the fingerprint of a dataset and the available resources."""

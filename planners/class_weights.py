@@ -1,4 +1,4 @@
-"""Weights of classes by how much of the images they fill, as numbers for the plan."""
+"""Class weights by inverse frequency, as numbers for the plan."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
-from autoseg.fingerprint import Fingerprint
+from autoseg.fingerprint.record import Fingerprint
 from autoseg.losses import INVERSE_FREQUENCY
-from autoseg.plan import Component, Plan
+from autoseg.plan.schema import Plan
+from autoseg.registry import Component
 
 DIGITS = 4
-"""Significant ones of a weight."""
+"""Significant digits of a weight."""
 
 
 def with_class_weights(plan: Plan, dataset: Dataset, fingerprint: Fingerprint) -> Plan:
-    """Return a plan whose losses have numbers in place of :data:`INVERSE_FREQUENCY`."""
+    """Return the plan with numbers in its losses instead of :data:`INVERSE_FREQUENCY`."""
     configurations = {
         name: replace(
             configuration,
@@ -30,9 +31,10 @@ def with_class_weights(plan: Plan, dataset: Dataset, fingerprint: Fingerprint) -
 
 
 def with_numbers(loss: Component, dataset: Dataset, fingerprint: Fingerprint, *, place: str) -> Component:
-    """Return a loss with numbers in place of :data:`INVERSE_FREQUENCY`, in the losses of a sum as well.
+    """Return a loss with numbers instead of :data:`INVERSE_FREQUENCY`, also in the losses of a sum.
 
-    Raises :class:`PlanError`, which begins with ``place``, where the dataset has regions: these have no such weights.
+    Raises :class:`PlanError`, which begins with ``place``, if the dataset has regions: regions may overlap and have no
+    such weights.
     """
     changed: dict[str, Any] = {}
     if loss.get("weights") == INVERSE_FREQUENCY:
@@ -51,12 +53,12 @@ def with_numbers(loss: Component, dataset: Dataset, fingerprint: Fingerprint, *,
 
 
 def inverse_frequencies(dataset: Dataset, fingerprint: Fingerprint) -> list[float]:
-    """Return 1 / (C · share) of the background and each class, of which there are C: a voxel's mean weight is 1.
+    """Return 1 / (C · share) of the background and each class, C weights in total; the mean weight of a voxel is 1.
 
-    The share is of the volume of the cropped images, which is that of the voxels once they are resampled, in the cases
-    in which a class was annotated; ignored voxels, which the fingerprint does not count, are taken for background. A
-    class that no case has weighs as much as the rarest that some case has. Samplers that prefer the foreground make
-    it more frequent in batches than it is in images.
+    The share is the fraction of the volume of the cropped images, which is the fraction of voxels after resampling. It
+    includes only cases in which the class is annotated. Ignored voxels count as background, because the fingerprint
+    does not count them. A class without voxels gets the weight of the rarest class with voxels. Batches may contain
+    more foreground than the images, because samplers prefer it.
     """
     shares = _shares(dataset, fingerprint)
     rarest = shares[shares > 0].min()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autoseg.errors import PlanError
-from autoseg.plan import Plan, voxels
+from autoseg.networks.planning import NetworkSpec
+from autoseg.plan.schema import Plan, voxels
 from autoseg.planners.base import PlanRequest
 from autoseg.planners.designing import Design, fit_design
 from autoseg.planners.family import CONFIGURATIONS, NNUNET, Family
-from autoseg.planners.fitting import SMALLEST_BATCH, Fitted, NetworkSpec
+from autoseg.planners.fitting import SMALLEST_BATCH, Fitted
 from autoseg.planners.frame import (
     ENOUGH_CONTEXT,
     Frame,
@@ -22,13 +23,13 @@ from autoseg.planners.frame import (
 from autoseg.planners.spacing import coarser
 
 WORTH_LOWERING = 2.0
-"""A coarser resolution must have at least this many times fewer voxels to be worth its training (nnU-Net)."""
+"""Smallest ratio of voxels between full and low resolution from which ``3d_lowres`` is planned (nnU-Net)."""
 
 
 def plan_with(request: PlanRequest, planner: str, network: NetworkSpec, family: Family = NNUNET) -> Plan:
-    """Plan every configuration that suits the data, or those that are asked for, with networks of one family."""
+    """Plan all configurations that suit the data, or the requested ones, with networks of one family."""
     if request.members:
-        raise PlanError(f"members: planner '{planner}' has none; leave them out, or plan with --planner emma")
+        raise PlanError(f"members: planner '{planner}' has no members; omit --members, or plan with --planner emma")
     frame, design = frame_of(request), Design(network, family)
     found = _plan_all(frame, design)
     return assembled(
@@ -45,7 +46,7 @@ def plan_with(request: PlanRequest, planner: str, network: NetworkSpec, family: 
 
 
 def _plan_all(frame: Frame, design: Design) -> dict[str, Fitted]:
-    """Plan what is wanted: what needs most memory first, so that too little of it is told by what would do for all."""
+    """Plan the wanted configurations; the largest first, so that an error names enough memory for all of them."""
     names = _wanted(frame, design.family)
     found: dict[str, Fitted] = {}
     if set(names) - {"2d"}:
@@ -61,8 +62,8 @@ def _plan_all(frame: Frame, design: Design) -> dict[str, Fitted]:
     if missing:
         share = context(found["3d_fullres"].configuration)
         raise PlanError(
-            f"configuration '{missing[0]}': a 3d_fullres patch sees {share:.0%} of the median image already, a coarser "
-            f"resolution is for patches that see less than {ENOUGH_CONTEXT:.0%}; leave it out, or give less --memory"
+            f"configuration '{missing[0]}': a 3d_fullres patch covers {share:.0%} of the median image, expected less "
+            f"than {ENOUGH_CONTEXT:.0%} for a coarser resolution; leave it out, or plan with less --memory"
         )
     return {name: found[name] for name in CONFIGURATIONS if name in found and name in names}
 
@@ -74,15 +75,15 @@ def _wanted(frame: Frame, family: Family) -> tuple[str, ...]:
     unknown = [name for name in names if name not in CONFIGURATIONS]
     if unknown:
         raise PlanError(f"configuration '{unknown[0]}': expected one of {', '.join(CONFIGURATIONS)}")
-    # A cascade cannot be trained without the stage before it.
+    # A cascade needs its previous stage.
     return (*names, "3d_lowres") if "3d_cascade_fullres" in names else names
 
 
 def _lowres(frame: Frame, design: Design, fullres: Fitted) -> Fitted | None:
-    """Plan the finest resolution whose patch sees enough of the image; None where full resolution does, or almost."""
+    """Plan the finest resolution whose patch covers enough of the image; None if it is close to full resolution."""
     seen = voxels(fullres.configuration.patch_size)
     for spacing in coarser(frame.spacing):
-        # Patches hold about as many voxels at any resolution: only where that would do is one fitted.
+        # The patch has about the same number of voxels at all resolutions: skip those for which it is too small.
         if seen < ENOUGH_CONTEXT * voxels(frame.shape(spacing)):
             continue
         fitted = fit_design(frame, design, spacing, 3)
@@ -94,7 +95,7 @@ def _lowres(frame: Frame, design: Design, fullres: Fitted) -> Fitted | None:
 
 
 def _cascade(frame: Frame, design: Design, fullres: Fitted) -> Fitted:
-    """Plan full resolution with the labels of ``3d_lowres`` as more input: the same patch, or what still fits."""
+    """Plan full resolution with the labels of ``3d_lowres`` as input: the same patch, or the largest that fits."""
     configuration = fullres.configuration
     draft = replace(configuration, batch_size=SMALLEST_BATCH, previous_stage="3d_lowres")
     patches = design.family.patches(configuration.median_shape, configuration.patch_spacing)

@@ -1,4 +1,4 @@
-"""The planners of DeepMedic and its relatives (Kamnitsas et al. 2017; thesis, 2019, sections 3.2 to 3.5 and 4.3)."""
+"""Planners of DeepMedic and its variants (Kamnitsas et al. 2017; thesis, 2019, sections 3.2 to 3.5 and 4.3)."""
 
 from __future__ import annotations
 
@@ -6,38 +6,40 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
-from autoseg.dataset import Dataset
-from autoseg.fingerprint import Fingerprint
-from autoseg.plan import Component, Configuration, Decision, Plan
+from autoseg.data.dataset import Dataset
+from autoseg.fingerprint.record import Fingerprint
+from autoseg.networks.planning import Topology
+from autoseg.plan.schema import Configuration, Decision, Plan
 from autoseg.planners.base import PlanRequest, planners
 from autoseg.planners.configurations import plan_with
 from autoseg.planners.family import Family
 from autoseg.planners.patches import Candidate
 from autoseg.planners.recipe import published
 from autoseg.planners.sampling import Sampled
-from autoseg.planners.topology import SPACING_RATIO, Topology
-from autoseg.planners.wording import times
+from autoseg.planners.topology import SPACING_RATIO
+from autoseg.registry import Component
+from autoseg.system.units import times
 
 FEATURES = (30, 30, 40, 40, 40, 40, 50, 50)
 HIDDEN = (150, 150)
 WIDE = tuple(2 * width for width in FEATURES)
 RESIDUAL = (4, 6, 8)
-"""Layers with residual connections; the thesis does not say which, the authors' public configurations do."""
+"""Layers with residual connections, from the authors' public configurations; the thesis does not list them."""
 LEAN = tuple(width // 2 for width in FEATURES)
-"""Features of a low resolution that is to cost less; the thesis does not give those that it had: half of the others."""
+"""Features of a cheaper coarse pathway: half of the usual features, because the thesis does not give the numbers."""
 ITERATIONS = 70_000
-"""Of the authors' public configurations: 35 epochs of 20,000 segments, ten in a batch."""
+"""Steps of the authors' public configurations: 35 epochs of 20,000 segments, with 10 segments per batch."""
 PENALTY = {2: 1e-6, 3: 1e-4}
-"""Of the sum of squared weights, beside the cross-entropy; its gradient is twice as much of each weight."""
+"""Factor of the sum of squared weights in the loss, by dimension; the equivalent weight decay is twice as large."""
 IN_3D, IN_2D = ("2d", "3d_fullres"), ("2d",)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A published network with its segments and batches; those of three pathways are no publication's.
+    """A published network with its segments and batches; those of three pathways are not published.
 
-    The single paths are those with batch normalization and He's initialization, which the thesis marks with a plus:
-    without these the deep one learned nothing.
+    The networks with a single pathway have batch normalization and He initialization; the thesis marks them with a
+    plus. Without both, the deep network learned nothing.
     """
 
     features: tuple[int, ...] = FEATURES
@@ -47,16 +49,17 @@ class Variant:
     residual: tuple[int, ...] = ()
     coarse_features: tuple[int, ...] | None = None
     learned: int = 9
-    """Edge of what is learned of a segment, in voxels."""
+    """Edge of the output of a segment, in voxels."""
     samples: tuple[int, int] = (250, 10)
-    """In a batch, in 2D and 3D."""
+    """Samples of a batch, in 2D and 3D."""
     configurations: tuple[str, ...] = IN_3D
 
     def candidates(self, shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[Candidate]:
-        """List segments from the published one to one of a single voxel of the coarsest pathway.
+        """List segments from the published size down to one output voxel of the coarsest pathway.
 
-        An axis that is twice as coarse as the finest or more has kernels of 1 in the first half of the layers, one
-        four times as coarse in three quarters, and the coarse pathways are coarser along it only by as much less.
+        An axis with at least twice the spacing of the finest axis has kernels of 1 in the first half of the layers; an
+        axis with at least four times the spacing in the first three quarters. The downsampling factor of the coarse
+        pathways is reduced in the same proportion along such an axis.
         """
         full = [self._full_layers(s / min(spacing)) for s in spacing]
         axes = [self._axis(layers) for layers in full]
@@ -71,12 +74,12 @@ class Variant:
             steps = (min(most, max(1, n)) for most, n in zip(whole, wanted, strict=True))
             learned = tuple(axis.divisor * n for axis, n in zip(axes, steps, strict=True))
             patch = tuple(n + 2 * m for n, m in zip(learned, margin, strict=True))
-            origin = f"{times(learned)} of it are learned, with {times(margin)} beside them on each side"
+            origin = f"its output is {times(learned)}, with a margin of {times(margin)} on each side"
             found.setdefault(patch, Candidate(patch, topology, origin, margin))
         return list(found.values())
 
     def network(self, dimension: int, topology: Topology, first_features: int) -> Component:
-        """Describe the network: the published features where nnU-Net begins with 32."""
+        """Return the network's spec: the published features for 32 ``first_features``, scaled for other values."""
         layers = len(topology.kernels)
         full = [sum(kernel[axis] > 1 for kernel in topology.kernels) for axis in range(dimension)]
         spec: Component = {
@@ -93,7 +96,7 @@ class Variant:
         return spec
 
     def _full_layers(self, ratio: float) -> int:
-        """Count the layers that see along an axis whose voxels are ``ratio`` times as long as the shortest."""
+        """Count the layers with full kernels along an axis; ``ratio`` is its spacing relative to the finest axis."""
         halvings = int(math.log(ratio, SPACING_RATIO) + 1e-9)
         return max(1, len(self.features) // 2**halvings)
 
@@ -106,7 +109,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class _Axis:
-    """What a network has along one axis."""
+    """Kernels, margin and divisor of a network along one axis."""
 
     kernels: tuple[int, ...]
     margin: int
@@ -130,20 +133,22 @@ VARIANTS = {
         (45, 48, 51, 55, 58, 61, 64, 67, 70, 74, 77, 80), (200, 200), samples=(100, 10), configurations=IN_2D
     ),
 }
-"""By planner. The thesis' section 3.3.5 has the 2D networks: 16 layers of 30 to 50 features, 12 of 45 to 80."""
+"""Variants by planner name. The 2D networks are from section 3.3.5 of the thesis: 16 layers of 30 to 50 features, and
+12 layers of 45 to 80 features."""
 
 
 def plan_deepmedic(request: PlanRequest, *, planner: str) -> Plan:
-    """Plan networks of a variant, with the published segments and batches where memory and time allow them.
+    """Plan networks of a variant, with the published segments and batches if memory and time allow.
 
-    The coarse pathway has the context for which other families plan ``3d_lowres``; that is planned when asked for.
+    The coarse pathway provides the context for which other families plan ``3d_lowres``; this configuration is planned
+    only on request.
     """
     variant = VARIANTS[planner]
     return plan_with(request, planner, variant.network, family_of(variant))
 
 
 def family_of(variant: Variant) -> Family:
-    """Return what a variant wants otherwise than nnU-Net's rules have it."""
+    """Return the planning rules of a variant that differ from nnU-Net's."""
     return Family(
         patches=variant.candidates,
         sampling=half_and_half,
@@ -158,17 +163,19 @@ for _name in VARIANTS:
 
 
 def half_and_half(dataset: Dataset, fingerprint: Fingerprint) -> Sampled:
-    """Centre half of the segments in the foreground, the others in the body's background."""
-    reason = "the published rule: classes keep their proportions to each other"
-    decision = Decision("data", "half of the segments are centred in the foreground, half in the background", (reason,))
+    """Center half of the segments in the foreground, the other half in the background inside the body."""
+    reason = "published rule: classes keep their relative frequencies"
+    decision = Decision(
+        "data", "half of the segments are centered in the foreground, half in the background", (reason,)
+    )
     return Sampled({"name": "half", "channel": 0}, decision)
 
 
 def recipe(draft: Configuration) -> Configuration:
-    """Give a draft plain cross-entropy and RMSProp with Nesterov's momentum, halved when validation no longer improves.
+    """Set cross-entropy, and RMSProp with Nesterov momentum; the rate is halved when validation no longer improves.
 
-    The published penalty of 1e-6 of the sum of the weights' magnitudes is left out beside that of their squares, which
-    is weight decay.
+    The published L2 penalty is set as weight decay. The published L1 penalty (1e-6 times the sum of absolute weights)
+    is left out.
     """
     optimizer: Component = {"name": "rmsprop", "learning_rate": 1e-3, "momentum": 0.6}
     optimizer["weight_decay"] = 2 * PENALTY[draft.dimension]
@@ -179,7 +186,7 @@ def recipe(draft: Configuration) -> Configuration:
 
 
 def _lowered(factor: int, full: int, layers: int) -> int:
-    """Return the factor of a pathway along an axis where only ``full`` of its layers see: less by as much."""
+    """Return the factor of a pathway along an axis, reduced to the share of its layers with full kernels there."""
     return max(1, factor * full // layers)
 
 

@@ -1,4 +1,4 @@
-"""Fitting a design to memory and time: where time lacks, coarser, with smaller patches, and learning faster."""
+"""Fit a design to memory and time: in a short time with coarser spacing, smaller patches and higher learning rates."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autoseg.plan import Configuration, voxels
+from autoseg.networks.planning import NetworkSpec
+from autoseg.plan.schema import Configuration, voxels
 from autoseg.planners.base import PlanRequest
 from autoseg.planners.family import NNUNET, Family
 from autoseg.planners.fitting import (
     FEWEST_ITERATIONS,
     FIRST_FEATURES,
     Fitted,
-    NetworkSpec,
     check_time,
     fit,
     fit_narrower,
@@ -26,19 +26,19 @@ from autoseg.planners.frame import ENOUGH_CONTEXT, Frame, Spacing, context, draf
 from autoseg.planners.patches import Candidate, candidates
 from autoseg.planners.recipe import hastened
 from autoseg.planners.spacing import SPACING_STEP
-from autoseg.planners.wording import times
+from autoseg.system.units import times
 
 logger = logging.getLogger("autoseg.planning")
 
 LEAST_THICKNESS = 12.0
-"""Voxels that a line through an object keeps on average where images are coarsened for lack of time."""
+"""Smallest mean thickness of objects in voxels after images are coarsened to save time."""
 WORTH_COARSENING = 1.3
-"""Times fewer voxels from which images are coarsened."""
+"""Smallest reduction factor of the number of voxels from which images are coarsened."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """A network, and what its family wants otherwise than nnU-Net's rules have it."""
+    """A network with the planning rules of its family."""
 
     network: NetworkSpec
     family: Family = NNUNET
@@ -54,11 +54,11 @@ class Design:
         return fit(draft, patches, request, self.network, most=self._most(draft), widest=widest)
 
     def fit_smaller(self, fitted: Fitted, patches: Sequence[Candidate], request: PlanRequest) -> Fitted:
-        """Fit a smaller patch where time lacks."""
+        """Fit a smaller patch to save time."""
         return fit_smaller(fitted, patches, request, self.network, most=self._most(fitted.configuration))
 
     def fit_narrower(self, fitted: Fitted, request: PlanRequest) -> Fitted:
-        """Fit fewer features where hardly any steps fit into the time."""
+        """Fit fewer features if very few steps fit into the time."""
         return fit_narrower(fitted, request, self.network, most=self._most(fitted.configuration))
 
     def _most(self, draft: Configuration) -> int | None:
@@ -66,20 +66,21 @@ class Design:
 
 
 def fit_design(frame: Frame, design: Design, spacing: Spacing, dimension: int) -> Fitted:
-    """Plan a configuration of its own patch at ``spacing``, or at a coarser one where the time asks for that."""
+    """Plan a configuration at ``spacing``, or at a coarser one if the time is short."""
     logger.info("planning in %dD: counting memory and work of training steps", dimension)
     fitted = _hastened(fit_in_time(frame, design, spacing, dimension))
     loss = fitted.configuration.loss
     if dimension == 3 and "batch_dice" in loss and context(fitted.configuration) < ENOUGH_CONTEXT:
-        # Where a patch sees little of an image, a class is often missing from it: its Dice is that of the batch.
+        # A small patch often misses a class: compute the Dice over the batch.
         return replace(fitted, configuration=replace(fitted.configuration, loss={**loss, "batch_dice": True}))
     return fitted
 
 
 def fit_in_time(frame: Frame, design: Design, spacing: Spacing, dimension: int) -> Fitted:
-    """Fit a configuration; where time lacks, first coarser, as far as the objects bear it, then with a smaller patch.
+    """Fit a configuration; if time is short, first with coarser spacing, then with a smaller patch.
 
-    A coarser image shows more of what is around a voxel in the same time; what is thin is lost in it.
+    A coarser spacing gives more context around a voxel in the same time, but thin objects are lost: the thickness of
+    the objects limits it.
     """
 
     def fitted_at(spacing: Spacing, widest: int = FIRST_FEATURES[0]) -> tuple[Fitted, Sequence[Candidate]]:
@@ -103,7 +104,7 @@ def fit_in_time(frame: Frame, design: Design, spacing: Spacing, dimension: int) 
 
 
 def _hastened(fitted: Fitted) -> Fitted:
-    """Give a training of few steps the learning rates that suit it."""
+    """Adapt the learning rates to a training of few steps."""
     if fitted.steps is None:
         return fitted
     configuration = fitted.configuration
@@ -118,9 +119,9 @@ def _lacks_time(fitted: Fitted) -> bool:
 
 
 def _coarser_in_time(frame: Frame, design: Design, fitted: Fitted) -> Spacing | None:
-    """Return a spacing at which a patch that the time affords sees the whole of an image, or the coarsest possible.
+    """Return a spacing at which a patch that fits the time covers the whole image, or the coarsest possible spacing.
 
-    The finest axes are coarsened first. None where objects are too thin, or patches do not follow the image.
+    The finest axes are coarsened first. None if objects are too thin, or if the family has its own patch sizes.
     """
     configuration = fitted.configuration
     thickness = frame.request.fingerprint.thickness

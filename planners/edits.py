@@ -1,4 +1,4 @@
-"""Changing a plan from the command line, field by field, and holding what results against memory and network."""
+"""Edit fields of a plan from the command line (``--set``), and check the result for memory and network."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
-from autoseg.fingerprint import Fingerprint
-from autoseg.plan import Decision, Plan, parse_plan
-from autoseg.records import to_plain
+from autoseg.files.records import to_plain
+from autoseg.fingerprint.record import Fingerprint
+from autoseg.plan.files import parse_plan
+from autoseg.plan.schema import Decision, Plan
 
 
 def edited(plan: Plan, assignments: Sequence[str], dataset: Dataset, fingerprint: Fingerprint | None = None) -> Plan:
     """Return ``plan`` with fields set by ``FIELD=VALUE`` texts, such as ``3d_fullres.batch_size=4``.
 
-    A field begins with a configuration's name, or is one of the plan's own; values are JSON, or else taken as text.
-    With the ``fingerprint``, weights of a loss that are to be by inverse frequency become numbers.
-    Raises :class:`PlanError` where a field does not exist, a value does not fit it, or a changed configuration cannot
-    be built or needs more memory than the plan was made for.
+    A field starts with the name of a configuration, or is a field of the plan itself. A value is JSON; anything else is
+    text. With a ``fingerprint``, loss weights by inverse frequency become numbers.
+    Raises :class:`PlanError` if a field does not exist, if a value is invalid, or if a changed configuration cannot be
+    built or needs more memory than the plan allows.
     """
-    from autoseg.planners.check import check_configuration
+    from autoseg.learning.plan_check import check_configuration
     from autoseg.planners.class_weights import with_class_weights
 
     plain = to_plain(plan)
-    decisions = [_assign(plain, assignment) for assignment in assignments]
+    decisions = [decision for assignment in assignments if (decision := _assign(plain, assignment))]
     changed = parse_plan(plain, source="--set")
     if fingerprint is not None:
         changed = with_class_weights(changed, dataset, fingerprint)
@@ -37,8 +38,8 @@ def edited(plan: Plan, assignments: Sequence[str], dataset: Dataset, fingerprint
     return replace(changed, explanation=(*changed.explanation, *decisions))
 
 
-def _assign(plain: dict[str, Any], assignment: str) -> Decision:
-    """Set one field in place."""
+def _assign(plain: dict[str, Any], assignment: str) -> Decision | None:
+    """Set one field in place; return its entry for the explanation, or None if the value does not change."""
     field, equals, text = assignment.partition("=")
     if not equals:
         raise PlanError(f"--set '{assignment}': expected FIELD=VALUE, such as 3d_fullres.batch_size=4")
@@ -50,13 +51,15 @@ def _assign(plain: dict[str, Any], assignment: str) -> Decision:
         holder = _step(holder, key, path[: depth + 1], field)
     before = _step(holder, path[-1], path, field, may_be_new="name" in holder)
     value = _value(text)
+    if value == before:
+        return None
     holder[int(path[-1]) if isinstance(holder, list) else path[-1]] = value
     about = path[1] if path[0] == "configurations" else "data"
     return Decision(about, f"{field} set to {json.dumps(value)} by hand, was {json.dumps(before)}")
 
 
 def _step(holder: Any, key: str, path: Sequence[str], field: str, *, may_be_new: bool = False) -> Any:
-    """Return what ``holder`` has under ``key``; a part that names code may be given new arguments."""
+    """Return the value of ``key`` in ``holder``; ``may_be_new`` permits a new argument of a component."""
     if isinstance(holder, list) and key.isdecimal() and int(key) < len(holder):
         return holder[int(key)]
     if isinstance(holder, dict) and (key in holder or may_be_new):

@@ -1,8 +1,8 @@
-"""EMMA's planner: one plan of several networks, each trained in its own way, times several normalizations.
+"""Planner of EMMA: an ensemble of several networks, each with its own training, times several normalizations.
 
 Ensembles of Multiple Models and Architectures (Kamnitsas et al., BrainLes 2017; table of the members: Kamnitsas, *Deep
-learning for brain lesion segmentation*, Imperial College, chapter 4). Members are augmented as all networks are, and
-those of padded convolutions predicted in tiles that overlap, where the paper takes whole images.
+learning for brain lesion segmentation*, Imperial College, chapter 4). Two things differ from the paper: members use the
+augmentation of all networks, and members with padded convolutions predict overlapping tiles instead of whole images.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from autoseg.plan import Component, Configuration, Decision, Plan
+from autoseg.plan.schema import Configuration, Decision, Plan
 from autoseg.planners.base import PlanRequest, planners
 from autoseg.planners.deepmedic import ITERATIONS
 from autoseg.planners.designing import Design, fit_design
@@ -19,19 +19,20 @@ from autoseg.planners.fitting import Fitted
 from autoseg.planners.frame import Frame, assembled, frame_of, spacing_2d, summed_up
 from autoseg.planners.normalization import Normalized, is_free, normalization
 from autoseg.planners.recipe import time_budget
-from autoseg.units import format_duration
+from autoseg.registry import Component
+from autoseg.system.units import format_duration
 
 ADMITTED_WITHIN = 0.03
-"""Mean Dice by which a member may be behind the best one to have a say: the paper admits what reaches 87 % of whole
-tumours, where the best of its members reaches 90 %. One that is 0.04 behind costs three others 0.0006
-(benchmarks/README.md)."""
+"""Largest difference in mean Dice to the best member for a member of the ensemble: the paper admits networks from a
+Dice of 87 % for whole tumours; its best member reaches 90 %. A member that is 0.04 behind lowers the Dice of an
+ensemble with three others by 0.0006 (benchmarks/README.md)."""
 FOLDS = 5
-"""What the time of the whole is told for."""
+"""Number of folds for which the total time is given."""
 
 
 @planners.register("emma")
 def plan_emma(request: PlanRequest) -> Plan:
-    """Plan the members that are asked for, by ``members`` or as configurations, or else all."""
+    """Plan the members requested by ``members`` or ``configurations``; all members by default."""
     frame = frame_of(request)
     dimension = 2 if frame.is_flat else 3
     variants = _variants(frame)
@@ -52,11 +53,11 @@ def plan_emma(request: PlanRequest) -> Plan:
             *(_decision(network, fitted[network.name], frame, members) for network in _networks(members)),
         ),
     )
-    return replace(plan, admission=ADMITTED_WITHIN)
+    return replace(plan, dice_margin=ADMITTED_WITHIN)
 
 
 def _variants(frame: Frame) -> dict[str, Normalized]:
-    """Return each normalization that members may have: one only where no channel leaves a choice."""
+    """Return the possible normalizations of members; only one if the normalization of every channel is fixed."""
     dataset, fingerprint = frame.request.dataset, frame.request.fingerprint
     if not any(is_free(channel, dataset) for channel in dataset.channels):
         return {next(iter(NORMALIZATIONS)): frame.normalized}
@@ -64,12 +65,12 @@ def _variants(frame: Frame) -> dict[str, Normalized]:
 
 
 def _networks(members: Sequence[Member]) -> list[Network]:
-    """Return the networks of some members, each once."""
+    """Return the networks of the members, without duplicates."""
     return list({member.network.name: member.network for member in members}.values())
 
 
 def _fit(frame: Frame, network: Network, dimension: int) -> Fitted:
-    """Fit a network to memory and time, as its normalizations have the same channels once for all of them."""
+    """Fit a network to memory and time, once for all normalizations, because they have the same channels."""
     spacing = spacing_2d(frame) if dimension == 2 else frame.spacing
     return fit_design(frame, Design(network.spec, network.family), spacing, dimension)
 
@@ -81,9 +82,9 @@ def _with(fitted: Fitted, normalized: Normalized) -> Configuration:
 def _normalization_decisions(
     frame: Frame, variants: dict[str, Normalized], members: Sequence[Member]
 ) -> tuple[Decision, ...]:
-    """Say what each normalization does to each channel, or why there is no choice."""
+    """Explain each normalization of each channel, or why there is only one."""
     if len(variants) == 1:
-        reason = "bias field and histogram are corrected only where neither dataset.json nor a channel's name says how"
+        reason = "bias field and histogram are corrected only if dataset.json and channel names set no normalization"
         alike = Decision("data", "the same normalization for all members", (reason,))
         return (*frame.normalized.decisions, alike)
     wanted = {member.normalization for member in members}
@@ -96,7 +97,7 @@ def _normalization_decisions(
 
 
 def _ensemble_decision(frame: Frame, members: Sequence[Member], planned: dict[str, Configuration]) -> Decision:
-    """Say how many trainings there are, how long they take, and what becomes of them."""
+    """Explain the number of trainings, their duration, and how the ensemble is formed."""
     networks = len(_networks(members))
     budget = time_budget(frame.request.resources)
     each = f"{ITERATIONS:,} steps" if budget is None else format_duration(budget)
@@ -108,17 +109,18 @@ def _ensemble_decision(frame: Frame, members: Sequence[Member], planned: dict[st
         f"{count} configurations of {networks} networks; {each} for a fold of each, {whole} for {FOLDS} folds of all, "
         "on one device",
         (
-            f"each predicts by itself; probabilities of those within {ADMITTED_WITHIN:g} of the best mean Dice in "
-            "cross-validation are averaged with equal weights ('admission' in the plan)",
-            *(("each has its published optimizer where no time budget bounds it",) if budget is not None else ()),
-            *((f"left out by choice of members: {', '.join(left)}",) if left else ()),
-            "fewer: --members, such as 'unet_sum,fcn', 'unet_sum/z_score', or 'z_score' for every network with it",
+            f"members predict independently; probabilities of members within {ADMITTED_WITHIN:g} of the best mean Dice "
+            "in cross-validation are averaged with equal weights ('dice_margin' in the plan)",
+            *(("without a time budget, each member has its published optimizer",) if budget is not None else ()),
+            *((f"not in --members: {', '.join(left)}",) if left else ()),
+            "for fewer members, use --members, for example 'unet_sum,fcn', 'unet_sum/z_score', or 'z_score' for all "
+            "networks with z_score",
         ),
     )
 
 
 def _decision(network: Network, fitted: Fitted, frame: Frame, members: Sequence[Member]) -> Decision:
-    """Sum a network up, for all its normalizations, with what is its own."""
+    """Summarize a network for all its normalizations, with its own loss, sampling, optimizer and schedule."""
     planned = fitted.configuration
     names = [member.configuration(planned.dimension) for member in members if member.network is network]
     decision = summed_up(", ".join(names), fitted, frame.request)
@@ -130,6 +132,6 @@ def _decision(network: Network, fitted: Fitted, frame: Frame, members: Sequence[
 
 
 def _named(component: Component) -> str:
-    """Write a component as a person would."""
+    """Format a component for readers: its name with its arguments."""
     arguments = [f"{key} {value}" for key, value in component.items() if key not in ("name", "regions")]
     return f"{component['name']} ({', '.join(arguments)})" if arguments else str(component["name"])

@@ -1,4 +1,4 @@
-"""EMMA's members: which networks there are, what is each one's own, and how a user names them."""
+"""Members of EMMA: the networks, how each is trained, and their names."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ from dataclasses import dataclass
 from functools import partial
 
 from autoseg.errors import PlanError
-from autoseg.plan import Component, Decision
+from autoseg.networks.emma_unets import unet_strided_spec, unet_sum_spec
+from autoseg.networks.fcn import fcn_residual_spec, fcn_shallow_spec, fcn_spec
+from autoseg.networks.planning import NetworkSpec
+from autoseg.plan.schema import Decision
 from autoseg.planners.base import PlanRequest
 from autoseg.planners.deepmedic import ITERATIONS, VARIANTS, family_of
-from autoseg.planners.emma_unets import unet_strided_spec, unet_sum_spec
 from autoseg.planners.family import Family
-from autoseg.planners.fcn import fcn_residual_spec, fcn_shallow_spec, fcn_spec
-from autoseg.planners.fitting import NetworkSpec
 from autoseg.planners.patches import candidates
 from autoseg.planners.recipe import published
 from autoseg.planners.sampling import Sampled
+from autoseg.registry import Component
 
 NORMALIZATIONS: dict[str, Component] = {
     "z_score": {"name": "z_score"},
     "bias": {"name": "bias_field_z_score"},
     "nyul": {"name": "nyul_z_score", "bias_field": {}},
 }
-"""By how members are named: z-score; bias field, then z-score; bias field, Nyúl's landmarks, then z-score."""
+"""Normalizations by their names in members: z-score; bias field, then z-score; bias field, Nyúl landmarks, z-score."""
 
 MOST_SAMPLES = {2: 250, 3: 10}
-"""Patches of a batch, DeepMedic's; those of the other members are not published."""
+"""Largest batch by dimension, from DeepMedic; the batch sizes of the other members are not published."""
 _IN_BODY = 0
-"""Channel that tells the body from what is all around it: the first, as in images without the skull."""
+"""Channel that separates the body from the outside: the first, as in skull-stripped images."""
 _CROSS_ENTROPY: Component = {"name": "cross_entropy"}
 _SOFT_IOU: Component = {"name": "soft_iou", "background": True, "per_image": False}
 _SOFT_DICE: Component = {"name": "f_beta", "beta": 1.0, "power": 2.0, "per_image": False}
-"""V-Net's. Patches are small, so that classes are missing from many: as in nnU-Net then, the Dice is of the batch."""
+"""The Dice loss of V-Net. Small patches often miss classes: the Dice is computed over the batch, as in nnU-Net."""
 _ADAM: Component = {"name": "adam", "learning_rate": 1e-3}
-"""The rate is Adam's own: the members' is not published, nor is a schedule."""
+"""The learning rate is the default of the Adam paper; EMMA publishes neither learning rates nor schedules."""
 _ADADELTA: Component = {"name": "adadelta", "learning_rate": 1.0}
 _EVERY_LABEL: Component = {"name": "equal_per_class"}
 _EVERY_LABEL_IN_BODY: Component = {"name": "equal_per_class", "channel": _IN_BODY}
@@ -47,15 +48,15 @@ class Network:
 
     name: str
     origin: str
-    """What the thesis calls it."""
+    """Name in the thesis."""
     spec: NetworkSpec
     family: Family
 
 
 def _trained(*, edge: int, loss: Component, sampling: Component, optimizer: Component) -> Family:
-    """Return a family of patches with ``edge`` voxels along a cube or square, and a loss, sampler and optimizer."""
+    """Return a family with patches of up to ``edge`` voxels per axis, and a loss, sampler and optimizer."""
     decision = Decision("data", f"patches by {sampling['name']}", ("as published",))
-    # How long they were trained is not published: as long as DeepMedic.
+    # The length of training is not published: use DeepMedic's.
     return Family(
         patches=partial(candidates, largest_edge=edge),
         sampling=lambda dataset, fingerprint: Sampled(sampling, decision),
@@ -109,21 +110,21 @@ class Member:
 
     @property
     def name(self) -> str:
-        """As a user names it."""
+        """Name for users, such as ``unet_sum/bias``."""
         return f"{self.network.name}/{self.normalization}"
 
     def configuration(self, dimension: int) -> str:
-        """Name its configuration, such as ``3d_unet_sum``, ``3d_unet_sum_bias``."""
+        """Return the name of its configuration, such as ``3d_unet_sum`` or ``3d_unet_sum_bias``."""
         first = next(iter(NORMALIZATIONS))
         ending = "" if self.normalization == first else f"_{self.normalization}"
         return f"{dimension}d_{self.network.name}{ending}"
 
 
 def chosen_members(request: PlanRequest, dimension: int, normalizations: Sequence[str]) -> list[Member]:
-    """Return the members that a request names, in the order of training; all where it names none.
+    """Return the requested members in the order of training; all members by default.
 
-    ``members`` are networks, normalizations, or both as ``network/normalization``; ``configurations`` are those of
-    members. Raises :class:`PlanError` that lists what there is at the first name that there is not.
+    ``members`` are networks, normalizations, or both as ``network/normalization``; ``configurations`` are the
+    configuration names of members. Raises :class:`PlanError` with the valid names if a name is unknown.
     """
     every = [Member(network, name) for name in normalizations for network in NETWORKS]
     chosen = every
@@ -135,7 +136,7 @@ def chosen_members(request: PlanRequest, dimension: int, normalizations: Sequenc
         _check_configurations(request.configurations, [member.configuration(dimension) for member in every])
         chosen = [member for member in chosen if member.configuration(dimension) in request.configurations]
     if not chosen:
-        raise PlanError("members: none of those named is a configuration that is asked for; name one or the other")
+        raise PlanError("members: none of them is among the requested configurations; use only one of the two options")
     return chosen
 
 

@@ -1,57 +1,56 @@
-"""What fits: the largest patch whose training step the memory holds, then batch and features for the time at hand."""
+"""Find the largest patch whose training step fits into memory, then batch and features for the available time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autoseg.errors import PlanError
-from autoseg.memory import format_bytes
-from autoseg.plan import Component, Configuration, voxels
+from autoseg.learning.costs.memory import BatchCost, batch_cost
+from autoseg.networks.planning import USUAL_FEATURES, NetworkSpec
+from autoseg.plan.schema import Configuration, voxels
 from autoseg.planners.base import PlanRequest
-from autoseg.planners.memory import BatchCost, batch_cost
 from autoseg.planners.patches import Candidate
 from autoseg.planners.recipe import ENOUGH_ITERATIONS, RESERVE, Speed, affordable_batch, speed_of
-from autoseg.planners.topology import Topology, pooling_reasons
-from autoseg.planners.wording import times
-from autoseg.units import format_duration
+from autoseg.planners.topology import pooling_reasons
+from autoseg.system.memory import format_bytes
+from autoseg.system.units import format_duration, times
 
-FIRST_FEATURES = (32, 16, 8)
-"""Features of the first stage, nnU-Net's first; fewer where time or memory is short."""
+FIRST_FEATURES = (USUAL_FEATURES, 16, 8)
+"""Features of the first stage: first nnU-Net's, then fewer if time or memory is short."""
 FEW_ITERATIONS = {32: 1500}
-"""Steps below which a network with half the features learns more: it makes three times as many where 32 are halved, but
-hardly more where 16 are (benchmarks/README.md). Those are halved only where nothing else helps."""
+"""Number of steps below which the features are halved, by the current features: a network with 16 instead of 32
+features makes three times as many steps and learns more. From 16 to 8 features, the number of steps hardly grows
+(benchmarks/README.md); this is a last resort."""
 MORE_ITERATIONS = 1.75
-"""Times as many steps that half the features have to make. With 1.3 times as many a U-Net reached less, with 1.66 times
-DeepMedic, whose small segments get less quick by them; ConvMixer reached more with 2.4 (benchmarks/README.md)."""
+"""Smallest gain in steps for which the features are halved. A U-Net with 1.3 times the steps got worse, and DeepMedic
+with 1.66 times, whose small segments gain less speed; ConvMixer with 2.4 times got better (benchmarks/README.md)."""
 SENSIBLE_ITERATIONS = 20
-"""Steps below which there is no sense in training at all."""
+"""Smallest number of steps for a useful training; below it, planning fails."""
 HARDLY_ANY_ITERATIONS = 100
-"""Steps below which 16 features are halved, when the patch is as small as it may be."""
+"""Number of steps below which 16 features are halved, after the patch has been reduced to its minimum."""
 FEWEST_ITERATIONS = 500
-"""Steps below which a network learns next to nothing: a smaller patch then makes more of them."""
+"""Number of steps below which a network learns very little; a smaller patch then allows more steps."""
 SMALLEST_FOR_TIME = {2: 128**2, 3: 32**3}
-"""Voxels below which no patch is shrunk for lack of time: it would see too little."""
+"""Smallest patch in voxels that is chosen to save time, by dimension; smaller patches have too little context."""
 SMALLEST_BATCH = 2
-"""Samples for which the memory must do, as in nnU-Net: a larger patch comes before a larger batch."""
+"""Smallest batch that must fit into memory (nnU-Net): a larger patch has priority over a larger batch."""
 FEWEST_SAMPLES = {2: 8, 3: 2}
-"""Samples below which a short time does not press the batch; slices hold so little that fewer would be all noise."""
+"""Smallest batch that is chosen to save time, by dimension; slices have few voxels, and smaller batches are noisy."""
 FEWEST_LEARNED = 7_290
-"""Voxels to learn below which it does not either: DeepMedic's ten segments of 9³.
+"""Smallest number of output voxels of a batch that is chosen to save time: DeepMedic's ten segments of 9³.
 
-In the same time, 316 steps of ten reached a Dice of 0.80 and 1,210 steps of two 0.72 (benchmarks/README.md).
+In the same time, 316 steps with ten segments reached a Dice of 0.80, 1,210 steps with two segments 0.72
+(benchmarks/README.md).
 """
 DATASET_SHARE = 0.05
-"""Share of all voxels that a batch may hold: more would show each case too often in a step (nnU-Net)."""
-
-NetworkSpec = Callable[[int, Topology, int], Component]
-"""Makes a network's part of the plan from the number of spatial axes, the topology and the first stage's features."""
+"""Largest share of all voxels of the dataset in a batch: a larger batch repeats each case too often (nnU-Net)."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A configuration that fits, what its training step costs, and how it was found."""
+    """A configuration that fits, the cost of its training step, and the reasons for it."""
 
     configuration: Configuration
     cost: BatchCost
@@ -59,22 +58,22 @@ class Fitted:
     first_features: int
     candidate: Candidate
     steps: int | None = None
-    """Steps that the time leaves for a fold; None where none is set."""
+    """Steps of a fold that fit into the time budget; None without a time budget."""
     seconds: float = 0.0
-    """Of a step, where time is set."""
+    """Seconds of a step; 0 without a time budget."""
     validation: float = 0.0
-    """Seconds of the fold's validation, where time is set."""
+    """Seconds of the fold's validation; 0 without a time budget."""
 
 
 @dataclass(frozen=True)
 class _Search:
-    """What stays the same while patch, features and batch are looked for."""
+    """Constant inputs of the search for patch, features and batch."""
 
     draft: Configuration
     request: PlanRequest
     network: NetworkSpec
     most: int | None
-    """Samples that a batch may have; None: as many as fit."""
+    """Largest batch; None: as many samples as fit."""
 
     def drafted(self, candidate: Candidate, first_features: int) -> Configuration:
         """Return the draft with a patch and its network."""
@@ -91,16 +90,16 @@ def fit(
     most: int | None = None,
     widest: int = FIRST_FEATURES[0],
 ) -> Fitted:
-    """Give ``draft`` the largest patch whose step fits the memory, then a batch and features that suit the time.
+    """Find the largest patch whose step fits into memory, then a batch and features that suit the time.
 
-    The batch has ``most`` samples at most, where that is given, and its first stage ``widest`` features.
-    Raises :class:`PlanError` that names the smallest memory that would do where nothing fits.
+    The batch has at most ``most`` samples, and the first stage at most ``widest`` features.
+    Raises :class:`PlanError` with the smallest sufficient memory if nothing fits.
     """
     search, tried, found = _Search(draft, request, network, most), [], None
     for first_features in (features for features in FIRST_FEATURES if features <= widest):
         fitted = _fit(search, patches, first_features)
         if fitted is None:
-            tried.append(f"{first_features} features: even the smallest patch needs more memory than there is")
+            tried.append(f"{first_features} features: even the smallest patch needs more than the available memory")
             continue
         if found is not None and MORE_ITERATIONS * fitted.seconds > found.seconds:
             tried.append(f"{first_features} features: {fitted.steps:,} steps, not {MORE_ITERATIONS:g} times as many")
@@ -117,20 +116,20 @@ def fit(
 def fit_smaller(
     fitted: Fitted, patches: Sequence[Candidate], request: PlanRequest, network: NetworkSpec, *, most: int | None = None
 ) -> Fitted:
-    """Shrink the patch as much as the time lacks for :data:`FEWEST_ITERATIONS`, if that makes more steps."""
+    """Shrink the patch until :data:`FEWEST_ITERATIONS` fit into the time, if this allows more steps."""
     search = _Search(replace(fitted.configuration, batch_size=SMALLEST_BATCH), request, network, most)
     patch, steps = fitted.configuration.patch_size, fitted.steps or 0
     smaller = [candidate for candidate in patches if candidate.voxels <= voxels_in_time(fitted)]
     found = _fit(search, smaller, fitted.first_features) if smaller else None
     if found is None or (found.steps or 0) <= steps:
-        # Of small patches with a margin a batch has so many that it takes longer.
+        # Small patches with a margin need larger batches, which may take longer.
         return fitted
     reason = f"patch {times(patch)}: {steps:,} steps fit into the time, fewer than {FEWEST_ITERATIONS:,}"
     return replace(found, reasons=(reason, *found.reasons))
 
 
 def fit_narrower(fitted: Fitted, request: PlanRequest, network: NetworkSpec, *, most: int | None = None) -> Fitted:
-    """Halve the features once more where hardly any steps fit into the time, if that makes many more of them."""
+    """Halve the features again if very few steps fit into the time, and if this allows many more steps."""
     configuration, steps = fitted.configuration, fitted.steps or 0
     fewer = [features for features in FIRST_FEATURES if features < fitted.first_features]
     if steps >= HARDLY_ANY_ITERATIONS or not fewer:
@@ -146,28 +145,28 @@ def fit_narrower(fitted: Fitted, request: PlanRequest, network: NetworkSpec, *, 
 
 
 def check_time(fitted: Fitted) -> Fitted:
-    """Return what fits; raise :class:`PlanError` with what would where the time is too short for any network."""
+    """Return ``fitted``; raise :class:`PlanError` with the necessary time if the time is too short for any network."""
     budget = fitted.configuration.training.time_budget
     if fitted.steps is None or budget is None or fitted.steps >= SENSIBLE_ITERATIONS:
         return fitted
-    # What is not spent on steps, validation above all, is needed whatever their number.
+    # Validation and other fixed costs do not depend on the number of steps.
     needed = budget + (SENSIBLE_ITERATIONS - fitted.steps + 1) * fitted.seconds / RESERVE + fitted.validation
     raise PlanError(
-        f"time budget: found {format_duration(budget)}, in which {fitted.steps} steps of the smallest network fit, "
-        f"expected at least {format_duration(math.ceil(needed))}; give more time, or another --planner"
+        f"time budget: found {format_duration(budget)}, enough for {fitted.steps} steps of the smallest network, "
+        f"expected at least {format_duration(math.ceil(needed))}; give more time, or use another --planner"
     )
 
 
 def voxels_in_time(fitted: Fitted) -> float:
-    """Return the voxels of a patch of which :data:`FEWEST_ITERATIONS` fit into the time; no fewer than make sense."""
+    """Return the patch size in voxels with which :data:`FEWEST_ITERATIONS` fit into the time, with a lower bound."""
     steps, size = fitted.steps or 0, voxels(fitted.configuration.patch_size)
     return max(SMALLEST_FOR_TIME[fitted.configuration.dimension], size * steps / FEWEST_ITERATIONS)
 
 
 def _fit(search: _Search, patches: Sequence[Candidate], first_features: int) -> Fitted | None:
-    """Take the first patch whose smallest batch fits the memory, and its batch; None where none fits.
+    """Choose the first patch whose smallest batch fits into memory, and its batch; None if no patch fits.
 
-    Memory falls along the list, about as the voxels do, so that few of the patches need to be counted.
+    Memory decreases along the list, roughly in proportion to the voxels: a search needs to count only few patches.
     """
     memory, smallest = search.request.resources.memory, search.draft.batch_size
     costs: dict[int, BatchCost] = {}
@@ -192,20 +191,20 @@ def _fit(search: _Search, patches: Sequence[Candidate], first_features: int) -> 
 
 
 def _pooling_reasons(candidate: Candidate, drafted: Configuration) -> tuple[str, ...]:
-    """Give the reasons of a topology, where the network follows it."""
+    """Return the reasons of a topology; empty if the network does not use its strides."""
     if drafted.network.get("strides") != [list(stride) for stride in candidate.topology.strides]:
         return ()
     return pooling_reasons(candidate.topology, candidate.patch, drafted.patch_spacing)
 
 
 def _next_guess(patches: Sequence[Candidate], voxels_that_fit: float, low: int, high: int) -> int:
-    """Return the first patch of at most ``voxels_that_fit``, kept strictly between two that are known."""
+    """Return the index of the first patch of at most ``voxels_that_fit``, strictly between ``low`` and ``high``."""
     guess = next((i for i, candidate in enumerate(patches) if candidate.voxels <= voxels_that_fit), len(patches))
     return min(max(guess, low + 1), max(high - 1, 0))
 
 
 def _with_batch(fitted: Fitted, search: _Search) -> Fitted:
-    """Choose the batch: what the memory holds, no more than 5 % of the data, no more than the time allows."""
+    """Choose the largest batch that fits into memory, into 5 % of the dataset's voxels, and into the time."""
     draft, request, candidate = fitted.configuration, search.request, fitted.candidate
     speed = speed_of(draft, fitted.cost, request)
     by_memory = fitted.cost.largest_batch(request.resources.memory)
@@ -220,8 +219,8 @@ def _with_batch(fitted: Fitted, search: _Search) -> Fitted:
         configuration=replace(draft, batch_size=batch),
         reasons=(
             *fitted.reasons,
-            f"batch: the memory holds {by_memory}, {DATASET_SHARE:.0%} of the dataset's voxels are {by_data}"
-            + (f", a batch has {search.most} at most" if search.most else ""),
+            f"batch: {by_memory} fit into memory, {DATASET_SHARE:.0%} of the dataset's voxels are {by_data}"
+            + (f", this planner uses at most {search.most}" if search.most else ""),
             *_time_reasons(draft, batch, speed, request.resources.device),
         ),
         steps=speed.iterations(batch) if speed else None,
@@ -234,10 +233,10 @@ def _time_reasons(draft: Configuration, batch: int, speed: Speed | None, device:
     if draft.training.time_budget is None:
         return ()
     if speed is None:
-        return (f"{device} is not on this machine, so that its speed could not be measured",)
+        return (f"this machine has no {device}, so its speed could not be measured",)
     return (
         f"batch {batch}: about {speed.seconds(batch):.2g} s a step, {speed.iterations(batch):,} steps in "
-        f"{format_duration(speed.time_budget)}; {ENOUGH_ITERATIONS:,} would be enough for the largest batch",
+        f"{format_duration(speed.time_budget)}; the largest batch is used from {ENOUGH_ITERATIONS:,} steps on",
     )
 
 
@@ -246,5 +245,5 @@ def _too_little(search: _Search, smallest: Candidate) -> PlanError:
     needed = batch_cost(drafted, search.request.dataset).peak_bytes(drafted.batch_size)
     return PlanError(
         f"memory: found {format_bytes(search.request.resources.memory)}, expected at least "
-        f"{format_bytes(needed * 1.1)}, which the smallest patch needs; free some memory or train on another device"
+        f"{format_bytes(needed * 1.1)} for the smallest patch; free some memory or train on another device"
     )

@@ -1,4 +1,4 @@
-"""What all configurations of a plan share, and what each is fitted from."""
+"""Decisions shared by all configurations of a plan, and the draft of each configuration."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoseg.fingerprint import Fingerprint
-from autoseg.memory import format_bytes
-from autoseg.plan import PLAN_VERSION, Configuration, Decision, Plan, voxels
+from autoseg.fingerprint.record import Fingerprint
+from autoseg.plan.files import PLAN_VERSION
+from autoseg.plan.schema import Configuration, Decision, Plan, voxels
 from autoseg.planners.base import PlanRequest
 from autoseg.planners.extra_channels import Extra, extra_specs
 from autoseg.planners.family import Family
 from autoseg.planners.fitting import SMALLEST_BATCH, Fitted
 from autoseg.planners.mirroring import Mirroring, bounded, mirroring
-from autoseg.planners.missing import Dropped, channel_dropout
 from autoseg.planners.normalization import Normalized, normalization
-from autoseg.planners.objective import objective
-from autoseg.planners.recipe import time_budget, training
+from autoseg.planners.optional_channels import Dropped, channel_dropout
+from autoseg.planners.recipe import objective, time_budget, training
 from autoseg.planners.resources import Resources
 from autoseg.planners.spacing import axis_order, median_shape, target_spacing
-from autoseg.planners.wording import numbers, times
+from autoseg.system.memory import format_bytes
+from autoseg.system.units import numbers, times
 
 ENOUGH_CONTEXT = 0.25
-"""Share of the median image that a patch should see; below, a coarser resolution is planned as well (nnU-Net)."""
+"""Share of the median image that a patch should cover; below it, a coarser resolution is also planned (nnU-Net)."""
 
 Spacing = tuple[float | None, float, float]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What all configurations of a plan share."""
+    """Decisions shared by all configurations of a plan."""
 
     request: PlanRequest
     spacing: tuple[float, float, float]
@@ -48,12 +48,12 @@ class Frame:
         return self.shape(self.spacing)[0] == 1
 
     def shape(self, spacing: Spacing) -> tuple[int, int, int]:
-        """Return the voxels of the median case at a spacing."""
+        """Return the shape of the median case in voxels at a spacing."""
         return median_shape(self.request.fingerprint, spacing, self.order)
 
 
 def frame_of(request: PlanRequest) -> Frame:
-    """Decide what all configurations share."""
+    """Make the decisions that all configurations share."""
     dataset, fingerprint = request.dataset, request.fingerprint
     own_spacing = target_spacing(fingerprint)
     order = axis_order(fingerprint, own_spacing)
@@ -70,20 +70,23 @@ def frame_of(request: PlanRequest) -> Frame:
 
 
 def context(configuration: Configuration) -> float:
-    """Return the share of the median image, or slice, that a patch sees."""
+    """Return the share of the median image, or of its slice in 2D, that a patch covers."""
     seen = configuration.median_shape[3 - configuration.dimension :]
     return min(1.0, voxels(configuration.patch_size) / voxels(seen))
 
 
 def spacing_2d(frame: Frame) -> Spacing:
-    """Slices keep each case's own distance; where all have the same, 2D and 3D share their preprocessed data."""
+    """Return the spacing in 2D: the distance of slices is not resampled.
+
+    If all cases have the same distance, 2D and 3D configurations share their preprocessed data.
+    """
     own = frame.request.fingerprint.spacings[:, frame.order[0]]
     same = np.allclose(own, frame.spacing[0], rtol=1e-3)
     return (frame.spacing[0] if same else None, frame.spacing[1], frame.spacing[2])
 
 
 def draft(frame: Frame, family: Family, dimension: int, spacing: Spacing) -> Configuration:
-    """Decide all but patch, network and batch."""
+    """Make a configuration without its final patch, network and batch."""
     resources, shape = frame.request.resources, frame.shape(spacing)
     sampled = family.sampling(frame.request.dataset, frame.request.fingerprint)
     plain = Configuration(
@@ -108,7 +111,7 @@ def draft(frame: Frame, family: Family, dimension: int, spacing: Spacing) -> Con
 def assembled(
     frame: Frame, planner: str, configurations: Mapping[str, Configuration], explanation: Sequence[Decision]
 ) -> Plan:
-    """Put a plan together; ``explanation`` follows what was decided of all images."""
+    """Build a plan; its explanation starts with the shared decisions, followed by ``explanation``."""
     request = frame.request
     return Plan(
         version=PLAN_VERSION,
@@ -127,7 +130,7 @@ def assembled(
             *explanation,
         ),
         orientation=request.fingerprint.orientation,
-        swap=frame.mirrored.swap,
+        mirrored_classes=frame.mirrored.mirrored_classes,
     )
 
 
@@ -146,7 +149,7 @@ def _spacing_decision(frame: Frame) -> Decision:
 
 
 def _speed_decision(resources: Resources, configurations: Iterable[Configuration]) -> list[Decision]:
-    """Say which speed was assumed where a time budget bounds the training."""
+    """Return the assumed speed of the machine for a training with a time budget; empty without one."""
     precisions = {found.precision for found in configurations if found.training.time_budget is not None}
     if not precisions or not (resources.is_here or resources.speed):
         return []
@@ -157,7 +160,7 @@ def _speed_decision(resources: Resources, configurations: Iterable[Configuration
 
 
 def _orientation_decision(fingerprint: Fingerprint) -> list[Decision]:
-    """Say what becomes of images that are stored in different orientations; nothing where there is but one."""
+    """Explain how images in different orientations are handled; empty if all have the same orientation."""
     counts = Counter(case.orientation or "unknown" for case in fingerprint.cases)
     if len(counts) == 1:
         return []
@@ -168,7 +171,7 @@ def _orientation_decision(fingerprint: Fingerprint) -> list[Decision]:
 
 
 def summed_up(name: str, fitted: Fitted, request: PlanRequest) -> Decision:
-    """Sum a configuration up."""
+    """Summarize a configuration."""
     configuration = fitted.configuration
     features: int | Sequence[int] = configuration.network["features"]
     listed = [features] if isinstance(features, int) else features
@@ -178,5 +181,5 @@ def summed_up(name: str, fitted: Fitted, request: PlanRequest) -> Decision:
         f"patch {times(configuration.patch_size)} of {times(configuration.median_shape)} at "
         f"{times(configuration.spacing)} mm, batch {configuration.batch_size}, features {numbers(listed)}, about "
         f"{peak} of {format_bytes(request.resources.memory)} in {configuration.precision}",
-        (*fitted.reasons, f"a patch sees {context(configuration):.0%} of the median image"),
+        (*fitted.reasons, f"a patch covers {context(configuration):.0%} of the median image"),
     )

@@ -1,4 +1,4 @@
-"""Along which axes images may be mirrored, and which classes change places where they are."""
+"""Mirror axes of a plan, and the pairs of left and right classes to swap in mirrored images."""
 
 from __future__ import annotations
 
@@ -8,59 +8,61 @@ from dataclasses import dataclass, replace
 
 from autoseg.augmentation import settings_from
 from autoseg.augmentation.spatial import Spatial
-from autoseg.dataset import Dataset
-from autoseg.fingerprint import Fingerprint
-from autoseg.plan import Configuration, Decision, Swap, patch_axis
-from autoseg.planners.wording import AXES
-from autoseg.sides import lateral
-from autoseg.swapping import label_swap
+from autoseg.data.dataset import Dataset
+from autoseg.data.sides import lateral
+from autoseg.fingerprint.record import Fingerprint
+from autoseg.plan.schema import Configuration, Decision, MirroredClasses, patch_axis
+from autoseg.preprocessing.mirrored_labels import mirrored_indices
+from autoseg.system.units import AXES
 
 MOST_DEGREES = 30.0
-"""Where classes have sides, patches turn no further about any axis: half a turn within slices would bring left to
-right as mirroring does, but without the classes' changing places."""
+"""Largest rotation about any axis if classes have sides: a rotation by 180° within slices moves left to right like
+mirroring, but the labels of left and right would not be swapped."""
 MOST_NAMES = 3
-"""Classes that a reason names; there may be a hundred."""
+"""Maximum number of class names in a reason; a dataset may have a hundred classes."""
 
 _ALL = (0, 1, 2)
 
 
 @dataclass(frozen=True)
 class Mirroring:
-    """What a plan says of mirroring; axes are those after transposition."""
+    """Mirroring in a plan; axes are counted after transposition."""
 
     axes: tuple[int, ...]
     decision: Decision
-    swap: Swap | None = None
+    mirrored_classes: MirroredClasses | None = None
     lateral: tuple[int, ...] = ()
-    """Axes along which left and right of classes may lie apart."""
+    """Axes that may be the left-right axis."""
 
 
 def mirroring(dataset: Dataset, fingerprint: Fingerprint, transpose: tuple[int, int, int]) -> Mirroring:
-    """Mirror along all axes, with left and right classes changing places across the body, or not across the body.
+    """Choose the mirror axes: all axes with left and right labels swapped, or all axes except the left-right axis.
 
-    The body's left and right are those of the images' directions, after all are turned to the common orientation.
-    Where there is none and cases differ, and where a class has no
-    counterpart, no mirrored image has labels that are right: that axis is left out.
+    Left and right come from the directions of the images, after these are turned to the common orientation. The
+    left-right axis is left out if the mirrored labels would be wrong: if cases differ without a common orientation, or
+    if a class has no counterpart on the other side.
     """
     if not dataset.sides and not dataset.one_sided:
         return Mirroring(_ALL, _decision(_ALL, "no class has a side, by its name or as declared in 'sides'"))
     sides = f"classes with a side: {_list(_names(dataset))}"
     seen = Counter(lateral(orientation) for orientation in fingerprint.orientations)
     if None in seen:
-        unknown = "fingerprint.json does not tell the images' left from right; remove the file and plan again"
+        unknown = "fingerprint.json does not contain the images' left and right; remove the file and plan again"
         return Mirroring((), _decision((), sides, unknown), lateral=_ALL)
     across = sorted({transpose.index(found[0]) for found in seen if found is not None})
     against = _against(dataset, seen, transpose)
     if against:
         kept = tuple(axis for axis in _ALL if axis not in across)
         return Mirroring(kept, _decision(kept, sides, *against), lateral=tuple(across))
-    swap = Swap(across[0], dataset.sides)
-    reasons = (sides, f"left and right lie along {AXES[swap.axis]} in every case")
-    return Mirroring(_ALL, _decision(_ALL, *reasons, swap=swap), swap, (swap.axis,))
+    mirrored_classes = MirroredClasses(across[0], dataset.sides)
+    reasons = (sides, f"left and right lie along {AXES[mirrored_classes.axis]} in every case")
+    return Mirroring(
+        _ALL, _decision(_ALL, *reasons, mirrored_classes=mirrored_classes), mirrored_classes, (mirrored_classes.axis,)
+    )
 
 
 def bounded(configuration: Configuration, chosen: Mirroring) -> Configuration:
-    """Keep a configuration's rotation from bringing left to right, where classes have sides and it turns that far."""
+    """Limit a configuration's rotation to :data:`MOST_DEGREES` if it could swap left and right of the body."""
     along = [patch_axis(axis, configuration) for axis in chosen.lateral]
     if not any(axis is not None for axis in along):
         return configuration
@@ -73,7 +75,7 @@ def bounded(configuration: Configuration, chosen: Mirroring) -> Configuration:
 
 
 def _against(dataset: Dataset, seen: Counter[tuple[int, str] | None], transpose: tuple[int, int, int]) -> list[str]:
-    """Return the reasons for which left and right classes cannot change places."""
+    """Return the reasons why left and right labels cannot be swapped."""
     reasons = []
     if dataset.one_sided:
         reasons.append(f"without a counterpart: {_list(dataset.one_sided)}")
@@ -84,8 +86,8 @@ def _against(dataset: Dataset, seen: Counter[tuple[int, str] | None], transpose:
             if found is not None
         )
         reasons.append(f"left and right differ between cases: {', '.join(counts)}")
-    if label_swap(dataset, dataset.sides) is None:
-        reasons.append("the regions of a pair are not made of label values that come in pairs")
+    if mirrored_indices(dataset, dataset.sides) is None:
+        reasons.append("the regions of a pair do not consist of paired label values")
     return reasons
 
 
@@ -97,7 +99,7 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 
-def _decision(axes: Iterable[int], *reasons: str, swap: Swap | None = None) -> Decision:
+def _decision(axes: Iterable[int], *reasons: str, mirrored_classes: MirroredClasses | None = None) -> Decision:
     named = ", ".join(AXES[axis] for axis in axes)
-    places = f"; along {AXES[swap.axis]}, left and right classes change places" if swap else ""
+    places = f"; along {AXES[mirrored_classes.axis]}, left and right classes are swapped" if mirrored_classes else ""
     return Decision("data", f"mirrored along {named or 'no axis'}{places}", reasons)

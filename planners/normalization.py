@@ -1,70 +1,71 @@
-"""Which normalization each channel gets, and the parameters that are fitted over the dataset for it."""
+"""Normalization of each channel, with parameters fitted to the dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
-from autoseg.fingerprint import Fingerprint, Intensities
-from autoseg.plan import Component, Decision
-from autoseg.planners.wording import numbers
+from autoseg.fingerprint.record import Fingerprint, Intensities
+from autoseg.plan.schema import Decision
+from autoseg.preprocessing.declared import by_channel_name, fixed_part, is_learnable
 from autoseg.preprocessing.normalization import normalizations, output_channels
-from autoseg.preprocessing.normalization.declared import by_channel_name, fixed_part, is_learnable
 from autoseg.preprocessing.normalization.nyul import fit_landmarks
+from autoseg.registry import Component
+from autoseg.system.units import numbers
 
 MASKING_SHARE = 0.75
-"""Where cropping leaves less than this share of the voxels, intensities are normalized inside the non-zero mask."""
+"""If cropping leaves less than this share of the voxels, intensities are normalized inside the non-zero mask."""
 Z_SCORE: Component = {"name": "z_score"}
 ROOM_TO_MOVE = 1.0
-"""Widths beyond either end of a learnable window that are not clipped: it may move by as much and still see all."""
+"""Unclipped range beyond each end of a learnable window, in window widths: the window can move so far in training."""
 
 
 @dataclass(frozen=True)
 class Normalized:
-    """How the channels of an image reach the network."""
+    """Normalization of the channels of an image."""
 
     specs: tuple[Component, ...]
     """One normalization for each channel of the file."""
     input_layer: Component | None
-    """Where windows are learned, the layer that learns them."""
+    """Input layer with learnable windows; None without them."""
     decisions: tuple[Decision, ...]
 
 
 @dataclass(frozen=True)
 class _Channel:
-    """What is known of a channel when its normalization is fitted."""
+    """Inputs for fitting the normalization of a channel."""
 
     fingerprint: Fingerprint
     index: int
     wanted: Component
-    """As declared, or by the channel's name."""
+    """Normalization as declared, or by the channel's name."""
 
     @property
     def seen(self) -> Intensities:
-        """The foreground's intensities."""
+        """Intensities of the foreground."""
         return self.fingerprint.intensities[self.index]
 
     @property
     def masked(self) -> bool:
-        """As declared, or else where much is cropped away."""
+        """Whether to normalize inside the non-zero mask: as declared, or by :data:`MASKING_SHARE`."""
         return bool(self.wanted.get("masked", self.fingerprint.median_cropped_share < MASKING_SHARE))
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """A normalization and the figures that led to it; what is declared comes before what is fitted."""
+    """A normalization and the reasons for it; declared parameters override fitted ones."""
 
     spec: Component
     reasons: tuple[str, ...] = ()
 
 
 def normalization(dataset: Dataset, fingerprint: Fingerprint, *, instead_of_z_score: Component = Z_SCORE) -> Normalized:
-    """Take each channel's normalization as the dataset declares it, or choose it by the channel's name as nnU-Net does.
+    """Use the normalization that the dataset declares for each channel, or choose it by the channel's name (nnU-Net).
 
-    Channels whose name tells of nothing but a z-score get what is given ``instead_of_z_score``.
-    Raises :class:`PlanError` where what is declared and what is fitted do not go together.
+    Channels with the default z-score get ``instead_of_z_score``.
+    Raises :class:`PlanError` if declared and fitted parameters contradict each other.
     """
     specs: list[Component] = []
     decisions, layer = [], None
@@ -85,7 +86,7 @@ def normalization(dataset: Dataset, fingerprint: Fingerprint, *, instead_of_z_sc
 
 
 def is_free(channel: str, dataset: Dataset) -> bool:
-    """Tell whether neither the dataset nor a channel's name asks for anything but a z-score."""
+    """Return whether a channel has the default z-score, because neither dataset nor channel name sets another one."""
     return channel not in dataset.normalization and _declared(channel, dataset) == Z_SCORE
 
 
@@ -95,7 +96,7 @@ def _declared(channel: str, dataset: Dataset) -> Component:
 
 def _origin(channel: str, dataset: Dataset, *, changed: bool) -> str:
     if changed:
-        return "in place of a z-score, since neither dataset.json nor the channel's name says more"
+        return "instead of a z-score, because neither dataset.json nor the channel's name sets a normalization"
     return "declared in dataset.json" if channel in dataset.normalization else "chosen by the channel's name"
 
 
@@ -105,7 +106,7 @@ def _decision(channel: str, found: _Fit, origin: str, *, learned: bool) -> Decis
 
 
 def _as_wanted(channel: _Channel) -> _Fit:
-    """Take a normalization that has no parameters of the dataset."""
+    """Return a normalization without fitted parameters."""
     return _Fit(channel.wanted)
 
 
@@ -121,39 +122,37 @@ def _masked(channel: _Channel) -> _Fit:
 def _ct(channel: _Channel) -> _Fit:
     seen = channel.seen
     clip = {"lower": seen.percentile_00_5, "upper": seen.percentile_99_5}
-    return _Fit({**clip, "mean": seen.mean, "deviation": seen.deviation, **channel.wanted}, (_foreground(channel),))
+    return _Fit({**clip, "mean": seen.mean, "std": seen.std, **channel.wanted}, (_foreground(channel),))
 
 
 def _learnable(channel: _Channel) -> _Fit:
-    """Store the channel as ``ct`` would, but clipped no more than windows may learn to see."""
+    """Normalize as ``ct``, but with a clipping range that covers all positions of the learnable windows."""
     seen, offset = channel.seen, channel.wanted.get("hu_offset", 0.0)
     reach = [(c + offset, (0.5 + ROOM_TO_MOVE) * w) for c, w in channel.wanted["windows"]]
     lower = min(seen.minimum, *(centre - half for centre, half in reach))
     upper = max(seen.maximum, *(centre + half for centre, half in reach))
-    spec = {"name": "ct", "lower": lower, "upper": upper, "mean": seen.mean, "deviation": seen.deviation}
+    spec = {"name": "ct", "lower": lower, "upper": upper, "mean": seen.mean, "std": seen.std}
     why = (
-        f"clipped to {numbers([lower])} and {numbers([upper])} only: all that the foreground holds "
+        f"clipped to {numbers([lower])} and {numbers([upper])}: range of the foreground "
         f"({numbers([seen.minimum])} to {numbers([seen.maximum])}) and {ROOM_TO_MOVE:g} width beyond each window"
     )
     return _Fit(spec, (*_windows(channel).reasons, why))
 
 
 def _suv(channel: _Channel) -> _Fit:
-    """Clip as for CT, and scale by the foreground's deviation; uptake begins at 0, which stays 0."""
+    """Clip from 0 to the 99.5th percentile, and divide by the foreground's std; an uptake of 0 stays 0."""
     seen = channel.seen
     upper = seen.percentile_99_5 if seen.percentile_99_5 > 0 else 1.0
-    return _Fit(
-        {"lower": 0.0, "upper": upper, "scale": seen.deviation or upper, **channel.wanted}, (_foreground(channel),)
-    )
+    return _Fit({"lower": 0.0, "upper": upper, "scale": seen.std or upper, **channel.wanted}, (_foreground(channel),))
 
 
 def _nyul(channel: _Channel) -> _Fit:
-    """Fit landmarks to percentiles of images as they are: their bias fields move these by hundredths of the range."""
+    """Fit landmarks to percentiles without bias field correction, which changes them by hundredths of the range."""
     cases = channel.fingerprint.cases
     measured = [case.percentiles[channel.index] for case in cases if case.percentiles]
     if not measured:
         raise PlanError(
-            "fingerprint.json: field 'cases.percentiles', found none, expected those that landmarks are fitted to; "
+            "fingerprint.json: field 'cases.percentiles', found none, expected percentiles for fitting the landmarks; "
             "remove the file and measure it again with 'autoseg fingerprint'"
         )
     landmarks = fit_landmarks([case.nonzero if channel.masked else case.above_mean for case in measured])
@@ -165,12 +164,12 @@ def _foreground(channel: _Channel) -> str:
     seen = channel.seen
     return (
         f"foreground of {len(channel.fingerprint.cases)} cases: 0.5th percentile {numbers([seen.percentile_00_5])}, "
-        f"99.5th {numbers([seen.percentile_99_5])}, mean {numbers([seen.mean])}, deviation {numbers([seen.deviation])}"
+        f"99.5th {numbers([seen.percentile_99_5])}, mean {numbers([seen.mean])}, std {numbers([seen.std])}"
     )
 
 
 def _masking(channel: _Channel) -> tuple[str, ...]:
-    """Tell why intensities are normalized inside the non-zero mask, or why not."""
+    """Explain why intensities are normalized inside the non-zero mask, or over the whole image."""
     place = "inside the non-zero mask" if channel.masked else "over the whole image"
     if "masked" in channel.wanted:
         return (f"{place}, as declared",)
@@ -188,4 +187,4 @@ _FITS: dict[str, Callable[[_Channel], _Fit]] = {
     "percentile": _masked,
     "bias_field_z_score": _masked,
 }
-"""How each normalization is fitted; those that are not here have no parameters of the dataset."""
+"""Fitting functions by normalization; all other normalizations have no fitted parameters."""

@@ -1,37 +1,38 @@
-"""Patches that a configuration may have, from large to small, each with the topology that suits it."""
+"""Candidate patches of a configuration, from large to small, each with its topology."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from autoseg.planners.topology import SMALLEST_BOTTLENECK, Topology, pad_to_divisor
-from autoseg.planners.wording import AXES, times
+from autoseg.networks.planning import Topology
+from autoseg.planners.topology import SMALLEST_BOTTLENECK, pad_to_divisor
+from autoseg.system.units import AXES, times
 
 LARGEST_PATCH_VOXELS = {2: 2048**2, 3: 256**3}
-"""Where shrinking starts; the median shape is smaller in almost every dataset."""
+"""Voxels of the largest patch by dimension; the median shape is smaller in almost every dataset."""
 SMALLEST_EDGE = 2 * SMALLEST_BOTTLENECK
-"""Voxels below which no axis of a patch is shrunk: it could not be pooled once."""
+"""Smallest edge in voxels to which a patch is shrunk; a shorter axis could not be pooled."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A patch in voxels, the topology that suits it, and how it came about."""
+    """A patch in voxels, its topology, and the reason for its size."""
 
     patch: tuple[int, ...]
     topology: Topology
     origin: str
     margin: tuple[int, ...] | None = None
-    """Voxels on each side that are seen but not learned; None: none."""
+    """Voxels on each side that are input of the network but not part of its output; None: no margin."""
 
     @property
     def voxels(self) -> int:
-        """Voxels of the patch."""
+        """Number of voxels of the patch."""
         return math.prod(self.patch)
 
     @property
     def learned_voxels(self) -> int:
-        """Voxels of the patch that are learned."""
+        """Number of voxels of the patch without its margin: the output of the network."""
         margin = self.margin or (0,) * len(self.patch)
         return math.prod(n - 2 * m for n, m in zip(self.patch, margin, strict=True))
 
@@ -41,14 +42,14 @@ def candidates(
 ) -> list[Candidate]:
     """List patches from large to small for images of ``shape`` (voxels, two or three axes) at ``spacing`` (mm).
 
-    The first is about a cube in millimetres, clipped to the median shape; each next one has the axis shrunk by one
-    divisor that is largest against the median shape. With ``largest_edge`` none has more voxels than a cube, or square,
-    of this edge, but for what divisibility adds.
+    The first patch is about a cube in millimetres, clipped to the median shape. Each next patch is shorter by one
+    divisor along the axis that is longest relative to the median shape. With ``largest_edge``, no patch has more voxels
+    than a cube or square with this edge, before it grows to a multiple of the divisor.
     """
     dimension = len(shape)
     largest = LARGEST_PATCH_VOXELS[dimension] if largest_edge is None else largest_edge**dimension
     wanted = _first(shape, spacing, largest)
-    origin = f"about as long in mm along each axis, at most {times(shape)}, the median image"
+    origin = f"about the same length in mm along each axis, at most the median image {times(shape)}"
     found = []
     while True:
         patch, plan = pad_to_divisor(tuple(wanted), spacing)
@@ -63,7 +64,7 @@ def candidates(
         wanted[axis] = patch[axis] - plan.divisor[axis]
         origin = (
             f"{AXES[axis - len(shape)]} from {patch[axis]} to {wanted[axis]}: "
-            f"at {shares[axis]:.0%} of the median image it was the longest"
+            f"at {shares[axis]:.0%} of the median image, it was the longest axis"
         )
 
 

@@ -1,20 +1,22 @@
-"""The planner of the probabilistic U-Net."""
+"""Planner of the probabilistic U-Net."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from autoseg.plan import Component, Plan
+from autoseg.networks.planning import Topology
+from autoseg.networks.unet import unet_spec
+from autoseg.plan.schema import Plan
 from autoseg.planners.base import PlanRequest, planners
 from autoseg.planners.configurations import plan_with
-from autoseg.planners.topology import Topology
-from autoseg.planners.unet import unet_spec
+from autoseg.registry import Component
 
 LATENT = 6
-"""Coordinates of the latent variable (Kohl et al. 2018, appendix)."""
+"""Dimension of the latent variable (Kohl et al. 2018, appendix)."""
 BETA = 0.01
-"""Loss for a nat by which the posterior tells more than the prior. The paper's 1 to 10 are for a sum over voxels; of a
-Dice and a mean cross-entropy a tenth is much, and one of two plausible maps takes less than a nat to name."""
+"""Weight of the Kullback-Leibler divergence of posterior and prior, in loss per nat. The paper's 1 to 10 belong to a
+sum over voxels. Here the loss is Dice plus mean cross-entropy, for which even 0.1 is much; the choice between two
+plausible maps needs less than one nat."""
 
 
 @planners.register("probabilistic_unet")
@@ -25,7 +27,7 @@ def plan_probabilistic_unet(request: PlanRequest) -> Plan:
 
 
 def probabilistic_unet_spec(dimension: int, plan: Topology, first_features: int, *, labels: int) -> Component:
-    """Describe nnU-Net's plain U-Net with a latent variable; ``labels`` as the network has them."""
+    """Return the spec of nnU-Net's plain U-Net with a latent variable; ``labels`` is an argument of the network."""
     unet = unet_spec(dimension, plan, first_features)
     del unet["deep_supervision"]
     return unet | {"name": "probabilistic_unet", "labels": labels, "latent": LATENT, "beta": BETA}

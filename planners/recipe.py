@@ -1,4 +1,4 @@
-"""How long to train and with which optimizer: what the time at hand allows."""
+"""Length of training, loss, optimizer and schedule for the available time."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from autoseg.plan import Component, Configuration, Training, voxels
+from autoseg.data.dataset import IGNORED, Dataset
+from autoseg.learning.budget import SECONDS_PER_CASE
+from autoseg.learning.costs.memory import BatchCost
+from autoseg.plan.schema import Configuration, Training, voxels
 from autoseg.planners.base import PlanRequest
-from autoseg.planners.memory import BatchCost
 from autoseg.planners.resources import Resources
+from autoseg.registry import Component
 
 LONG_ITERATIONS = 250_000
-"""nnU-Net's length, 1000 epochs of 250 steps: where there is a GPU and nobody is waiting."""
+"""nnU-Net's number of steps (1000 epochs of 250 steps), for a GPU without a time budget."""
 OVERNIGHT = 8 * 3600.0
-"""Seconds for one fold on a CPU where no time budget is given."""
+"""Default time budget of one fold on a CPU, in seconds."""
 ENOUGH_ITERATIONS = 10_000
-"""Steps below which smaller batches with more steps learn more than larger batches with fewer."""
+"""Number of steps below which smaller batches are used: more steps then help more than larger batches."""
 RESERVE = 0.93
-"""Share of the budget that is left once starting up, rehearsing and validating on patches have had theirs."""
-SECONDS_PER_CASE = 0.2
-"""Reading, writing and measuring one validation case, beside the network's time."""
+"""Share of the budget for steps and validation cases, without startup, rehearsal and validation on patches."""
 FORWARD = 1 / 3
-"""Share of a training step's time, its optimizer apart, that a forward takes."""
+"""Share of a forward pass in the time of a training step without the optimizer."""
 FOLDS = 5
-"""Parts into which cases are divided, one of which is validated."""
+"""Number of folds, each with a different part of the cases for validation."""
 
 
 OPTIMIZER: Component = {
@@ -33,30 +34,31 @@ OPTIMIZER: Component = {
     "vector_learning_rate": 1e-3,
     "weight_decay": 0.01,
 }
-"""Where a time budget bounds the training."""
+"""Optimizer of a training with a time budget."""
 USUAL_ITERATIONS = 1200
-"""Steps from which on these learning rates are the best that were tried; fewer want larger ones, in proportion."""
+"""Number of steps from which these learning rates are the best of those tested; fewer steps get proportionally larger
+rates."""
 FASTEST = 4.0
-"""Times these learning rates at most."""
+"""Largest factor of these learning rates."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Steps that a fold can make."""
+    """Speed of a training, from which the number of steps of a fold follows."""
 
     seconds: Callable[[int], float]
-    """Time of a step with a batch of so many samples."""
+    """Returns the seconds of a step for a batch size."""
     time_budget: float
     validation: float = 0.0
-    """Seconds that the validation cases take, not mirrored."""
+    """Seconds for the validation cases, without mirrored copies."""
 
     def iterations(self, batch_size: int) -> int:
-        """Count the steps of ``batch_size`` that fit into the budget."""
+        """Count the steps with ``batch_size`` samples that fit into the budget."""
         return max(1, int((self.time_budget * RESERVE - self.validation) / self.seconds(batch_size)))
 
 
 def speed_of(configuration: Configuration, cost: BatchCost, request: PlanRequest) -> Speed | None:
-    """Tell how fast a configuration trains; None where no time budget bounds it, or its device's speed is not known."""
+    """Return the training speed of a configuration; None without a time budget or if the device's speed is unknown."""
     budget, resources = configuration.training.time_budget, request.resources
     if budget is None or not (resources.is_here or resources.speed):
         return None
@@ -72,10 +74,10 @@ def speed_of(configuration: Configuration, cost: BatchCost, request: PlanRequest
 
 
 def _validation_seconds(configuration: Configuration, forward: float, cases: int) -> float:
-    """Estimate the time of validating a fold's part of ``cases`` in tiles that take ``forward`` each."""
+    """Estimate the seconds to validate one fold of ``cases``; each tile takes ``forward`` seconds."""
     shape, axes = configuration.median_shape, configuration.dimension
     slices = shape[0] if axes == 2 else 1
-    # Tiles overlap by half along axes that are longer than they are.
+    # Tiles overlap by half along axes that are longer than the patch.
     tiles = math.prod(
         max(1, math.ceil(2 * n / p) - 1) for n, p in zip(shape[3 - axes :], configuration.patch_size, strict=True)
     )
@@ -83,14 +85,14 @@ def _validation_seconds(configuration: Configuration, forward: float, cases: int
 
 
 def time_budget(resources: Resources) -> float | None:
-    """Seconds for one fold, or None where the number of iterations decides."""
+    """Return the seconds for one fold, or None if the number of steps is fixed."""
     if resources.time_budget is not None:
         return resources.time_budget
     return OVERNIGHT if resources.device == "cpu" else None
 
 
 def affordable_batch(largest: int, smallest: int, speed: Speed | None) -> int:
-    """Return the largest batch with which :data:`ENOUGH_ITERATIONS` fit into the budget, ``smallest`` at least."""
+    """Return the largest batch with which :data:`ENOUGH_ITERATIONS` fit into the budget, but at least ``smallest``."""
     if speed is None or speed.iterations(largest) >= ENOUGH_ITERATIONS:
         return largest
     affordable = int(largest * speed.iterations(largest) / ENOUGH_ITERATIONS)
@@ -100,8 +102,8 @@ def affordable_batch(largest: int, smallest: int, speed: Speed | None) -> int:
 def training(budget: float | None) -> Training:
     """Choose optimizer and schedule.
 
-    Without a time budget: nnU-Net's SGD with a polynomial decay over 250,000 steps. With one: Muon, which learns in
-    few steps what AdamW needs more than twice as many for (benchmarks/README.md), a short warm-up and a cosine to zero.
+    Without a time budget: nnU-Net's SGD with a polynomial decay over 250,000 steps. With a time budget: Muon with a
+    short warm-up and a cosine to zero. AdamW needs more than twice as many steps as Muon (benchmarks/README.md).
     """
     if budget is None:
         sgd: Component = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.99, "nesterov": True}
@@ -115,10 +117,10 @@ def training(budget: float | None) -> Training:
 
 
 def hastened(training: Training, steps: int) -> Training:
-    """Let few steps learn faster: the optimizer of short times has up to four times its learning rates.
+    """Increase the learning rates for few steps: up to four times the rates of :data:`OPTIMIZER`.
 
-    With these, about 140 steps on pictures of nuclei, of their outlines and of vessels reached a Dice that was 0.1 and
-    more higher (benchmarks/README.md). Other optimizers, and learning rates that a family chose, stay.
+    With about 140 steps on images of nuclei, of their outlines and of vessels, this raised the Dice by 0.1 or more
+    (benchmarks/README.md). Other optimizers, and learning rates chosen by a family, do not change.
     """
     usual = OPTIMIZER["learning_rate"], OPTIMIZER["vector_learning_rate"]
     optimizer = training.optimizer
@@ -132,11 +134,12 @@ def hastened(training: Training, steps: int) -> Training:
 def published(
     draft: Configuration, *, loss: Component, optimizer: Component, iterations: int, schedule: Component | None = None
 ) -> Configuration:
-    """Give a draft a published loss, told of its labels, and the optimizer, length and schedule that go with it.
+    """Set a published loss in a draft, and without a time budget also its optimizer, number of steps and schedule.
 
-    Its augmentation stays that of all networks, where the publications mirror and shift intensities, or do nothing.
-    Where a time budget bounds the training, the draft keeps those of all networks, which learn more in few steps: in
-    the same three minutes DeepMedic reached a Dice of 0.80 with them, with its RMSProp 0.74 (benchmarks/README.md).
+    The loss keeps the draft's regions and ignored label. The augmentation does not change; the publications only mirror
+    and shift intensities, or have no augmentation. With a time budget, the draft keeps the default optimizer, which
+    reaches more in few steps: in the same three minutes, DeepMedic reached a Dice of 0.80 with it, and 0.74 with its
+    RMSProp (benchmarks/README.md).
     """
     labels = {key: value for key, value in draft.loss.items() if key in ("regions", "ignore_index")}
     # Regions have no output for the background.
@@ -145,3 +148,14 @@ def published(
     if training.time_budget is None:
         training = replace(training, optimizer=optimizer, iterations=iterations, schedule=schedule or training.schedule)
     return replace(draft, loss={**own, **labels}, training=training)
+
+
+def objective(dataset: Dataset, *, batch_dice: bool) -> Component:
+    """Choose the loss: soft Dice with cross-entropy for classes, or with binary cross-entropy for regions."""
+    arguments: Component = {"batch_dice": batch_dice}
+    if dataset.ignore:
+        arguments["ignore_index"] = IGNORED
+    if dataset.regions:
+        regions = [list(members) for members in dataset.class_indices.values()]
+        return {"name": "dice_binary_cross_entropy", "regions": regions, **arguments}
+    return {"name": "dice_cross_entropy", **arguments}

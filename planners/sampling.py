@@ -1,4 +1,4 @@
-"""Which patches are trained on: by nnU-Net's rule, or, where classes are rare among cases, classes before cases."""
+"""Sampler of training patches: nnU-Net's rule, or class before case if some classes occur in few cases."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoseg.balanced_sampling import BalancedSampler, class_chances
-from autoseg.dataset import Dataset
-from autoseg.fingerprint import Fingerprint
-from autoseg.plan import Component, Decision
+from autoseg.data.dataset import Dataset
+from autoseg.fingerprint.record import Fingerprint
+from autoseg.plan.schema import Decision
+from autoseg.registry import Component
+from autoseg.sampling.balanced import BalancedSampler, class_chances
 
 FRACTION = 0.33
-"""Share of each batch that holds foreground for sure (nnU-Net)."""
+"""Share of each batch that is guaranteed to contain foreground (nnU-Net)."""
 RARE_SHARE = 0.2
-"""Share of the cases below which a class is rare among them: it is missing from most batches of any size."""
+"""Share of the cases below which a class is rare: it is missing in most batches."""
 SELDOM = 0.5
-"""A rare class is worth another sampler where nnU-Net's rule draws it less than so many times as often; where each case
-has just one of many classes, all are in few cases, and that rule draws each of them often enough."""
+"""A rare class changes the sampler only if nnU-Net's rule draws it less than this many times as often as the balanced
+sampler. If each case has just one of many classes, all are rare, but nnU-Net's rule draws each of them often enough."""
 MOST_NAMES = 5
-"""Classes that a reason names; there may be a hundred."""
+"""Maximum number of class names in a reason; a dataset may have a hundred classes."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """What a plan says of sampling."""
+    """Sampler of a plan, with its explanation."""
 
     spec: Component
     decision: Decision
@@ -33,7 +34,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class _Rarity:
-    """How rare a class is among the cases, and how likely a foreground sample is drawn for it by either rule."""
+    """Number of cases with a class, and its probability in a foreground sample by each of the two rules."""
 
     name: str
     cases: int
@@ -45,26 +46,26 @@ class _Rarity:
 
 
 def sampling(dataset: Dataset, fingerprint: Fingerprint) -> Sampled:
-    """Draw classes before cases where some are rare among the cases, and else cases before classes."""
+    """Choose the sampler: class before case if some classes are rare, otherwise case before class."""
     total = len(fingerprint.cases)
     rarities = _rarities(dataset, fingerprint)
     rare = [found for found in rarities if found.is_rare(total)]
     if not rare:
         rarest = f"rarest class: {_counted(rarities[0], total)}" if rarities else "no case has any class"
-        decision = Decision("data", "foreground patches of a class that their case has", (rarest,))
+        decision = Decision("data", "foreground patches: first a case, then one of its classes", (rarest,))
         return Sampled({"name": "foreground", "fraction": FRACTION}, decision)
     first = rare[0]
     reasons = (
-        f"rare among cases: {_list(rare, total)}",
-        f"{first.name} is drawn for {first.by_class:.1%} of the foreground patches, where drawing cases first would "
-        f"draw it for {first.by_case:.1%}",
+        f"classes in few cases: {_list(rare, total)}",
+        f"{first.name} is drawn for {first.by_class:.1%} of the foreground patches; if cases were drawn first, it "
+        f"would be drawn for {first.by_case:.1%}",
     )
-    decision = Decision("data", "foreground patches of a class first, then of a case that has it", reasons)
+    decision = Decision("data", "foreground patches: first a class, then a case that contains it", reasons)
     return Sampled({"name": "balanced", "fraction": FRACTION}, decision)
 
 
 def _rarities(dataset: Dataset, fingerprint: Fingerprint) -> list[_Rarity]:
-    """Measure each class that some case has, rarest first."""
+    """Measure each class that occurs in at least one case, rarest first."""
     names = [name for name in dataset.classes if any(name in case.class_voxels for case in fingerprint.cases)]
     held = np.array(
         [

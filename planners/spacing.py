@@ -6,23 +6,23 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from autoseg.fingerprint import Fingerprint
+from autoseg.fingerprint.record import Fingerprint
 
 ANISOTROPY = 3.0
-"""An axis is coarse where its spacing is more than this many times that of the others (nnU-Net)."""
+"""An axis is coarse if its spacing is more than this many times that of the others (nnU-Net)."""
 SPACING_STEP = 1.03
-"""Factor by which a resolution is lowered, step by step (nnU-Net)."""
+"""Factor of the spacing in each step to a lower resolution (nnU-Net)."""
 MOST_UNEVEN = 2.0
-"""While one axis is coarser than others by more than this factor, only the others are lowered (nnU-Net)."""
+"""If one axis is coarser than others by more than this factor, only the other axes are coarsened (nnU-Net)."""
 COARSE_PERCENTILE = 10
-"""Percentile of a coarse axis' spacings that becomes the target: the median would throw away the finer cases."""
+"""Percentile of a coarse axis' spacings for the target spacing: the median would lose detail of finer cases."""
 
 
 def target_spacing(fingerprint: Fingerprint) -> tuple[float, float, float]:
-    """Return the median spacing of each axis (z, y, x) of the files, a coarse axis' 10th percentile instead.
+    """Return the median spacing of each axis (z, y, x) of the files, in mm; for a coarse axis the 10th percentile.
 
-    An axis is coarse where its spacing is more than 3× the others' and its voxels are fewer than a third of theirs; its
-    target is never finer than the other axes.
+    An axis is coarse if its spacing is more than 3× that of the others, and it has less than a third of their voxels.
+    Its target is never finer than the other axes.
     """
     spacing = np.median(fingerprint.spacings, axis=0)
     shape = np.median(fingerprint.cropped_shapes, axis=0)
@@ -37,7 +37,7 @@ def target_spacing(fingerprint: Fingerprint) -> tuple[float, float, float]:
 
 
 def coarser(spacing: tuple[float, float, float]) -> Iterator[tuple[float, float, float]]:
-    """Yield ever coarser spacings, the finer axes first until none is more than twice as fine as the coarsest."""
+    """Yield coarser and coarser spacings; the finer axes first, until all are within a factor of 2 of the coarsest."""
     current = np.array(spacing)
     while True:
         finer = current.max() / current > MOST_UNEVEN
@@ -46,9 +46,9 @@ def coarser(spacing: tuple[float, float, float]) -> Iterator[tuple[float, float,
 
 
 def axis_order(fingerprint: Fingerprint, spacing: tuple[float, float, float]) -> tuple[int, int, int]:
-    """Put the coarsest axis first, the others keeping their order; z stays first among equals.
+    """Return the order of axes with the coarsest axis first; the others keep their order. On ties, z stays first.
 
-    An axis that is one voxel long in every case is that of the slices, whatever spacing the file gives it.
+    An axis with one voxel in every case is the slice axis, regardless of its spacing in the file.
     """
     flat = (fingerprint.shapes == 1).all(axis=0)
     first = int(np.argmax(flat)) if flat.any() else int(np.argmax(spacing))
@@ -59,7 +59,7 @@ def axis_order(fingerprint: Fingerprint, spacing: tuple[float, float, float]) ->
 def median_shape(
     fingerprint: Fingerprint, spacing: tuple[float | None, ...], order: tuple[int, int, int]
 ) -> tuple[int, int, int]:
-    """Median over cases of the shape at ``spacing``, both in the order of axes after transposition."""
+    """Return the median shape over cases at ``spacing``, both in the axis order after transposition."""
     old = fingerprint.spacings[:, order]
     new = np.where([s is None for s in spacing], old, [s or 1.0 for s in spacing])
     shapes = np.round(fingerprint.cropped_shapes[:, order] * old / new)

@@ -1,4 +1,4 @@
-"""How fast a machine trains: rates for each kind of work, measured once for a machine and kept in a file."""
+"""Training speed of a machine: rates for each kind of work, measured once per machine and stored in a file."""
 
 from __future__ import annotations
 
@@ -7,64 +7,29 @@ import logging
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from autoseg.errors import AutosegError, PlanError
-from autoseg.memory import format_bytes
-from autoseg.planners.memory import BatchCost
-from autoseg.planners.work import BYTES, KINDS, OPERATIONS, PRODUCT, Work
-from autoseg.processors import processors
-from autoseg.records import from_plain, read_record, to_plain
-from autoseg.storage import write_json
+from autoseg.files.records import from_plain, read_record, to_plain
+from autoseg.files.storage import write_json
+from autoseg.learning.costs.work import BYTES, KINDS, OPERATIONS, PRODUCT
+from autoseg.planners.machine_speed import MachineSpeed
+from autoseg.system.processors import processors
 
 logger = logging.getLogger("autoseg.planning")
 
 REFERENCE = "reference"
-"""Name of a speed that is nobody's: what two cores with AVX2 have, for plans that no machine shall change."""
-
-
-@dataclass(frozen=True)
-class MachineSpeed:
-    """How much a machine does in a second of each kind of work; see :mod:`autoseg.planners.work`."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
-
-    machine: str
-    """What was measured: processor or GPU, its instructions, cores, precision and versions."""
-    rates: dict[str, float]
-    """By kind of work; floating-point operations, bytes or operations a second."""
-    augmented_voxels: float
-    """Voxels a second that are read and augmented."""
-    is_busy: bool = False
-    """Whether other programs computed while it was measured, so that it is less certain."""
-
-    def seconds(self, cost: BatchCost, batch: int) -> float:
-        """Estimate the seconds of a training step with ``batch`` samples, its optimizer included."""
-        return self._time(cost.fixed_work) + batch * self._time(cost.sample_work)
-
-    def _time(self, work: Work) -> float:
-        return sum(amount / self.rates[kind] for kind, amount in work.items())
-
-    @property
-    def described(self) -> str:
-        """Say in a line how fast the machine is."""
-        flops = self.rates["convolution_3d_16"] / 1e9
-        busy = ", measured while other programs computed" if self.is_busy else ""
-        return (
-            f"{self.machine}: {flops:.0f} GFLOP/s in 3D convolutions of 16 features, "
-            f"{self.rates[PRODUCT] / 1e9:.0f} in matrix products, {format_bytes(self.rates[BYTES])}/s in the rest{busy}"
-        )
+"""Name of a fixed speed (two cores with AVX2), for plans that do not depend on the machine."""
 
 
 def speed_of_machine(device: str, precision: str, *, name: str | None = None) -> MachineSpeed:
-    """Return the speed of ``device``: as kept, or measured now, which takes some seconds, and kept.
+    """Return the stored speed of ``device``; if there is none, measure it, which takes some seconds, and store it.
 
-    ``name`` states another one: :data:`REFERENCE`, or the path of a file such as that of :func:`kept_in`, for a machine
-    that is elsewhere.
+    ``name`` selects another speed: :data:`REFERENCE`, or the path of a file in the format of :func:`kept_in`, for
+    another machine.
     """
     if name == REFERENCE:
         return reference_speed()
@@ -77,11 +42,11 @@ def speed_of_machine(device: str, precision: str, *, name: str | None = None) ->
 
 
 _known: dict[str, MachineSpeed] = {}
-"""What this process has read or measured: a plan asks often, and not every folder of caches can be written."""
+"""Speeds that this process has read or measured; the cache folder may be read-only."""
 
 
 def renewed_speed(device: str, precision: str) -> MachineSpeed:
-    """Measure the speed of ``device`` and keep it in place of what was measured before."""
+    """Measure the speed of ``device`` and replace its stored speed."""
     from autoseg.planners.speed_measuring import measured_speed
 
     key = machine_key(device, precision)
@@ -89,8 +54,8 @@ def renewed_speed(device: str, precision: str) -> MachineSpeed:
     speed = measured_speed(device, precision, machine=key)
     if speed.is_busy:
         logger.warning(
-            "other programs compute on this machine: its speed was taken from processor time; "
-            "'autoseg doctor --renew-speed' measures it again"
+            "other programs use this machine: its speed was measured in processor time; "
+            "measure it again with 'autoseg doctor --renew-speed'"
         )
     _known[key] = speed
     try:
@@ -101,13 +66,13 @@ def renewed_speed(device: str, precision: str) -> MachineSpeed:
 
 
 def kept_in() -> Path:
-    """Return the file in which speeds are kept, in the user's folder of caches."""
+    """Return the file of stored speeds, in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "autoseg" / "speed.json"
 
 
 def kept_speeds() -> dict[str, MachineSpeed]:
-    """Read what was measured, by machine; what cannot be read is left out, and so measured again."""
+    """Read the stored speeds by machine; if the file cannot be read, the result is empty."""
     path = kept_in()
     try:
         text = json.loads(path.read_text())
@@ -121,13 +86,13 @@ def kept_speeds() -> dict[str, MachineSpeed]:
 
 @cache
 def machine_key(device: str, precision: str) -> str:
-    """Name what a speed depends on: the hardware, its instructions, the processors to be used, and versions."""
+    """Return a text with all that a speed depends on: hardware, instructions, number of processors, and versions."""
     import torch
 
     if device == "cpu":
         capability = torch.backends.cpu.get_cpu_capability()
         onednn = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", ""))
-        name = f"{_processor_name()} with {capability}{f' and oneDNN kept to {onednn}' if onednn else ''}"
+        name = f"{_processor_name()} with {capability}{f' and oneDNN limited to {onednn}' if onednn else ''}"
         where = f"{name}, {torch.get_num_threads()} of {processors()} processors"
     else:
         where = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
@@ -135,7 +100,7 @@ def machine_key(device: str, precision: str) -> str:
 
 
 def _processor_name() -> str:
-    """Return the processor's model with its family, which tells kinds apart that hide their name."""
+    """Return the processor's model with its family number; some processors have no distinct model name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -146,12 +111,12 @@ def _processor_name() -> str:
 
 
 def _stated(path: Path, precision: str) -> MachineSpeed:
-    """Read the speed that a file states: its only one for a precision."""
+    """Read the only speed for a precision from a file."""
     speeds: Mapping[str, MachineSpeed] = read_record(dict[str, MachineSpeed], path, error=PlanError)
     fitting = [speed for key, speed in speeds.items() if f", {precision}, " in key]
     if len(fitting) != 1:
         raise PlanError(
-            f"{path}: found {len(fitting)} speeds for {precision}, expected one; leave the machine's own in it"
+            f"{path}: found {len(fitting)} speeds for {precision}, expected one; remove the speeds of other machines"
         )
     return _checked(to_plain(fitting[0]), str(path))
 
@@ -169,4 +134,4 @@ def reference_speed() -> MachineSpeed:
     convolutions = {1: 15e9, 8: 40e9, 16: 70e9, 32: 100e9, 64: 120e9}
     rates = {f"convolution_{d}d_{channels}": rate for d in (2, 3) for channels, rate in convolutions.items()}
     rates |= {PRODUCT: 100e9, "depthwise": 5e9, BYTES: 8e9, OPERATIONS: 1e5}
-    return MachineSpeed("two cores with AVX2, as plans for no machine assume them", rates, augmented_voxels=2e7)
+    return MachineSpeed("two cores with AVX2, a fixed reference speed", rates, augmented_voxels=2e7)

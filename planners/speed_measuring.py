@@ -1,4 +1,4 @@
-"""Measuring how fast a machine trains: pieces of each kind of work, of which the quickest of several times counts."""
+"""Measure the training speed of a machine: time a sample of each kind of work several times, and use the minimum."""
 
 from __future__ import annotations
 
@@ -15,36 +15,38 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoseg.augmentation.pipeline import build_augmentation
+from autoseg.learning.costs.work import BYTES, CHANNELS, DEPTHWISE, OPERATIONS, PRODUCT, flops_of, work_of
+from autoseg.learning.optimizers.muon import orthogonalized
 from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS
 from autoseg.networks.layers import convolution
-from autoseg.planners.speed import MachineSpeed
-from autoseg.planners.work import BYTES, CHANNELS, DEPTHWISE, OPERATIONS, PRODUCT, flops_of, work_of
-from autoseg.processors import own_cores
-from autoseg.trainers.muon import orthogonalized
+from autoseg.planners.machine_speed import MachineSpeed
+from autoseg.preprocessing.channel_layout import ChannelLayout
+from autoseg.system.processors import own_cores
 
 ROUNDS = 3
-"""Times that each piece is done, one round after the other, so that a disturbance of a second does not meet all."""
+"""Repetitions of each piece. Each round times all pieces once, so that a short disturbance affects only one round."""
 SIZES = {"cpu": {2: 128, 3: 24}, "cuda": {2: 512, 3: 96}}
-"""Edge of the square or cube of voxels that a piece has two of: some hundredths of a second each."""
+"""Edge in voxels of the image of a piece, a square or cube, by dimension; a piece has two images and takes some
+hundredths of a second."""
 BUSY = 1.3
-"""Times as long as its processors worked that a piece takes by the clock where other programs have them as well."""
+"""Ratio of wall-clock time to processor time above which other programs are assumed to use the processors."""
 LEAST_SHARE = 0.3
-"""Share of a piece's time that convolutions have at least, whatever the rest is estimated to take."""
+"""Smallest share of a piece's time that is attributed to its convolutions."""
 FINEST = 1.1
-"""Ratio between neighbouring figures: what wanders by less gives the same plan again."""
+"""Rates are rounded to powers of this number, so that small variations do not change the plan."""
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Work that is timed."""
+    """A sample of one kind of work, to be timed."""
 
     kind: str
     run: Callable[[], object]
     amount: float = 0.0
-    """What it does of its kind; 0: as much as is counted, beside work of other kinds."""
+    """Amount of work of its kind; 0: count it, and subtract the time of other kinds of work."""
     is_parallel: bool = True
-    """Whether all threads work on it, or only one."""
+    """Whether it runs on all threads; otherwise on one thread."""
 
 
 def measured_speed(device: str, precision: str, *, machine: str) -> MachineSpeed:
@@ -55,7 +57,7 @@ def measured_speed(device: str, precision: str, *, machine: str) -> MachineSpeed
         pieces = _pieces(place, precision)
         seconds, is_busy = _quickest(pieces, place)
         rates = {piece.kind: piece.amount / seconds[piece.kind] for piece in pieces if piece.amount}
-        # Convolutions come with operations of the other kinds, whose time is known by now.
+        # Pieces with convolutions also contain other kinds of work, whose rates are known here.
         rates |= {piece.kind: _rate(piece, seconds[piece.kind], rates) for piece in pieces if not piece.amount}
     rates = {kind: _rounded(rate) for kind, rate in rates.items()}
     augmented = rates.pop(_AUGMENTED)
@@ -63,7 +65,7 @@ def measured_speed(device: str, precision: str, *, machine: str) -> MachineSpeed
 
 
 def _rate(piece: _Piece, seconds: float, rates: Mapping[str, float]) -> float:
-    """Return the rate of a piece's kind, less the time of what else the piece does."""
+    """Return the rate of a piece's kind, without the time of the other kinds of work in the piece."""
     with _Counter() as counter:
         piece.run()
     others = sum(amount / rates[kind] for kind, amount in counter.work.items() if kind in (BYTES, OPERATIONS, PRODUCT))
@@ -90,9 +92,9 @@ _AUGMENTED = "augmented"
 
 
 def _quickest(pieces: list[_Piece], device: torch.device) -> tuple[dict[str, float], bool]:
-    """Return the least time of each piece, and whether other programs worked at the same time.
+    """Return the minimum time of each piece in seconds, and whether other programs used the processors.
 
-    On a CPU that is the time of its processors, which other programs hardly lengthen.
+    On a CPU, it is processor time, which other programs hardly change.
     """
     for piece in pieces:
         piece.run()
@@ -105,7 +107,7 @@ def _quickest(pieces: list[_Piece], device: torch.device) -> tuple[dict[str, flo
 
 
 def _timed(piece: _Piece, device: torch.device) -> tuple[float, float]:
-    """Return the seconds that a piece takes by the clock, and those that its processors work."""
+    """Return the wall-clock time and the processor time of a piece, in seconds."""
     wait_for(device)
     clock, work = time.perf_counter(), time.process_time()
     with own_cores():
@@ -118,7 +120,7 @@ def _timed(piece: _Piece, device: torch.device) -> tuple[float, float]:
 
 
 def wait_for(device: torch.device) -> None:
-    """Return when ``device`` has done what it was given."""
+    """Wait until ``device`` has finished its work."""
     if device.type != "cpu":
         (torch.mps if device.type == "mps" else torch.cuda).synchronize()
 
@@ -141,9 +143,9 @@ def _pieces(device: torch.device, precision: str) -> list[_Piece]:
 
 
 def _convolutions(device: torch.device, precision: str, dimension: int, channels: int, size: int) -> _Piece:
-    """Make a piece of convolutions with the normalization behind each, as networks have them.
+    """Build a piece of convolutions, each followed by normalization, as in networks.
 
-    Those of one channel are a network's first; the others see as many channels as they make.
+    With one channel, it is the first layer of a network; otherwise input and output have ``channels`` channels.
     """
     layers: nn.Module
     if channels == 1:
@@ -163,7 +165,7 @@ def _depthwise(device: torch.device, precision: str, size: int) -> _Piece:
 
 
 def _learning(kind: str, layer: nn.Module, shape: tuple[int, ...], device: torch.device, precision: str) -> _Piece:
-    """Make a piece of a layer's forward and backward."""
+    """Build a piece from the forward and backward pass of a layer."""
     layer, image = layer.to(device), torch.randn(shape, device=device, requires_grad=shape[1] > 1)
 
     def run() -> None:
@@ -194,7 +196,7 @@ def _bytes(device: torch.device, precision: str, size: int) -> _Piece:
         for _ in range(times):
             features.mul(0.5)
 
-    # It reads one tensor and writes another.
+    # Each multiplication reads one tensor and writes another.
     return _Piece(BYTES, run, 2 * times * features.numel() * features.element_size())
 
 
@@ -211,10 +213,15 @@ def _operations(device: torch.device) -> _Piece:
 
 
 def _augmentation(device: torch.device, size: int) -> _Piece:
-    """Make a piece of the default augmentation: of as many samples as show its rarer transforms."""
+    """Build a piece of the default augmentation, with enough samples for its rare transforms to occur."""
     samples, patch = 8, (size,) * 3
     augmentation = build_augmentation(
-        {"name": "default"}, dimension=3, patch_size=patch, spacing=(1.0,) * 3, mirror_axes=(0, 1, 2), channels=1
+        {"name": "default"},
+        dimension=3,
+        patch_size=patch,
+        spacing=(1.0,) * 3,
+        mirror_axes=(0, 1, 2),
+        layout=ChannelLayout(1),
     )
     rng = np.random.default_rng(0)
     drawn = [augmentation.sample(rng) for _ in range(samples)]

@@ -1,38 +1,20 @@
-"""How a U-Net pools: strides and kernels of each stage for a patch and a spacing (nnU-Net's rules)."""
+"""Topology of a U-Net: strides and kernels of each stage for a patch and a spacing (nnU-Net's rules)."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-from autoseg.planners.wording import AXES
+from autoseg.networks.planning import Topology
+from autoseg.system.units import AXES
 
 SMALLEST_BOTTLENECK = 4
-"""Voxels that an axis must keep after pooling."""
+"""Smallest number of voxels of an axis after pooling."""
 SPACING_RATIO = 2.0
-"""Axes coarser than the finest by this factor wait with pooling and kernels of 3 until the others have caught up."""
-
-
-@dataclass(frozen=True)
-class Topology:
-    """Strides and kernels of each stage, from the finest."""
-
-    strides: tuple[tuple[int, ...], ...]
-    kernels: tuple[tuple[int, ...], ...]
-
-    @property
-    def stages(self) -> int:
-        """Number of resolutions."""
-        return len(self.strides)
-
-    @property
-    def divisor(self) -> tuple[int, ...]:
-        """What each axis of a patch must be a multiple of."""
-        return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
+"""An axis coarser than the finest by this factor is not pooled and has kernels of 1 until the others are as coarse."""
 
 
 def topology(patch: tuple[int, ...], spacing: tuple[float, ...]) -> Topology:
-    """Decide pooling and kernels for ``patch`` (voxels) at ``spacing`` (millimetres), any number of axes.
+    """Return pooling and kernels for ``patch`` (voxels) at ``spacing`` (millimetres), with any number of axes.
 
     An axis is pooled by 2 while it keeps at least 4 voxels and its spacing is within 2× of the finest axis that can
     still be pooled; its kernel is 1 until its spacing is within 2× of the finest, 3 from then on.
@@ -70,12 +52,12 @@ def pad_to_divisor(patch: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[
     """Grow ``patch`` to a multiple of its topology's divisor; return it with that topology."""
     plan = topology(patch, spacing)
     grown = tuple(math.ceil(n / d) * d for n, d in zip(patch, plan.divisor, strict=True))
-    # Growing never adds a pooling step of its own here: the strides found for the smaller patch are kept.
+    # The grown patch keeps the strides of the smaller patch: no pooling step is added.
     return grown, plan
 
 
 def pooling_reasons(plan: Topology, patch: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[str, ...]:
-    """Say for each axis how often it is pooled, why not more often, and where its kernels are 1."""
+    """Explain for each axis how often it is pooled, why not more often, and in which stages its kernel is 1."""
     return tuple(_axis_reason(plan, patch, spacing, axis) for axis in range(len(patch)))
 
 
@@ -85,8 +67,10 @@ def _axis_reason(plan: Topology, patch: tuple[int, ...], spacing: tuple[float, .
     if left < 2 * SMALLEST_BOTTLENECK:
         stops = f"half of that would be below {SMALLEST_BOTTLENECK}"
     else:
-        stops = f"it stays {SPACING_RATIO:g}× as coarse as the others, or would be pooled alone"
+        stops = f"it is still {SPACING_RATIO:g}× as coarse as the others, or would be pooled alone"
     flat = sum(kernel[axis] == 1 for kernel in plan.kernels)
-    kernels = f"; kernel 1 in {flat} stages, while its spacing is {SPACING_RATIO:g}× the finest or more" if flat else ""
+    kernels = (
+        f"; kernel 1 in {flat} stages, where its spacing is at least {SPACING_RATIO:g}× the finest" if flat else ""
+    )
     name = AXES[axis - len(patch)]
     return f"{name} ({spacing[axis]:.3g} mm) is pooled {pools} times, {patch[axis]} → {left} voxels: {stops}{kernels}"

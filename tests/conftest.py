@@ -38,9 +38,9 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session", autouse=True)
 def stated_speed(tmp_path_factory):
     """Let plans in tests assume one speed, as if it had been measured on this machine: no test waits for it."""
+    from autoseg.files.records import to_plain
+    from autoseg.files.storage import write_json
     from autoseg.planners.speed import kept_in, machine_key, reference_speed
-    from autoseg.records import to_plain
-    from autoseg.storage import write_json
 
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     speed = to_plain(reference_speed())
@@ -96,7 +96,7 @@ def latent_plan():
 def made_once(tmp_path_factory) -> Path:
     """Phantoms and their workspace, planned and preprocessed, with tiny networks; not to be changed."""
     import autoseg
-    from autoseg.phantoms import write_phantoms
+    from autoseg.demo.phantoms import write_phantoms
 
     folder = tmp_path_factory.mktemp("made")
     write_phantoms(folder / "phantoms", training=6, testing=2, size=(8, 20, 20))
@@ -149,8 +149,9 @@ def predictor_of(network, dataset, *, spacing=(1.0, 1.0, 1.0), patch=(6, 6, 6), 
 
     from autoseg.inference.members import Member
     from autoseg.inference.predictor import Predictor
-    from autoseg.inference.sliding_window import Window
-    from autoseg.plan import Configuration, Plan, Training
+    from autoseg.inference.sliding_window import TilingSettings
+    from autoseg.plan.files import PLAN_VERSION
+    from autoseg.plan.schema import Configuration, Plan, Training
 
     configuration = Configuration(
         dimension=len(patch),
@@ -166,8 +167,8 @@ def predictor_of(network, dataset, *, spacing=(1.0, 1.0, 1.0), patch=(6, 6, 6), 
         training=Training({}, {}, iterations=1),
     )
     name = "2d" if len(patch) == 2 else "3d_fullres"
-    plan = Plan(1, dataset.name, "unet", transpose, (), {name: configuration}, orientation=orientation)
-    member = Member(name, configuration, (network,), Window(patch, dataset.outputs))
+    plan = Plan(PLAN_VERSION, dataset.name, "unet", transpose, (), {name: configuration}, orientation=orientation)
+    member = Member(name, configuration, (network,), TilingSettings(patch, dataset.outputs))
     return Predictor(dataset, plan, (member,), torch.device("cpu"))
 
 

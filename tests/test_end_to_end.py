@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from autoseg.images import read_geometry
+from autoseg.images.volumes import read_geometry
 
 
 def autoseg(*words):

@@ -41,7 +41,7 @@ def test_two_members_from_data_to_predictions(phantoms, tmp_path, shrink_plan, m
     assert {*chosen["configurations"], *chosen["left_out"]} == {"3d_unet_sum", "3d_fcn_bias"}
     assert command(*run) == 0
     assert (work / "models/3d_unet_sum/supervised/fold_1/model.safetensors").stat().st_mtime_ns == before
-    assert command("choose", work, "--admission", 1, "--no-predict") == 0
+    assert command("choose", work, "--dice-margin", 1, "--no-predict") == 0
     assert len(json.loads((work / "ensemble.json").read_text())["configurations"]) == 2
     result = autoseg.predict_folder(work, phantoms / "imagesTs", tmp_path / "out")
     assert len(result.done) == 2 and not result.failed

@@ -13,13 +13,16 @@ import SimpleITK as sitk
 
 import autoseg
 from autoseg.bundle.writing import export_bundle
-from autoseg.dataset_layouts import load_dataset
+from autoseg.data.layouts import load_dataset
 from autoseg.errors import PlanError
-from autoseg.fingerprint import dataset_findings, examine_all
-from autoseg.images import read_geometry, read_labels, write_labels
+from autoseg.files.weights import load_tensors
+from autoseg.fingerprint.measuring import dataset_findings, examine_all
+from autoseg.images.volumes import read_geometry, read_labels, write_labels
+from autoseg.preprocessing.channel_layout import channel_layout
+from autoseg.preprocessing.extra.files import case_faults
 from autoseg.preprocessing.store import open_case
-from autoseg.weights import load_tensors
-from autoseg.workspace import Workspace
+from autoseg.system.execution import local_executor
+from autoseg.workspace.paths import Workspace
 
 DECLARED = {
     "place": {"name": "position", "axes": ["z", "x"]},
@@ -110,7 +113,10 @@ def test_nothing_of_validation_labels_reaches_a_folds_training(phantoms, tmp_pat
 def test_a_forest_refuses_prior_maps(phantoms, tmp_path, shrink_plan):
     declare(phantoms, extra_channels={"usual": DECLARED["usual"]})
     workspace = prepare(phantoms, tmp_path / "work", "3d_fullres", shrink_plan)
-    with pytest.raises(PlanError, match=r"field 'configurations.3d_fullres.extra_channels.usual', found a prior map"):
+    with pytest.raises(
+        PlanError,
+        match=r"field 'configurations.3d_fullres.extra_channels.usual', found a channel that needs its own",
+    ):
         autoseg.train_fold(workspace.root, "3d_fullres", 0, trainer="random_forest")
 
 
@@ -120,19 +126,26 @@ def test_a_map_of_another_number_of_labels_is_told(phantoms, tmp_path, shrink_pl
     plain = json.loads(workspace.plan_file.read_text())
     plain["configurations"]["3d_fullres"]["extra_channels"]["usual"]["maps"] = 5
     workspace.plan_file.write_text(json.dumps(plain))
-    with pytest.raises(PlanError, match=r"'usual\.maps': found 5, expected 2, the label values"):
+    with pytest.raises(PlanError, match=r"'usual': 'maps': found 5, expected 2, the label values"):
         autoseg.train_fold(workspace.root, "3d_fullres", 0)
 
 
 def test_each_fold_has_the_frequencies_of_its_own_cases(phantoms, tmp_path, shrink_plan):
-    from autoseg.trainers.prior import frequency_maps
+    from autoseg.preprocessing.extra import TrainingCases
+    from autoseg.preprocessing.extra.prior_map import frequency_maps
 
     declare(phantoms, extra_channels={"usual": DECLARED["usual"]})
     workspace = prepare(phantoms, tmp_path / "w", "3d_fullres", shrink_plan)
     configuration = workspace.plan().configuration("3d_fullres")
     folder = workspace.data(workspace.plan(), configuration)
-    spec = configuration.extra_channels["usual"]
-    alone = {c.name: frequency_maps(spec, folder, [c.name], workspace.dataset()) for c in workspace.dataset().cases}
+    dataset, plan = workspace.dataset(), workspace.plan()
+    (usual,) = channel_layout(configuration, dataset).computed
+    alone = {
+        case.name: frequency_maps(
+            usual.kind, TrainingCases((case.name,), lambda name: open_case(folder, name).labels[:], dataset, plan)
+        )
+        for case in dataset.cases
+    }
     train = workspace.splits()[1].train
     autoseg.train_fold(workspace.root, "3d_fullres", 1, iterations=1)
     kept = load_tensors(workspace.fold("3d_fullres", 1).model)[MAP]
@@ -174,7 +187,11 @@ def test_files_of_extra_channels_are_checked_and_their_change_makes_new_data(lan
     (landmarks / "imagesTr" / "eyes" / "phantom_003.json").unlink()
     shutil.copy(landmarks / "imagesTr" / "cores" / "phantom_001.nii.gz", landmarks / "imagesTr" / "cores" / "x.nii.gz")
     dataset = load_dataset(landmarks)
-    faults = [f for f in dataset_findings(dataset, examine_all(dataset, workers=0)) if f.severity == "error"]
+    faults = [
+        f
+        for f in dataset_findings(dataset, examine_all(dataset, executor=local_executor(0), check=case_faults))
+        if f.severity == "error"
+    ]
     assert [fault.case for fault in faults] == ["phantom_003"]
     assert faults[0].message.startswith("dataset.json: field 'extra_channels.eye': ")
 
@@ -214,9 +231,9 @@ def test_pictures_may_lack_a_channel_and_have_computed_ones(tmp_path, shrink_pla
     description = {"channel_names": {"0": "a", "1": "b"}, "labels": {"background": 0, "square": 1}}
     extra = {**DECLARED, "usual": {"name": "prior_map"}}
     (folder / "dataset.json").write_text(
-        json.dumps({**description, "file_ending": ".png", "missing": {"b": -4}, "extra_channels": extra})
+        json.dumps({**description, "file_ending": ".png", "optional_channels": {"b": -4}, "extra_channels": extra})
     )
-    assert load_dataset(folder).case("p1").absent == (1,)
+    assert load_dataset(folder).case("p1").missing_channels == (1,)
     workspace = prepare(folder, tmp_path / "w", "2d", shrink_plan)
     plan = workspace.plan()
     stored = open_case(workspace.data(plan, plan.configuration("2d")), "p1").image[:]

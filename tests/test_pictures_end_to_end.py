@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import autoseg
-from autoseg.dataset_layouts import load_dataset, load_folders
-from autoseg.plan import read_plan
+from autoseg.data.layouts import load_dataset, load_folders
+from autoseg.plan.files import read_plan
 
 SIZE = (40, 48)
 

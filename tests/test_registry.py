@@ -34,7 +34,7 @@ def test_unknown_arguments_are_refused(shapes):
 
 
 def test_what_the_pipeline_tells_is_not_for_a_plan_to_say(shapes):
-    with pytest.raises(PlanError, match="shapes 'square': found 'scale', which is not for a plan to say"):
+    with pytest.raises(PlanError, match="shapes 'square': found 'scale', which a plan cannot set"):
         shapes.build({"name": "square", "edge": 1, "scale": 2}, scale=3)
 
 

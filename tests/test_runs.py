@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autoseg.dataset import Dataset
-from autoseg.examination import CaseMeasure, class_runs
-from autoseg.fingerprint import Fingerprint
+from autoseg.data.dataset import Dataset
+from autoseg.fingerprint.case import class_runs
+from autoseg.fingerprint.record import CaseMeasure, Fingerprint
 
 DATASET = Dataset("made", ("MR",), {"background": 0, "a": 1, "b": 3}, ".nii.gz", ())
 

@@ -1,1 +1,1 @@
-"""How to learn: plan and fold in, weights out."""
+"""Trainers: they train the weights of a model from a plan and a fold."""

@@ -1,4 +1,4 @@
-"""Binary dilation, erosion, opening and closing by a ball, eight voxels in one operation."""
+"""Binary dilation, erosion, opening and closing with a ball; one operation processes eight voxels."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import numpy.typing as npt
 Mask = npt.NDArray[np.bool_]
 
 ROUNDING = 1e-6
-"""Voxels this little outside the ball belong to it: 0.1 × 3 is not quite 0.3."""
+"""Tolerance at the surface of the ball for rounding errors: 0.1 × 3 differs from 0.3."""
 
 
 @dataclass(frozen=True)
 class Ball:
-    """A ball of ``radius``, in the unit in which ``spacing`` gives the edges (z, y, x) of a voxel."""
+    """A ball of ``radius``; ``spacing`` contains the edges (z, y, x) of a voxel in the same unit."""
 
     radius: float
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     @property
     def reach(self) -> tuple[int, int, int]:
-        """Voxels from the centre to the farthest along each axis."""
+        """Number of voxels from the centre to the farthest voxel along each axis."""
         z, y, x = (int(self.radius / edge + ROUNDING) for edge in self.spacing)
         return z, y, x
 
     def rows(self) -> Mapping[int, Sequence[tuple[int, int]]]:
-        """Return the ball's rows along x: those (z, y) that reach so many voxels to either side."""
+        """Return the ball's rows along x: half width in voxels → list of the rows (z, y) with that half width."""
         deep, high, _ = self.reach
         found: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for z in range(-deep, deep + 1):
@@ -42,10 +42,11 @@ class Ball:
 
 
 def dilated(mask: Mask, ball: Ball) -> Mask:
-    """Return the voxels within a ball of any voxel of ``mask`` [Z,Y,X]; nothing reaches in from outside.
+    """Dilate ``mask`` [Z,Y,X] with a ball; voxels outside the array count as background.
 
-    The ball is the union of its rows: the mask is widened along x one voxel at a time, and each width, as bits, is
-    shifted to where the rows of that width are. A ball of radius 8 takes 197 shifts, each of an eighth of the voxels.
+    The ball is the union of its rows. The mask is widened along x one voxel at a time; for each half width, the mask is
+    packed to bits and shifted to the rows of that half width. A ball of radius 8 needs 197 shifts, each on an eighth of
+    the voxels.
     """
     rows = ball.rows()
     widened = mask.copy()
@@ -62,20 +63,20 @@ def dilated(mask: Mask, ball: Ball) -> Mask:
 
 
 def eroded(mask: Mask, ball: Ball) -> Mask:
-    """Return the voxels of ``mask`` [Z,Y,X] whose ball lies in it; what is outside the array counts as part of it.
+    """Erode ``mask`` [Z,Y,X] with a ball; voxels outside the array count as part of the mask.
 
-    The edge of a patch is none of the anatomy, from which nothing should be taken away.
+    So the border of a patch, which is no anatomical border, does not erode the mask.
     """
     return ~dilated(~mask, ball)
 
 
 def opened(mask: Mask, ball: Ball) -> Mask:
-    """Return what is left of ``mask`` where the ball fits in: thin parts vanish."""
+    """Open ``mask``: erode, then dilate; removes thin parts that the ball does not fit into."""
     return dilated(eroded(mask, ball), ball)
 
 
 def closed(mask: Mask, ball: Ball) -> Mask:
-    """Return ``mask`` with what the ball cannot enter from outside: gaps and holes are filled."""
+    """Close ``mask``: dilate, then erode; fills gaps and holes that the ball does not fit into."""
     return eroded(dilated(mask, ball), ball)
 
 
@@ -83,7 +84,7 @@ OPERATIONS: tuple[Callable[[Mask, Ball], Mask], ...] = (dilated, eroded, opened,
 
 
 def _add_shifted(total: npt.NDArray[np.uint8], bits: npt.NDArray[np.uint8], by: tuple[int, int]) -> None:
-    """Add bits [Z,Y,bytes], shifted along z and y, to a total in place."""
+    """Combine ``bits`` [Z,Y,bytes], shifted along z and y, with ``total`` by OR, in place."""
     if any(abs(shift) >= n for shift, n in zip(by, bits.shape, strict=False)):
         return
     into = tuple(slice(max(shift, 0), n + min(shift, 0)) for shift, n in zip(by, bits.shape, strict=False))

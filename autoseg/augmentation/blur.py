@@ -13,15 +13,15 @@ from torch.nn import functional as F
 from autoseg.augmentation.draws import PositiveRange, Probability, Shape
 
 TRUNCATE = 4.0
-"""Standard deviations after which the kernel ends, as scipy's does."""
+"""Radius of the kernel in standard deviations, as in scipy."""
 
 Sigmas = tuple[float, ...]
-"""A standard deviation for each axis, in voxels; none for a channel that is left as it is."""
+"""Standard deviation along each axis, in voxels; empty for a channel that is not blurred."""
 
 
 @dataclass(frozen=True)
 class Blur:
-    """Blurs channels, each with its own standard deviation along each axis, in voxels."""
+    """Blurs channels; each channel has its own standard deviation along each axis, in voxels."""
 
     probability: Probability = 0.2
     channel_probability: Probability = 0.5
@@ -34,7 +34,7 @@ class Blur:
         return tuple(tuple(float(n) for n in sigmas) if on else () for sigmas, on in zip(drawn, chosen, strict=True))
 
     def apply(self, images: torch.Tensor, parameters: Sequence[tuple[Sigmas, ...]]) -> torch.Tensor:
-        """Blur images [N,C,*space], all chosen channels of all samples in one convolution for each axis."""
+        """Blur images [N,C,*space], with one convolution per axis for all chosen channels of all samples."""
         chosen = [
             (sample, channel, sigmas)
             for sample, channels in enumerate(parameters)
@@ -50,7 +50,7 @@ class Blur:
 
 
 def blurred(volumes: torch.Tensor, sigmas: Sequence[Sigmas]) -> torch.Tensor:
-    """Blur volumes [N,*space], each with its own standard deviations; edges are repeated beyond the border."""
+    """Blur volumes [N,*space], each with its own standard deviations; edge values are repeated outside the border."""
     result = volumes[None]
     for axis, along in enumerate(zip(*sigmas, strict=True)):
         if volumes.shape[axis + 1] > 1:
@@ -59,7 +59,7 @@ def blurred(volumes: torch.Tensor, sigmas: Sequence[Sigmas]) -> torch.Tensor:
 
 
 def _kernels(sigmas: Sequence[float]) -> torch.Tensor:
-    """Return one kernel for each sigma [N,width], all as wide as the widest, with zeros where its own has ended."""
+    """Return one kernel per sigma, [N,width]; all have the width of the widest and are padded with zeros."""
     radii = torch.tensor([math.floor(TRUNCATE * sigma + 0.5) for sigma in sigmas])[:, None]
     offsets = torch.arange(-int(radii.max()), int(radii.max()) + 1)
     kernels = torch.exp(-0.5 * (offsets / torch.tensor(sigmas)[:, None]) ** 2) * (offsets.abs() <= radii)

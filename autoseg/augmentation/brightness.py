@@ -19,7 +19,7 @@ from autoseg.augmentation.draws import (
 
 @dataclass(frozen=True)
 class Brightness:
-    """Multiplies each channel by a factor of its own."""
+    """Multiplies each channel by its own factor."""
 
     probability: Probability = 0.15
     range: NonNegativeRange = (0.75, 1.25)

@@ -1,4 +1,4 @@
-"""Labels of a previous stage that miss one of their parts, as a stage that overlooks things would have them."""
+"""Removal of components from the labels of a previous stage, to simulate structures that the stage misses."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from autoseg.augmentation.draws import Probability
 
 @dataclass(frozen=True)
 class Removal:
-    """The loss of one component of a label."""
+    """The removal of one connected component of a label."""
 
     label: int
     choice: float
-    """Which component, from 0 to below 1, in the order in which they lie."""
+    """Selects the component: a relative position, 0 ≤ choice < 1, in the list of components."""
 
 
 @dataclass(frozen=True)
 class ComponentRemoval:
-    """How often a connected component of a label is removed, and how large it may be (nnU-Net's defaults)."""
+    """Probability and maximum size of the removal of a label's connected component (nnU-Net's defaults)."""
 
     probability: Probability = 0.2
     label_probability: Probability = 0.5
     largest: Probability = 0.15
-    """Share of the patch: what is larger is too plain to be overlooked."""
+    """Maximum size as a fraction of the patch; networks rarely miss larger components, so these always stay."""
 
     def sample(self, rng: np.random.Generator, labels: int) -> tuple[Removal, ...]:
-        """Draw which of the labels 1 to ``labels`` lose a component, and which."""
+        """Draw which of the labels 1 to ``labels`` lose a component, and which component."""
         if rng.random() >= self.probability:
             return ()
         chosen = np.flatnonzero(rng.random(labels) < self.label_probability) + 1
@@ -38,9 +38,9 @@ class ComponentRemoval:
 
 
 def remove_components(labels: np.ndarray, removals: Sequence[Removal], *, largest: float) -> None:
-    """Remove components of a label map [*space] in place, none of more than the share ``largest`` of its voxels.
+    """Remove components of a label map [*space] in place; ``largest``: maximum size as a fraction of the map's voxels.
 
-    Components hang together by faces; what is removed becomes background.
+    Voxels of a component are connected by faces. Removed components become background.
     """
     if not removals:
         return

@@ -20,7 +20,7 @@ from autoseg.augmentation.draws import (
 
 @dataclass(frozen=True)
 class Contrast:
-    """Stretches each channel around its mean, but not beyond its range."""
+    """Scales the contrast of each channel around its mean and clips the result to the channel's original range."""
 
     probability: Probability = 0.15
     range: NonNegativeRange = (0.75, 1.25)
@@ -30,7 +30,7 @@ class Contrast:
         return around_one_each(rng, self.range, shape[0])
 
     def apply(self, images: torch.Tensor, parameters: Sequence[tuple[float, ...]]) -> torch.Tensor:
-        """Stretch images [N,C,*space]."""
+        """Scale the contrast of images [N,C,*space]."""
         mean = images.mean(dim=space(images), keepdim=True)
         low, high = images.amin(dim=space(images), keepdim=True), images.amax(dim=space(images), keepdim=True)
         stretched = torch.lerp(mean.expand_as(images), images, each_channel(parameters, images))

@@ -1,4 +1,4 @@
-"""Values that settings hold and draws that several transforms share."""
+"""Types of settings, and random draws that several transforms use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Shape = tuple[int, ...]
 
 
 def around_one(rng: np.random.Generator, limits: tuple[float, float]) -> float:
-    """Draw a factor, below and above 1 with equal chance where the range holds both (nnU-Net)."""
+    """Draw a factor; if the range contains 1, below and above 1 with equal probability (nnU-Net)."""
     low, high = limits
     if low < 1 < high:
         return float(rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high))
@@ -36,12 +36,12 @@ def around_one(rng: np.random.Generator, limits: tuple[float, float]) -> float:
 
 
 def around_one_each(rng: np.random.Generator, limits: tuple[float, float], channels: int) -> tuple[float, ...]:
-    """Draw such a factor for each channel."""
+    """Draw a factor for each channel as :func:`around_one` does."""
     return tuple(around_one(rng, limits) for _ in range(channels))
 
 
 def each_channel(values: Sequence[tuple[float, ...]], images: torch.Tensor) -> torch.Tensor:
-    """Shape one number for each sample and channel so that it multiplies images [N,C,*space]."""
+    """Reshape one value per sample and channel so that it broadcasts with images [N,C,*space]."""
     factors = torch.tensor(values, dtype=images.dtype, device=images.device)
     return factors.reshape(*factors.shape, *[1] * (images.ndim - 2))
 

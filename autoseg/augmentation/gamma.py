@@ -1,4 +1,4 @@
-"""Gamma: a power of the intensities, scaled to 0…1, that keeps their mean and standard deviation."""
+"""Gamma: intensities are scaled to 0…1 and raised to a power; mean and standard deviation are restored."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from autoseg.augmentation.draws import (
 )
 
 _SMALL = 1e-7
-"""Keeps channels without any contrast, such as empty ones, from being divided by zero."""
+"""Avoids division by zero in channels with constant intensity."""
 
 
 @dataclass(frozen=True)
 class Gamma:
-    """Raises each channel to a power of its own; ``inverted`` does so from the bright end."""
+    """Raises each channel to its own power; ``inverted`` negates the intensities before and after."""
 
     probability: Probability = 0.3
     range: PositiveRange = (0.7, 1.5)
@@ -34,11 +34,11 @@ class Gamma:
         return around_one_each(rng, self.range, shape[0])
 
     def apply(self, images: torch.Tensor, parameters: Sequence[tuple[float, ...]]) -> torch.Tensor:
-        """Bend the intensities of images [N,C,*space]."""
+        """Apply gamma to images [N,C,*space]."""
         signed = -images if self.inverted else images
-        deviation, mean = torch.std_mean(signed, dim=space(signed), keepdim=True)
+        std, mean = torch.std_mean(signed, dim=space(signed), keepdim=True)
         low, high = signed.amin(dim=space(signed), keepdim=True), signed.amax(dim=space(signed), keepdim=True)
         bent = ((signed - low) / (high - low + _SMALL)) ** each_channel(parameters, signed)
         new_deviation, new_mean = torch.std_mean(bent, dim=space(bent), keepdim=True)
-        kept = (bent - new_mean) * (deviation / (new_deviation + _SMALL)) + mean
+        kept = (bent - new_mean) * (std / (new_deviation + _SMALL)) + mean
         return -kept if self.inverted else kept

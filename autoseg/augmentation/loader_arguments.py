@@ -1,4 +1,4 @@
-"""Arguments of batchgenerators' transforms as JSON can write them."""
+"""JSON forms of the arguments of batchgenerators' transforms."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class FractionOfEdge:
-    """Draws a length between two fractions of an image's edge; written ``{"fraction_of_edge": [low, high]}``."""
+    """Draws a length between two fractions of an image's edge; in JSON ``{"fraction_of_edge": [low, high]}``."""
 
     limits: Interval
 
     def __call__(self, shape: Sequence[int], axis: int) -> float:
-        """Draw a length in voxels, as batchgenerators asks for one along ``axis``."""
+        """Draw a length in voxels along ``axis``; batchgenerators calls this."""
         return float(np.random.uniform(*self.limits) * shape[axis])
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Draws from one of several intervals, each as likely; written ``{"one_of": [[low, high], ...]}``."""
+    """Draws from one of several equally likely intervals; in JSON ``{"one_of": [[low, high], ...]}``."""
 
     intervals: tuple[Interval, ...]
 
     def __call__(self, *_: Any) -> float:
-        """Draw a number, whatever batchgenerators hands in with the question."""
+        """Draw a number; arguments of batchgenerators are ignored."""
         return float(np.random.uniform(*self.intervals[np.random.randint(len(self.intervals))]))
 
 
 def from_json(value: Any) -> Any:
-    """Turn lists into the tuples that batchgenerators expects, and the two forms above into what draws from them.
+    """Convert lists to tuples, which batchgenerators expects, and the two forms above to their classes.
 
-    batchgenerators takes a function where a pair of numbers does not say enough. Both draw from numpy's global
-    generator, as its own transforms do.
+    batchgenerators accepts a function instead of a pair of numbers. Both classes draw from numpy's global generator,
+    like batchgenerators' own transforms.
     """
     if isinstance(value, Mapping):
         if set(value) == {"fraction_of_edge"}:

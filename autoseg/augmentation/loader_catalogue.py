@@ -1,4 +1,4 @@
-"""The transforms of batchgenerators by the name of their class."""
+"""The transforms of batchgenerators by class name."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _MODULES = (
     "utility_transforms",
 )
 _BASES = ("AbstractTransform", "LocalTransform")
-"""What transforms are made of; they do nothing by themselves."""
+"""Base classes of transforms; they are not transforms themselves."""
 PARTS = ("transform", "alternative_transform", "transforms", "list_of_transforms")
-"""Arguments that are themselves transforms, of those that choose between others or apply them in turn."""
+"""Arguments that contain transforms; transforms that combine other transforms have them."""
 
 TransformClass = Callable[..., Any]
 
@@ -47,7 +47,7 @@ def transform_classes() -> dict[str, TransformClass]:
 
 
 def transform_class(name: Any) -> TransformClass:
-    """Return the class called ``name``; raises :class:`PlanError` with the nearest names where there is none."""
+    """Return the class called ``name``; raises :class:`PlanError` with similar names if it does not exist."""
     classes = transform_classes()
     if name not in classes:
         nearest = difflib.get_close_matches(str(name), classes, n=3, cutoff=0.3) or list(classes)[:3]
@@ -56,7 +56,7 @@ def transform_class(name: Any) -> TransformClass:
 
 
 def build_transform(spec: Mapping[str, Any]) -> Any:
-    """Build one transform from its class name and arguments; raises :class:`PlanError` for those it does not take."""
+    """Build one transform from class name and arguments; raises :class:`PlanError` for arguments it does not accept."""
     name = spec.get("name")
     chosen = transform_class(name)
     arguments = {key: _argument(key, value) for key, value in spec.items() if key != "name"}

@@ -1,4 +1,4 @@
-"""batchgenerators' transforms in the loader: any of them, by the name of its class."""
+"""batchgenerators' transforms, applied in the loader and chosen by class name."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from autoseg.augmentation.loader_catalogue import build_transform, transform_cla
 from autoseg.errors import PlanError
 
 ALWAYS = ("p_per_sample", "p_per_channel")
-"""Arguments by which a transform is made to act when it is tried."""
+"""Arguments that are set to 1 in the trial, so that the transform is always applied."""
 TRIAL_MARGIN = 2
-"""Voxels by which the sample on which transforms are tried is longer than a patch, as samples to be turned are."""
+"""Voxels added to each edge of the trial sample, because samples to be rotated are larger than a patch."""
 
 
 @dataclass(frozen=True)
 class LoaderTransforms:
-    """Several transforms of batchgenerators, as the plan lists them."""
+    """Transforms of batchgenerators in the order of the plan."""
 
     specs: tuple[Mapping[str, Any], ...]
 
@@ -32,9 +32,7 @@ class LoaderTransforms:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Transform an image [C,*space] and its labels [*space], or several label maps [M,*space].
 
-        All randomness comes from ``rng``.
-
-        Raises :class:`PlanError` where a transform fails or changes the shape.
+        All random draws use ``rng``. Raises :class:`PlanError` if a transform fails or changes the shape.
         """
         data = {"data": image[None].astype(np.float32), "seg": labels.reshape(1, -1, *image.shape[1:]).copy()}
         with _global_generators_seeded(int(rng.integers(2**32))):
@@ -47,13 +45,13 @@ class LoaderTransforms:
 def build_loader_transform(
     specs: Sequence[Mapping[str, Any]], *, patch: Sequence[int], channels: int, larger: bool = True
 ) -> LoaderTransforms:
-    """Try the transforms that a plan lists, and return what applies them to samples no smaller than ``patch``.
+    """Try the transforms of a plan once and return them, for samples of at least the size of ``patch``.
 
-    ``larger`` tells that samples may be larger than it: a transform that makes them all of one size is refused then.
+    If ``larger``, samples can be larger than the patch; then transforms that give all samples one size are an error.
 
-    Each spec is ``{"name": "<class of batchgenerators>", **arguments}``; lists, and the forms of
-    :mod:`autoseg.augmentation.loader_arguments`, become what the class expects. Raises :class:`PlanError` for names and
-    arguments that do not exist, and for transforms that fail on such samples, change their shape or make no numbers.
+    Each spec is ``{"name": "<class of batchgenerators>", **arguments}``; lists and the forms of
+    :mod:`autoseg.augmentation.loader_arguments` are converted. Raises :class:`PlanError` for unknown names and
+    arguments, and for transforms that fail, change the shape, or return NaN or infinity.
     """
     fitting = tuple(fitted for spec in specs if (fitted := _fit_rectangles(spec, patch)) is not None)
     shape = [n + TRIAL_MARGIN * larger for n in patch]
@@ -64,21 +62,21 @@ def build_loader_transform(
         tried, _ = LoaderTransforms((_always(spec),))(image, labels, rng)
         if not np.isfinite(tried).all():
             raise PlanError(
-                f"augmentation.loader: '{spec['name']}' made values that are not numbers of an image of mean 0 and "
-                "deviation 1; change its arguments or leave it out"
+                f"augmentation.loader: '{spec['name']}' returned NaN or infinity for an image of mean 0 and std 1, "
+                "expected finite numbers; change its arguments or remove it"
             )
     return LoaderTransforms(fitting)
 
 
 def _always(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the transform with its probabilities at 1; lists of probabilities stay as they are."""
+    """Return the transform with its probabilities set to 1; lists of probabilities are not changed."""
     takes = inspect.signature(transform_class(spec.get("name"))).parameters
     sure = {name: 1.0 for name in ALWAYS if name in takes and not isinstance(spec.get(name), list | tuple)}
     return {**spec, **sure}
 
 
 def _applied(spec: Mapping[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """Apply one transform and see that it has left image and labels in their places."""
+    """Apply one transform and check that image and labels keep their shapes."""
     shapes = {key: array.shape for key, array in data.items()}
     transform = build_transform(spec)
     try:
@@ -87,21 +85,21 @@ def _applied(spec: Mapping[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         reason = next(iter(str(error).splitlines()), "")
         raise PlanError(
             f"augmentation.loader: '{spec['name']}' failed on an image of shape {shapes['data'][1:]}: "
-            f"{type(error).__name__}: {reason}; change its arguments or leave it out"
+            f"{type(error).__name__}: {reason}; change its arguments or remove it"
         ) from error
     for key, shape in shapes.items():
         made = result.get(key)
         if not isinstance(made, np.ndarray) or made.shape != shape:
             found = made.shape[1:] if isinstance(made, np.ndarray) else type(made).__name__
             raise PlanError(
-                f"augmentation.loader: '{spec['name']}' made {found} of {key} of shape {shape[1:]}, expected an array "
-                "of the same shape; leave out transforms that crop, pad, convert or choose channels"
+                f"augmentation.loader: '{spec['name']}' returned {found} for {key} of shape {shape[1:]}, expected an "
+                "array of the same shape; remove transforms that crop, pad, convert or choose channels"
             )
     return result
 
 
 def _fit_rectangles(spec: Mapping[str, Any], patch: Sequence[int]) -> Mapping[str, Any] | None:
-    """Keep rectangles shorter than the patch along each axis, as batchgenerators needs; None where none fits."""
+    """Limit rectangles to less than the patch on each axis, as batchgenerators requires; None if impossible."""
     sizes = spec.get("rectangle_size")
     if spec.get("name") != "BlankRectangleTransform" or not isinstance(sizes, list | tuple):
         return spec
@@ -117,9 +115,9 @@ def _at_most(size: Any, limit: int) -> Any:
 
 @contextmanager
 def _global_generators_seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators that batchgenerators draws from, and put them back as they were.
+    """Seed the global random generators that batchgenerators uses, and restore their state afterwards.
 
-    It draws some integers by a function that numpy has deprecated; the warning could only be repeated by every worker.
+    batchgenerators calls a deprecated function of numpy. Its warning is ignored, because every worker would repeat it.
     """
     numpys, pythons = np.random.get_state(), random.getstate()
     np.random.seed(seed)

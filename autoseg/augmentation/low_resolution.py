@@ -1,4 +1,4 @@
-"""Images as a coarser scanner would have taken them."""
+"""Simulation of low resolution."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def _at_most_one(limits: tuple[float, float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class LowResolution:
-    """Samples channels down to the nearest voxels, by a factor of their own, and up again linearly.
+    """Downsamples channels (nearest voxel), each by its own factor, and upsamples them again (linear).
 
-    Flat patches keep their slices (nnU-Net): there are few, and coarser than the others already.
+    Flat patches keep their number of slices (nnU-Net), because their slice axis is already coarse.
     """
 
     probability: Probability = 0.25
@@ -33,12 +33,12 @@ class LowResolution:
     zoom: Annotated[PositiveRange, AfterValidator(_at_most_one)] = (0.5, 1.0)
 
     def sample(self, rng: np.random.Generator, shape: Shape) -> tuple[float, ...]:
-        """Draw a factor for each channel; 1 leaves it as it is."""
+        """Draw a factor for each channel; 1 means no change."""
         drawn = rng.uniform(*self.zoom, shape[0])
         return tuple(float(n) for n in np.where(rng.random(shape[0]) < self.channel_probability, drawn, 1.0))
 
     def apply(self, images: torch.Tensor, parameters: Sequence[tuple[float, ...]]) -> torch.Tensor:
-        """Degrade images [N,C,*space]; every chosen channel has a size of its own on the way, so one at a time."""
+        """Lower the resolution of images [N,C,*space], one channel at a time because each has its own coarse size."""
         result = images.clone()
         for index, zooms in enumerate(parameters):
             for channel, zoom in enumerate(zooms):

@@ -9,17 +9,17 @@ import numpy as np
 import torch
 
 from autoseg.augmentation.draws import Probability
-from autoseg.swapping import Swapping
+from autoseg.preprocessing.mirrored_labels import MirroredLabels
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """How often samples are mirrored, along each of the plan's mirror axes by itself."""
+    """Probability of mirroring a sample, independently along each of the plan's mirror axes."""
 
     probability: Probability = 0.5
 
     def sample(self, rng: np.random.Generator, axes: Sequence[int]) -> tuple[int, ...]:
-        """Draw along which of the spatial ``axes`` a sample is mirrored."""
+        """Draw the spatial axes, among ``axes``, along which a sample is mirrored."""
         return tuple(axis for axis in axes if rng.random() < self.probability)
 
 
@@ -31,27 +31,29 @@ def mirror(images: torch.Tensor, labels: torch.Tensor, axes: Sequence[tuple[int,
             labels[index] = labels[index].flip(list(along))
 
 
-def swap_labels(labels: torch.Tensor, axes: Sequence[tuple[int, ...]], swapping: Swapping) -> None:
-    """Let labels [N,*space] change places, in place, in samples that were mirrored across the body.
+def swap_labels(labels: torch.Tensor, axes: Sequence[tuple[int, ...]], mirrored_labels: MirroredLabels) -> None:
+    """Swap mirrored labels (left and right) of labels [N,*space], in place, in samples mirrored across the body.
 
-    ``axes`` as for :func:`mirror`; labels are those of preprocessed label maps.
+    ``axes`` as for :func:`mirror`; labels are indices of preprocessed label maps.
     """
-    table = torch.tensor(swapping.labels, dtype=labels.dtype, device=labels.device)
+    table = torch.tensor(mirrored_labels.labels, dtype=labels.dtype, device=labels.device)
     for index, along in enumerate(axes):
-        if swapping.axis in along:
-            # Ignored voxels are -1, which is the place of the last entry.
+        if mirrored_labels.axis in along:
+            # Ignored voxels are -1, which is the index of the last entry.
             labels[index] = table[labels[index].long()]
 
 
-def negate(images: torch.Tensor, axes: Sequence[tuple[int, ...]], swapping: Swapping) -> None:
-    """Change the sign of some channels, in place, in samples [N,C,*space] that were mirrored across the body."""
+def negate(images: torch.Tensor, axes: Sequence[tuple[int, ...]], mirrored_labels: MirroredLabels) -> None:
+    """Change the sign of some channels, in place, in samples [N,C,*space] mirrored across the body."""
     for index, along in enumerate(axes):
-        if swapping.negated and swapping.axis in along:
-            images[index, list(swapping.negated)] *= -1
+        if mirrored_labels.negated and mirrored_labels.axis in along:
+            images[index, list(mirrored_labels.negated)] *= -1
 
 
-def swap_outputs(values: torch.Tensor, axes: Sequence[tuple[int, ...]], swapping: Swapping) -> torch.Tensor:
-    """Return ``values`` [N,outputs] with outputs that have changed places in samples mirrored across the body."""
-    order = torch.tensor(swapping.outputs, device=values.device)
-    mirrored = torch.tensor([swapping.axis in along for along in axes], device=values.device)
+def swap_outputs(
+    values: torch.Tensor, axes: Sequence[tuple[int, ...]], mirrored_labels: MirroredLabels
+) -> torch.Tensor:
+    """Return ``values`` [N,outputs] with swapped outputs (left and right) in samples mirrored across the body."""
+    order = torch.tensor(mirrored_labels.outputs, device=values.device)
+    mirrored = torch.tensor([mirrored_labels.axis in along for along in axes], device=values.device)
     return torch.where(mirrored[:, None], values[:, order], values)

@@ -1,4 +1,4 @@
-"""Labels of a previous stage grown, shrunk, opened or closed, as its mistakes along borders would have them."""
+"""Dilation, erosion, opening or closing of a previous stage's labels, to simulate its errors at borders."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class BallOperation:
-    """What is done to one label."""
+    """One operation on one label."""
 
     label: int
     operation: int
-    """Place among the operations of :mod:`autoseg.augmentation.ball`."""
+    """Index in the operations of :mod:`autoseg.augmentation.ball`."""
     radius: float
 
 
 @dataclass(frozen=True)
 class Morphology:
-    """How often labels are changed by a ball, and of what radius, in voxels along the finest axis.
+    """Probabilities of operations with a ball on labels, and its radius in voxels along the finest axis.
 
-    nnU-Net's probabilities and radii. Its ball counts voxels along every axis; this one is a ball in millimetres, which
-    does not take away all of a label that has few, thick slices.
+    Probabilities and radii are nnU-Net's. nnU-Net's ball has the same number of voxels along every axis. This ball is
+    round in millimetres, so it does not remove a whole label with few, thick slices.
     """
 
     probability: Probability = 0.4
@@ -36,7 +36,7 @@ class Morphology:
     radius: PositiveRange = (1.0, 8.0)
 
     def sample(self, rng: np.random.Generator, labels: int) -> tuple[BallOperation, ...]:
-        """Draw what is done to which of the labels 1 to ``labels``, and in which order."""
+        """Draw the operations on the labels 1 to ``labels``, in random order."""
         if rng.random() >= self.probability:
             return ()
         order = rng.permutation(labels) + 1
@@ -48,10 +48,10 @@ class Morphology:
 
 
 def change_borders(labels: np.ndarray, operations: Sequence[BallOperation], spacing: Sequence[float]) -> None:
-    """Carry out operations on a label map [*space] in place; ``spacing`` is that of its axes, in any unit.
+    """Apply operations to a label map [*space] in place; ``spacing``: spacing of its axes, in any unit.
 
-    A voxel keeps one label: a label that grows takes voxels from the others, and what one leaves is background. Input
-    channels made of the map never overlap therefore, which is what nnU-Net's own transform comes to.
+    Each voxel has one label: a growing label replaces others, and voxels that a label loses become background. So the
+    input channels made from the map never overlap, as in nnU-Net's transform.
     """
     finest = min(spacing)
     edges = (1.0,) * (3 - len(spacing)) + tuple(edge / finest for edge in spacing)
@@ -69,7 +69,7 @@ def change_borders(labels: np.ndarray, operations: Sequence[BallOperation], spac
 
 
 def _box(mask: np.ndarray, reach: tuple[int, int, int]) -> Box | None:
-    """Return the box that holds a mask [Z,Y,X] and all that the ball reaches, twice over for what is closed."""
+    """Return the box of a mask [Z,Y,X], enlarged by twice the reach of the ball, which closing needs; None if empty."""
     sides = []
     for axis, margin in enumerate(reach):
         found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))

@@ -1,4 +1,4 @@
-"""The augmentation of a batch: drawn on the CPU, sample by sample, and applied on the training device, all at once."""
+"""Augmentation of a batch: parameters are drawn per sample on the CPU and applied per batch on the training device."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from autoseg.augmentation.channel_dropout import NONE_MISSABLE, Missables, check_dropout, drop
+from autoseg.augmentation.channel_dropout import check_dropout, drop
 from autoseg.augmentation.component_removal import remove_components
 from autoseg.augmentation.draws import Shape
 from autoseg.augmentation.mirror import mirror, negate, swap_labels, swap_outputs
 from autoseg.augmentation.morphology import change_borders
 from autoseg.augmentation.settings import AugmentationSettings, settings_from
 from autoseg.augmentation.spatial import Spatial, SpatialParameters, resample, resample_labels
-from autoseg.networks.label_channels import label_channels
-from autoseg.swapping import Swapping
+from autoseg.preprocessing.channel_layout import ChannelLayout
+from autoseg.preprocessing.mirrored_labels import MirroredLabels
+from autoseg.preprocessing.previous_stage import label_channels
 
 if TYPE_CHECKING:
     from autoseg.augmentation.loader_transforms import LoaderTransforms
 
 INTENSITY = ("noise", "blur", "brightness", "contrast", "low_resolution", "gamma_inverted", "gamma")
-"""The transforms of intensities in the order in which they are applied (nnU-Net's)."""
+"""Intensity transforms in order of application (nnU-Net's order)."""
 
 
 class IntensityTransform(Protocol):
-    """A transform that changes intensities alone."""
+    """A transform that changes only intensities."""
 
     probability: float
 
@@ -36,64 +37,58 @@ class IntensityTransform(Protocol):
         ...
 
     def apply(self, images: torch.Tensor, parameters: Sequence[Any]) -> torch.Tensor:
-        """Change images [N,C,*space], each by its own parameters."""
+        """Change images [N,C,*space], each with its own parameters."""
         ...
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """All that is done to one sample."""
+    """All parameters of the augmentation of one sample."""
 
     spatial: SpatialParameters | None = None
     intensity: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters of the transforms that are on, by name."""
+    """Parameters of the applied intensity transforms, by name."""
     mirror: tuple[int, ...] = ()
-    """Spatial axes."""
-    gone: tuple[int, ...] = ()
-    """Numbers of the dataset's channels that the sample is without."""
+    """Spatial axes along which the sample is mirrored."""
+    dropped: tuple[int, ...] = ()
+    """Numbers of the dataset's channels that are dropped in the sample."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Draws and applies what a plan's settings say, for patches of one shape."""
+    """Draws and applies the transforms of a plan's settings, for patches of one shape."""
 
     settings: AugmentationSettings
     spatial: Spatial
     mirror_axes: tuple[int, ...]
-    channels: int
-    """Of the image."""
-    previous_labels: int = 0
-    """Labels of a previous stage, whose channels follow those of the image."""
-    swapping: Swapping | None = None
-    """What changes places in samples that are mirrored across the body."""
-    missables: Missables = NONE_MISSABLE
-    """Channels that a case may lack."""
-    extra: int = 0
-    """Channels that follow those of the image and are no intensities: they are moved and mirrored, and else left."""
+    layout: ChannelLayout
+    """Channels of the samples. Intensity transforms do not change computed channels; all spatial transforms do."""
+    mirrored_labels: MirroredLabels | None = None
+    """What is swapped in samples that are mirrored across the body."""
 
     @property
     def loader_transform(self) -> LoaderTransforms | None:
-        """What the loader applies to a sample before it is handed on; None where there is nothing.
+        """The transforms that the loader applies to a sample; None without such transforms.
 
-        Tries each transform once, which takes as long as it does; raises :class:`autoseg.errors.PlanError` for those
-        that cannot be used.
+        Applies each transform once as a trial, which takes as long as the transform. Raises
+        :class:`autoseg.errors.PlanError` for transforms that cannot be used.
         """
         if not self.settings.loader:
             return None
-        from autoseg.augmentation.loader_mirroring import check_no_swapping, check_nothing_moves
+        from autoseg.augmentation.loader_mirroring import check_no_mirrored_labels, check_nothing_moves
         from autoseg.augmentation.loader_transforms import build_loader_transform
 
         built = build_loader_transform(
-            self.settings.loader, patch=self.spatial.patch, channels=self.channels, larger=self.spatial.enlarges
+            self.settings.loader, patch=self.spatial.patch, channels=self.layout.image, larger=self.spatial.enlarges
         )
-        check_no_swapping(self.settings.loader, self.swapping)
-        if self.extra:
+        check_no_mirrored_labels(self.settings.loader, self.mirrored_labels)
+        if self.layout.computed:
             check_nothing_moves(self.settings.loader)
         return built
 
     def sample(self, rng: np.random.Generator) -> Parameters:
         """Draw all parameters of one sample."""
-        shape = (self.channels, *self.spatial.patch)
+        shape = (self.layout.image, *self.spatial.patch)
         spatial = self.spatial.sample(rng)
         intensity = {}
         for name in INTENSITY:
@@ -103,29 +98,31 @@ class Augmentation:
         return Parameters(spatial, intensity, self.settings.mirror.sample(rng, self.mirror_axes))
 
     def disturb(self, previous: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return a previous stage's label map [*source] with mistakes that it might have made.
+        """Return a previous stage's label map [*source] with simulated errors.
 
-        It is drawn after all else of a sample, which therefore is the same with a previous stage and without one.
+        These draws come last in a sample, so all other draws are the same with and without a previous stage.
         """
         morphology, removal = self.settings.morphology, self.settings.component_removal
-        operations = morphology.sample(rng, self.previous_labels)
-        removals = removal.sample(rng, self.previous_labels)
+        operations = morphology.sample(rng, self.layout.previous_labels)
+        removals = removal.sample(rng, self.layout.previous_labels)
         disturbed = previous.copy()
         change_borders(disturbed, operations, self.spatial.spacing)
         remove_components(disturbed, removals, largest=removal.largest)
         return disturbed
 
-    def without_channels(self, parameters: Parameters, absent: Sequence[int], rng: np.random.Generator) -> Parameters:
-        """Return the parameters of a sample without some of its channels, ``absent`` being those of its case.
+    def without_channels(
+        self, parameters: Parameters, missing_channels: Sequence[int], rng: np.random.Generator
+    ) -> Parameters:
+        """Return the parameters of a sample with drawn dropped channels; ``missing_channels``: those of its case.
 
-        Drawn after all else of a sample, as :meth:`disturb` is, and only where a channel may be missing.
+        Drawn after all other parameters, like :meth:`disturb`, and only if the dataset has optional channels.
         """
-        if not self.missables.channels:
+        if not self.layout.optional:
             return parameters
-        return replace(parameters, gone=self.settings.channel_dropout.sample(rng, self.missables, absent))
+        return replace(parameters, dropped=self.settings.channel_dropout.sample(rng, self.layout, missing_channels))
 
     def source_size(self, parameters: Parameters) -> tuple[int, ...]:
-        """Return the size of the region around the patch's centre that a sample is made from."""
+        """Return the size of the source region around the patch's centre."""
         return self.spatial.source_size(parameters.spatial)
 
     def apply(
@@ -137,49 +134,49 @@ class Augmentation:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Augment samples [C,*source] with labels [*source] on their device; returns [B,C,*patch] and [B,*patch].
 
-        Label maps ``previous`` [*source] of a previous stage move with their samples and become further channels, which
-        no transform of intensities sees.
+        Label maps ``previous`` [*source] of a previous stage are transformed with their samples and become additional
+        channels, which intensity transforms do not change.
 
-        A sample comes out the same whatever else is in its batch, but for rounding: samples that are turned or scaled
-        are padded to a common size, over which single precision places their voxels to about 1e-5 of an edge.
+        The result of a sample does not depend on the other samples in its batch, except for rounding: rotated or
+        scaled samples are padded to a common size, so float32 coordinates have an error of about 1e-5 of an edge.
         """
         batch, targets = self._move(images, labels, parameters)
-        # A view: what follows changes the batch, but not its extra channels.
-        intensities = batch[:, : self.channels]
+        # A view: changes apply to the batch, but not to its extra channels.
+        intensities = batch[:, : self.layout.image]
         for name in INTENSITY:
             on = [index for index, drawn in enumerate(parameters) if name in drawn.intensity]
             if on:
                 transform: IntensityTransform = getattr(self.settings, name)
                 intensities[on] = transform.apply(intensities[on], [parameters[index].intensity[name] for index in on])
         self._mirror(batch, targets, parameters)
-        drop(batch, self.missables, [drawn.gone for drawn in parameters])
+        drop(batch, self.layout, [drawn.dropped for drawn in parameters])
         if previous is None:
             return batch, targets
         before = self._move_labels(previous, parameters)
         self._mirror(batch[:, :0], before, parameters)
-        return torch.cat([batch, label_channels(before, self.previous_labels)], dim=1), targets
+        return torch.cat([batch, label_channels(before, self.layout.previous_labels)], dim=1), targets
 
     def annotated(self, annotated: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
-        """Return which outputs were annotated, [B,outputs] bool, in the samples as they are mirrored."""
-        if self.swapping is None:
+        """Return which outputs are annotated in the mirrored samples, [B,outputs] bool."""
+        if self.mirrored_labels is None:
             return annotated
-        return swap_outputs(annotated, [drawn.mirror for drawn in parameters], self.swapping)
+        return swap_outputs(annotated, [drawn.mirror for drawn in parameters], self.mirrored_labels)
 
     def _mirror(self, images: torch.Tensor, labels: torch.Tensor, parameters: Sequence[Parameters]) -> None:
-        """Mirror samples in place; in those that are mirrored across the body, labels change places."""
+        """Mirror samples in place; swap mirrored labels in samples that are mirrored across the body."""
         axes = [drawn.mirror for drawn in parameters]
         mirror(images, labels, axes)
-        if self.swapping is not None:
-            swap_labels(labels, axes, self.swapping)
+        if self.mirrored_labels is not None:
+            swap_labels(labels, axes, self.mirrored_labels)
             if images.shape[1]:
-                negate(images, axes, self.swapping)
+                negate(images, axes, self.mirrored_labels)
 
     def _move(
         self, images: Sequence[torch.Tensor], labels: Sequence[torch.Tensor], parameters: Sequence[Parameters]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turn and scale the samples for which that was drawn; the others are taken as they are."""
+        """Rotate and scale the samples with drawn spatial parameters; copy the others unchanged."""
         patch = self.spatial.patch
-        batch = images[0].new_empty((len(images), self.channels + self.extra, *patch), dtype=torch.float32)
+        batch = images[0].new_empty((len(images), self.layout.stored, *patch), dtype=torch.float32)
         targets = labels[0].new_empty((len(images), *patch))
         moving = {index: drawn.spatial for index, drawn in enumerate(parameters) if drawn.spatial is not None}
         for index in range(len(images)):
@@ -193,7 +190,7 @@ class Augmentation:
         return batch, targets
 
     def _move_labels(self, labels: Sequence[torch.Tensor], parameters: Sequence[Parameters]) -> torch.Tensor:
-        """Turn and scale label maps by themselves, as those that belong to the images."""
+        """Rotate and scale separate label maps like the labels of the images."""
         moved = labels[0].new_empty((len(labels), *self.spatial.patch))
         moving = {index: drawn.spatial for index, drawn in enumerate(parameters) if drawn.spatial is not None}
         for index in range(len(labels)):
@@ -212,23 +209,17 @@ def build_augmentation(
     patch_size: tuple[int, ...],
     spacing: tuple[float, ...],
     mirror_axes: tuple[int, ...],
-    channels: int,
-    previous_labels: int = 0,
-    swapping: Swapping | None = None,
-    missables: Missables = NONE_MISSABLE,
-    extra: int = 0,
+    layout: ChannelLayout,
+    mirrored_labels: MirroredLabels | None = None,
 ) -> Augmentation:
-    """Build what a plan's ``spec`` says; axes are those of the patch, ``spacing`` in millimetres.
+    """Build the augmentation of a plan's ``spec``; axes are axes of the patch, ``spacing`` in millimetres.
 
-    ``channels`` are those of the image, ``previous_labels`` the labels that a previous stage tells apart, ``swapping``
-    what changes places in samples that are mirrored across the body, ``missables`` the channels that a case may lack,
-    ``extra`` the number of channels behind those of the image that are no intensities.
-
-    Raises :class:`autoseg.errors.PlanError` for unknown presets, transforms and arguments.
+    ``layout``: the channels of the samples. ``mirrored_labels``: what is swapped in samples that are mirrored across
+    the body. Raises :class:`autoseg.errors.PlanError` for unknown presets, transforms and arguments.
     """
     if len(patch_size) != dimension or len(spacing) != dimension:
-        raise ValueError("patch and spacing have as many axes as the configuration")
+        raise ValueError("patch_size and spacing need one value per axis of the configuration")
     settings = settings_from(spec)
-    check_dropout(settings.channel_dropout, missables)
+    check_dropout(settings.channel_dropout, layout)
     spatial = Spatial(tuple(patch_size), tuple(spacing), settings.rotation, settings.scaling)
-    return Augmentation(settings, spatial, tuple(mirror_axes), channels, previous_labels, swapping, missables, extra)
+    return Augmentation(settings, spatial, tuple(mirror_axes), layout, mirrored_labels)

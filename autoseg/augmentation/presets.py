@@ -1,4 +1,4 @@
-"""Augmentation by name."""
+"""Augmentation presets by name."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from autoseg.augmentation.settings import AugmentationSettings, presets
 from autoseg.augmentation.spatial import Rotation, Scaling
 
 LOCAL = {"scale": {"fraction_of_edge": [0.17, 1.0]}, "loc": [-0.5, 1.5], "same_for_all_channels": False}
-"""Gaussian bumps from a sixth of the patch's edge to all of it, whose centre may lie outside: broad enough to look like
-the uneven field of a coil, and never a lesion."""
+"""Gaussian functions with a width from a sixth to all of the patch's edge; the centre can lie outside the patch. They
+are broad, so they simulate the inhomogeneous field of a coil and cannot be confused with a lesion."""
 
 STRONG_LOADER: tuple[dict[str, Any], ...] = (
     {"name": "RicianNoiseTransform", "noise_variance": [0.0, 0.1], "p_per_sample": 0.1},
@@ -47,28 +47,30 @@ STRONG_LOADER: tuple[dict[str, Any], ...] = (
         "p_per_channel": 0.5,
     },
 )
-"""The transforms that nnU-Net's DA5 adds to its default, and Rician noise as magnitude images have it, each at about
-half of DA5's probability and with a median of at most 4 voxels, a gradient of 1.5 deviations and gammas of 0.3 to 3
-instead of 7, 5 and 0.01 to 4: at DA5's extremes organs disappear, and it is reported to help shapes alone."""
+"""The transforms that nnU-Net's DA5 adds to its default, and Rician noise, which magnitude images have.
+
+Each probability is about half of DA5's. The maxima are lower than DA5's: median filter of 4 voxels instead of 7,
+gradient of 1.5 standard deviations instead of 5, gamma of 0.3 to 3 instead of 0.01 to 4. At DA5's extremes organs
+disappear, and DA5 is reported to help only for shapes."""
 
 
 @presets.register("default")
 def default() -> AugmentationSettings:
-    """Take nnU-Net's transforms with its probabilities and ranges."""
+    """Use nnU-Net's transforms with its probabilities and ranges."""
     return AugmentationSettings()
 
 
 @presets.register("light")
 def light() -> AugmentationSettings:
-    """Change half as many samples as the default, and those about half as far.
+    """Use half the probabilities of the default, and about half the strength.
 
-    For training too short to learn from the default, which leaves one sample in six as it was but for mirroring: of
-    these, four in five keep their geometry, half keep their intensities, and two in five keep both.
+    For training that is too short for the default. The default leaves 1 in 6 samples unchanged except for mirroring.
+    With this preset, 4 in 5 samples keep their geometry, half keep their intensities, and 2 in 5 keep both.
     """
     return AugmentationSettings(
         rotation=Rotation(probability=0.1),
         scaling=Scaling(probability=0.1, range=(0.85, 1.2)),
-        noise=Noise(probability=0.05, deviation=(0.0, 0.05)),
+        noise=Noise(probability=0.05, std=(0.0, 0.05)),
         blur=Blur(probability=0.1, sigma=(0.4, 0.7)),
         brightness=Brightness(probability=0.075, range=(0.87, 1.13)),
         contrast=Contrast(probability=0.075, range=(0.87, 1.13)),
@@ -82,7 +84,7 @@ def light() -> AugmentationSettings:
 
 @presets.register("strong")
 def strong() -> AugmentationSettings:
-    """Rotate twice as often as the default, and let batchgenerators' long tail run in the loader."""
+    """Rotate twice as often as the default, and apply further transforms of batchgenerators in the loader."""
     return AugmentationSettings(rotation=Rotation(probability=0.4), loader=STRONG_LOADER)
 
 

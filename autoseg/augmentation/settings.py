@@ -1,4 +1,4 @@
-"""What a plan says of augmentation: a preset by name, and what is different from it."""
+"""The augmentation settings of a plan: a preset by name, and values that override it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from autoseg.augmentation.morphology import Morphology
 from autoseg.augmentation.noise import Noise
 from autoseg.augmentation.spatial import Rotation, Scaling
 from autoseg.errors import PlanError
-from autoseg.records import from_plain, to_plain
+from autoseg.files.records import from_plain, to_plain
 from autoseg.registry import Registry
 
 presets: Registry = Registry("augmentations", modules=("autoseg.augmentation.presets",))
@@ -28,7 +28,7 @@ presets: Registry = Registry("augmentations", modules=("autoseg.augmentation.pre
 
 @dataclass(frozen=True)
 class AugmentationSettings:
-    """Every transform with its probability and ranges, in the order in which they are applied."""
+    """All transforms with their probabilities and ranges, in order of application."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
@@ -43,19 +43,19 @@ class AugmentationSettings:
     gamma: Gamma = dataclasses.field(default_factory=Gamma)
     mirror: Mirror = dataclasses.field(default_factory=Mirror)
     morphology: Morphology = dataclasses.field(default_factory=Morphology)
-    """Like the next one, of a previous stage's labels alone, before all that moves the sample."""
+    """Like ``component_removal``, applied only to a previous stage's labels, before spatial transforms."""
     component_removal: ComponentRemoval = dataclasses.field(default_factory=ComponentRemoval)
     channel_dropout: ChannelDropout = dataclasses.field(default_factory=ChannelDropout)
-    """After all else: what is missing has its fill value exactly."""
+    """Applied last, so that missing channels contain exactly their fill values."""
     loader: tuple[dict[str, Any], ...] = ()
-    """Transforms of batchgenerators, by class name with arguments, that the loader applies before all others."""
+    """Transforms of batchgenerators, by class name with arguments; the loader applies them before all others."""
 
 
 def settings_from(spec: Mapping[str, Any]) -> AugmentationSettings:
     """Return the preset that ``spec`` names, with the values that it overrides.
 
-    ``spec`` is ``{"name": "default", "rotation": {"probability": 0.4}, ...}``. Raises :class:`PlanError` for a preset,
-    transform or argument that does not exist, and for a value out of its range.
+    ``spec`` is ``{"name": "default", "rotation": {"probability": 0.4}, ...}``. Raises :class:`PlanError` for an
+    unknown preset, transform or argument, and for a value out of range.
     """
     changes = {key: value for key, value in spec.items() if key != "name"}
     preset: AugmentationSettings = presets.build({"name": spec.get("name", "default")})
@@ -64,7 +64,7 @@ def settings_from(spec: Mapping[str, Any]) -> AugmentationSettings:
 
 
 def _overridden(plain: dict[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Replace values, inside the objects that ``plain`` holds as well; no key may be new."""
+    """Replace values, also in nested objects of ``plain``; raise :class:`PlanError` for a new key."""
     result = dict(plain)
     for key, value in changes.items():
         if key not in plain:

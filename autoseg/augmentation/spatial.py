@@ -1,4 +1,4 @@
-"""Rotation and scaling: parameters in millimetres, one resampling call for a batch."""
+"""Rotation and scaling: parameters in millimetres, one resampling call per batch."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from torch.nn import functional as F
 from autoseg.augmentation.draws import NonNegative, PositiveRange, Probability
 
 DUMMY_2D_RATIO = 3
-"""Where the longest edge of a patch is more than this many times its first, it turns and scales within slices alone
-(nnU-Net): across them there is too little to turn into."""
+"""If the ratio of the longest edge of a patch to its first edge is larger, the patch is rotated and scaled only within
+slices (nnU-Net), because it has too few slices for other rotations."""
 FREE_ASPECT = 1.5
-"""In-plane edges that differ by more than this factor bound the rotation, which would leave the image (nnU-Net)."""
+"""If in-plane edges differ by a larger factor, the rotation angle is limited, to stay in the image (nnU-Net)."""
 MOST_LINEAR_CLASSES = 20
-"""Classes that are resampled linearly, one by one; more of them take the nearest voxel."""
+"""Maximum number of classes that are resampled linearly, one by one; with more, the nearest voxel is used."""
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """How often and how far patches are turned."""
+    """Probability and maximum angle of rotations."""
 
     probability: Probability = 0.2
     degrees: NonNegative | None = None
-    """Up to so much about each axis; None: 30 in 3D, 180 within slices, 15 in oblong slices (nnU-Net)."""
+    """Maximum angle about each axis; None: 30 in 3D, 180 within slices, 15 in oblong slices (nnU-Net)."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """How often and how much patches are scaled, by one factor along all axes; above 1, anatomy becomes smaller."""
+    """Probability and factor of scaling, one factor for all axes; above 1, anatomy becomes smaller."""
 
     probability: Probability = 0.2
     range: PositiveRange = (0.7, 1.4)
@@ -43,7 +43,7 @@ class SpatialParameters:
     """The transformation of one sample."""
 
     matrix: tuple[tuple[float, ...], ...]
-    """Takes offsets from the centre of the result to offsets from the centre of the source, in voxels."""
+    """Maps offsets from the centre of the result to offsets from the centre of the source, in voxels."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ class Spatial:
     scaling: Scaling
 
     def sample(self, rng: np.random.Generator) -> SpatialParameters | None:
-        """Draw a transformation; None leaves the sample as it is."""
-        turns = rng.random() < self.rotation.probability
+        """Draw a transformation; None means no change."""
+        is_rotated = rng.random() < self.rotation.probability
         scales = rng.random() < self.scaling.probability
         angles = np.radians(rng.uniform(-1, 1, 3) * self.most_degrees)
         factor = float(rng.uniform(*self.scaling.range))
-        if not turns and not scales:
+        if not is_rotated and not scales:
             return None
-        return self._parameters(angles if turns else np.zeros(3), factor if scales else 1.0)
+        return self._parameters(angles if is_rotated else np.zeros(3), factor if scales else 1.0)
 
     def source_size(self, parameters: SpatialParameters | None) -> tuple[int, ...]:
-        """Return the voxels around the centre that the transformed patch touches, at least the patch itself."""
+        """Return the size of the region around the centre that the transformed patch needs, at least the patch size."""
         if parameters is None:
             return self.patch
         half = (np.array(self.patch) - 1) / 2
@@ -76,18 +76,18 @@ class Spatial:
 
     @property
     def enlarges(self) -> bool:
-        """Tell whether some samples are made from more voxels than the patch has."""
+        """Whether some samples need a source region larger than the patch."""
         return self.rotation.probability > 0 or self.scaling.probability > 0
 
     @property
     def turned_axes(self) -> tuple[int, ...]:
-        """Axes of the patch that a rotation moves."""
+        """Axes of the patch that a rotation changes."""
         axes = len(self.patch)
         return (axes - 2, axes - 1) if is_flat(self.patch) else tuple(range(axes))
 
     @property
     def most_degrees(self) -> float:
-        """How far patches turn about any axis."""
+        """Maximum rotation angle about any axis, in degrees."""
         if self.rotation.degrees is not None:
             return self.rotation.degrees
         plane = self.patch[-2:]
@@ -102,19 +102,19 @@ class Spatial:
             axes = len(self.patch)
             scales = np.diag([1.0] * (axes - 2) + [factor] * 2)
             turned = _turn(axes, axes - 2, axes - 1, angles[0]) @ scales
-        # Turned in millimetres, not in voxels: a rotation of anisotropic voxels would shear the anatomy.
+        # Rotate in millimetres: a rotation in anisotropic voxels would shear the anatomy.
         spacing = np.array(self.spacing)
         in_voxels = turned * spacing[None, :] / spacing[:, None]
         return SpatialParameters(tuple(tuple(float(n) for n in row) for row in in_voxels))
 
 
 def is_flat(patch: tuple[int, ...]) -> bool:
-    """Tell whether a 3D patch has too few slices to be turned out of them."""
+    """Return whether a 3D patch has too few slices for rotations out of the slice plane."""
     return len(patch) == 3 and max(patch) / patch[0] > DUMMY_2D_RATIO
 
 
 def _turn(axes: int, first: int, second: int, angle: float) -> np.ndarray:
-    """Return the rotation in the plane of two axes."""
+    """Return the rotation matrix in the plane of two axes."""
     matrix = np.eye(axes)
     matrix[first, first] = matrix[second, second] = math.cos(angle)
     matrix[first, second], matrix[second, first] = -math.sin(angle), math.sin(angle)
@@ -127,9 +127,10 @@ def resample(
     parameters: Sequence[SpatialParameters],
     patch: tuple[int, ...],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Transform samples [C,*size] and labels [*size] of any size into patches, zeros outside the source.
+    """Transform samples [C,*size] and labels [*size] of any size to patches; values outside the source are 0.
 
-    Images linearly; labels each class linearly, the largest value winning, or the nearest voxel where there are many.
+    Images are resampled linearly. For labels, each class is resampled linearly and the largest value wins; with more
+    than :data:`MOST_LINEAR_CLASSES` classes, the nearest voxel is used.
     """
     size = _common_size(labels)
     stacked = torch.stack([_pad_around(image.float(), size) for image in images])
@@ -142,7 +143,7 @@ def resample(
 def resample_labels(
     labels: Sequence[torch.Tensor], parameters: Sequence[SpatialParameters], patch: tuple[int, ...]
 ) -> torch.Tensor:
-    """Transform label maps [*size] as :func:`resample` does those that come with images."""
+    """Transform label maps [*size] as :func:`resample` transforms the labels of images."""
     size = _common_size(labels)
     classes = torch.stack([_pad_around(label, size) for label in labels])
     return _resample_labels(classes, _grid([p.matrix for p in parameters], size, patch, classes.device))
@@ -153,7 +154,7 @@ def _common_size(labels: Sequence[torch.Tensor]) -> tuple[int, ...]:
 
 
 def _pad_around(array: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
-    """Add zeros on all sides alike; sizes differ from ``size`` by even numbers, so that centres stay centres."""
+    """Pad with zeros equally on all sides; differences to ``size`` are even, so the centre does not move."""
     missing = [n - m for n, m in zip(size, array.shape[-len(size) :], strict=True)]
     return F.pad(array, [n for m in reversed(missing) for n in (m // 2, m - m // 2)])
 
@@ -164,7 +165,7 @@ def _grid(
     patch: tuple[int, ...],
     device: torch.device,
 ) -> torch.Tensor:
-    """Return where each voxel of the patches comes from, as grid_sample wants it: [N,*patch,(x,y,z)] from -1 to 1."""
+    """Return the source position of each patch voxel in grid_sample's form: [N,*patch,(x,y,z)] from -1 to 1."""
     axes = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in patch]
     offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     scale = torch.tensor(size, dtype=torch.float32, device=device)[:, None]
@@ -185,12 +186,12 @@ def _resample_labels(labels: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
         background -= share
         winner = torch.where(share > best, value, winner)
         best = torch.maximum(best, share)
-    # What lies outside the source counts as background, which also wins where it is level with the best class.
+    # Voxels outside the source are background. Background also wins at ties with the best class.
     return torch.where(best > background, winner, 0).to(labels.dtype)
 
 
 def _foreground(labels: torch.Tensor) -> list[int]:
-    """Return the values other than 0 that occur, counted, which takes a tenth of the time of sorting them."""
+    """Return the non-zero values that occur; counting takes a tenth of the time of sorting."""
     lowest = min(0, int(labels.amin()))
     counts = torch.bincount((labels.int() - lowest if lowest else labels).flatten())
     return [value for index in counts.nonzero().flatten().tolist() if (value := index + lowest) != 0]

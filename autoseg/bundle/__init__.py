@@ -1,1 +1,1 @@
-"""Bundles: the part of a workspace that prediction needs, as one zip that can be given away."""
+"""Bundles: one zip file with the parts of a workspace that prediction needs, for sharing."""

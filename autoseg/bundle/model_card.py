@@ -1,4 +1,4 @@
-"""The model card: what a bundle's networks learnt from, how well they do, and who may use them, as Markdown."""
+"""Model card of a bundle as Markdown: training data, networks, cross-validation results and licence."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from autoseg import __version__
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.evaluation.summary import Statistics, Summary
-from autoseg.fingerprint import Fingerprint
-from autoseg.inference.members import Ensemble
-from autoseg.plan import Component, Configuration, Plan
-from autoseg.templates import render
+from autoseg.files.templates import render
+from autoseg.fingerprint.record import Fingerprint
+from autoseg.inference.ensemble import Ensemble
+from autoseg.plan.schema import Configuration, Plan
+from autoseg.registry import Component
 
-LICENSE_UNKNOWN = "not stated; ask whoever made this bundle before you use it"
+LICENSE_UNKNOWN = "not stated; ask the author of this bundle before you use it"
 _LIBRARIES = ("torch", "numpy", "SimpleITK")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a model card tells."""
+    """The facts in a model card."""
 
     dataset: Dataset
     plan: Plan
     fingerprint: Fingerprint | None
     ensemble: Ensemble
     folds: dict[str, int]
-    """Number of trained folds of each configuration that predicts, previous stages included."""
+    """Number of trained folds of each configuration used for prediction, including previous stages."""
     summaries: dict[str, Summary]
-    """Cross-validation, by configuration."""
+    """Cross-validation results, by configuration."""
     license_text: str | None
     named: dict[str, str] = field(default_factory=dict)
-    """Network by configuration, where weights name another than the plan's."""
+    """Network by configuration, if its weights were trained with another network than that of the plan."""
 
 
 def model_card(facts: CardFacts) -> str:
-    """Return the model card of a bundle as Markdown; nothing that comes from files can be read as markup."""
+    """Return the model card of a bundle as Markdown; text from files is escaped, so that it is never markup."""
     return render(
         "autoseg.bundle",
         "model_card.md.j2",
@@ -52,24 +52,24 @@ def model_card(facts: CardFacts) -> str:
             name: _described(facts.plan.configuration(name), facts.named.get(name)) for name in facts.folds
         },
         tables={name: _table(summary) for name, summary in facts.summaries.items()},
-        versions={"autoseg": __version__, "Python": platform.python_version()}
+        versions={"autoseg": version("autoseg"), "Python": platform.python_version()}
         | {library: version(library) for library in _LIBRARIES},
     )
 
 
 def escape_markdown(text: object) -> str:
-    """Return text on one line in which no character means anything to Markdown or HTML."""
+    """Return text on one line, with all special characters of Markdown and HTML escaped."""
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
 
 
 def _computed(spec: Component) -> str:
-    """Say what a channel is computed from that whoever predicts has to bring."""
+    """Describe a computed channel and the extra files that prediction needs for it."""
     needed = [f"the sub-folder '{spec[key]}' beside the images" for key in ("points", "mask") if spec.get(key)]
     return " of ".join([str(spec["name"]), *needed])
 
 
 def _ranges(fingerprint: Fingerprint | None) -> dict[str, str]:
-    """Say in which range spacings and shapes lay: other images are outside of what was learnt."""
+    """Return the ranges of spacing and shape in the training cases; networks are not trained for other values."""
     if fingerprint is None or not fingerprint.cases:
         return {}
     found = {"Spacing (mm; z, y, x)": fingerprint.spacings, "Shape (voxels; z, y, x)": fingerprint.cropped_shapes}
@@ -82,7 +82,7 @@ def _ranges(fingerprint: Fingerprint | None) -> dict[str, str]:
 def _described(configuration: Configuration, named: str | None) -> str:
     spacing = "×".join("own" if s is None else f"{s:.3g}" for s in configuration.spacing)
     patch = "×".join(map(str, configuration.patch_size))
-    # Of another network than the plan's, its patch, batch and loss are not how it was trained.
+    # Another network than that of the plan was trained with another patch size, batch size and loss: leave these out.
     trained = f", patch {patch}, batch {configuration.batch_size}, loss {configuration.loss.get('name')}"
     return (
         f"{named or configuration.network.get('name')}, spacing {spacing} mm"

@@ -1,4 +1,4 @@
-"""Exporting a workspace: what prediction needs goes into one zip, without anything that tells of single patients."""
+"""Export of a workspace: one zip with all that prediction needs, without data of single patients."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ import logging
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from autoseg import __version__
-from autoseg.bundle.contents import (
+from autoseg.bundle.model_card import CardFacts, model_card
+from autoseg.choice import cross_validation
+from autoseg.data.dataset import Dataset
+from autoseg.errors import BundleError
+from autoseg.evaluation.summary import Summary, summarize
+from autoseg.files.records import to_plain
+from autoseg.files.storage import atomic_path, format_json
+from autoseg.files.weights import named_network
+from autoseg.inference.ensemble import Ensemble, chosen, trained_folds
+from autoseg.inference.members import load_members
+from autoseg.plan.schema import Plan
+from autoseg.preprocessing.extra import without_places
+from autoseg.workspace.bundle_contents import (
     BUNDLE_VERSION,
     MANIFEST,
     MODEL_CARD,
@@ -22,30 +34,19 @@ from autoseg.bundle.contents import (
     copy_and_digest,
     most_bytes,
 )
-from autoseg.bundle.model_card import CardFacts, model_card
-from autoseg.choice import cross_validation
-from autoseg.dataset import Dataset
-from autoseg.errors import BundleError
-from autoseg.evaluation.summary import Summary, summarize
-from autoseg.inference.members import Ensemble, chosen, load_members, trained_folds
-from autoseg.plan import Plan
-from autoseg.preprocessing.extra import without_places
-from autoseg.records import to_plain
-from autoseg.storage import atomic_path, format_json, read_json
-from autoseg.weights import named_network
-from autoseg.workspace import Workspace
+from autoseg.workspace.paths import Workspace
 
 logger = logging.getLogger("autoseg")
 
 Content = bytes | Path
 _FIRST_DATE = (1980, 1, 1, 0, 0, 0)
-"""The earliest that a zip can hold; with one date for all, the same workspace gives the same bytes."""
+"""The earliest date of the zip format. One date for all files, so that the same workspace gives the same bytes."""
 _PLAIN_FILE = 0o100644 << 16
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: the paths within the bundle, and how many folds of which configurations predict."""
+    """The written bundle: the paths in it, and the number of folds of each configuration."""
 
     path: Path
     files: tuple[str, ...]
@@ -55,17 +56,18 @@ class Exported:
 def export_bundle(
     workspace: Path | str, target: Path | str, *, license_text: str | None = None, overwrite: bool = False
 ) -> Exported:
-    """Write what predicts with a workspace to the zip ``target``.
+    """Write the files that prediction needs to the zip ``target``.
 
-    It holds the configurations that :func:`autoseg.inference.members.chosen` gives, with all their folds, and the
-    stages before them; they are loaded once, so that no bundle is made that cannot predict. Names of cases, and the
-    places of files, stay behind. Raises :class:`BundleError` where ``target`` is in the way or a name cannot be used.
+    The bundle contains all folds of the configurations that :func:`autoseg.inference.ensemble.chosen` returns, and of
+    their previous stages. All models are loaded once before writing, to make sure that the bundle can predict. Case
+    names and file locations are left out. Raises :class:`BundleError` if ``target`` exists or does not end in .zip, or
+    if a file name is not allowed in a bundle.
     """
     place, path = Workspace(Path(workspace)), Path(target)
     if path.suffix != ".zip" or path.is_dir():
-        raise BundleError(f"{path}: expected a file name that ends in .zip; name another one")
+        raise BundleError(f"{path}: expected a file name that ends in .zip; choose another name")
     if path.exists() and not overwrite:
-        raise BundleError(f"{path}: is there already; name another file or add --overwrite")
+        raise BundleError(f"{path}: already exists; choose another name or add --overwrite")
     plan = place.plan()
     ensemble = chosen(place, plan)
     load_members(place, device=torch.device("cpu"))
@@ -81,7 +83,7 @@ def export_bundle(
 
 
 def _with_stages(plan: Plan, ensemble: Ensemble) -> list[str]:
-    """List the configurations that predict and all that they build on, each once."""
+    """List the configurations of the ensemble and all their previous stages, each once."""
     names = list(dict.fromkeys(ensemble.configurations))
     for name in names:
         before = plan.configuration(name).previous_stage
@@ -91,19 +93,15 @@ def _with_stages(plan: Plan, ensemble: Ensemble) -> list[str]:
 
 
 def _settings(place: Workspace, plan: Plan, ensemble: Ensemble) -> dict[str, Content]:
-    contents: dict[str, Content] = {
+    return {
         "plan.json": _json(_without_places(plan)),
         "dataset.json": _json(_without_cases(place.dataset())),
         "ensemble.json": _json(ensemble),
     }
-    postprocessing = place.root / "postprocessing.json"
-    if postprocessing.exists():
-        contents["postprocessing.json"] = _json(read_json(postprocessing))
-    return contents
 
 
 def _without_places(plan: Plan) -> Plan:
-    """Return a plan that names files without their places; what they hold is in the weights."""
+    """Return the plan with file names instead of paths; the content of these files is stored in the weights."""
     declared = without_places(plan.request.get("extra_channels", {}))
     return replace(
         plan,
@@ -116,14 +114,14 @@ def _without_places(plan: Plan) -> Plan:
 
 
 def _without_cases(dataset: Dataset) -> Dataset:
-    """Return what a dataset means, without its cases: their names and places are nobody else's business."""
+    """Return the dataset without its cases, because case names and paths are private."""
     return replace(dataset, cases=(), groups={}, annotated={}, extra_channels=without_places(dataset.extra_channels))
 
 
 def _measured(
     place: Workspace, plan: Plan, ensemble: Ensemble, *, folds: Mapping[str, list[str]], license_text: str | None
 ) -> dict[str, Content]:
-    """Return the model card, and the cross-validation of each configuration that was validated."""
+    """Return the model card, and the cross-validation results of each validated configuration."""
     summaries: dict[str, Summary] = {}
     for name in folds:
         candidate = cross_validation(place, name, ensemble.trainer)
@@ -140,7 +138,7 @@ def _measured(
 
 
 def _numbered(summary: Summary) -> Summary:
-    """Return a summary in which cases have numbers instead of names, which may tell who the patients are."""
+    """Return the summary with numbers instead of case names, because names may identify patients."""
     return summarize({f"case_{number:05d}": metrics for number, metrics in enumerate(summary.cases.values(), 1)})
 
 
@@ -150,17 +148,21 @@ def _weights(place: Workspace, ensemble: Ensemble, folds: Mapping[str, list[str]
 
 
 def write_zip(path: Path, contents: Mapping[str, Content]) -> None:
-    """Write files, given as their bytes or as paths, and their manifest into a zip; weights are not compressed."""
+    """Write files (given as bytes or paths) and their manifest to a zip.
+
+    Files given as paths, the weights, are not compressed. Raises :class:`BundleError` for too many files, or for a file
+    name that is not allowed in a bundle.
+    """
     if len(contents) >= MOST_FILES:
-        raise BundleError(f"{path}: would hold {len(contents)} files, expected fewer than {MOST_FILES}")
+        raise BundleError(f"{path}: found {len(contents)} files to write, expected fewer than {MOST_FILES}")
     for name in contents:
         if most_bytes(name) is None:
             raise BundleError(
-                f"{path}: '{name}' cannot be in a bundle; rename the configuration with letters a to z, digits and '_'"
+                f"{path}: '{name}' is not allowed in a bundle; rename the configuration with a to z, digits and '_'"
             )
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as bundle:
         entries = {name: _add(bundle, name, content) for name, content in contents.items()}
-        manifest = Manifest(BUNDLE_VERSION, __version__, entries)
+        manifest = Manifest(BUNDLE_VERSION, version("autoseg"), entries)
         _add(bundle, MANIFEST, _json(manifest))
 
 

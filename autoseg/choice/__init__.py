@@ -1,4 +1,4 @@
-"""Choosing what predicts, and how, from the cross-validation of what is trained."""
+"""Select the configurations, mirroring, decoder and post-processing for prediction, by cross-validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what was chosen can be believed, on the held-out cases: its probabilities, and what it expects of itself."""
+"""Calibration of the selected ensemble on the held-out cases: its probabilities and its expected Dice."""
 
 from __future__ import annotations
 
@@ -12,42 +12,47 @@ from autoseg.choice.dice import case_dice
 from autoseg.choice.held_out import HeldOut, Progress
 from autoseg.choice.quality import CaseQuality, Quality, agreement_of
 from autoseg.choice.trial import Recipe, mean_scores, over_cases
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.evaluation.expected_dice import LOWEST, expected_dice
 from autoseg.evaluation.reliability import Reliability, pooled, reliability
-from autoseg.inference.export import class_on_grid
-from autoseg.inference.finish import Finish
-from autoseg.preprocessing.crop import uncrop
+from autoseg.images.crop import uncrop
+from autoseg.postprocessing import PredictedCase
+from autoseg.postprocessing.finish import Finish
+from autoseg.postprocessing.label_maps import class_on_grid
+from autoseg.system.execution import CaseExecutor
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of voxels that were given a class with some probability, how many hold it; all foreground classes together."""
+    """Predicted probability compared with the true frequency of the class, over all foreground classes together.
+
+    The probabilities are divided into ranges of equal width from 0 to 1.
+    """
 
     counts: tuple[int, ...]
-    """Of voxels in each of some equally wide ranges of probability, from 0 to 1."""
+    """Number of voxels in each range."""
     probabilities: tuple[float, ...]
-    """Their sum in each range."""
+    """Sum of the probabilities in each range."""
     held: tuple[float, ...]
-    """Of voxels that hold the class, in each range."""
+    """Number of voxels in each range that belong to the class in the reference."""
     expected_error: float | None
-    """Mean distance of probability and share; None without any voxel."""
+    """Mean absolute difference of probability and true frequency; None without any voxel."""
 
     @property
     def reliability(self) -> Reliability:
-        """The same as arrays."""
+        """The same numbers as arrays."""
         return Reliability(np.array(self.counts), np.array(self.probabilities), np.array(self.held))
 
 
 def measure_calibration(
-    held_out: HeldOut, recipe: Recipe, *, workers: int | None = None, progress: Progress | None = None
+    held_out: HeldOut, recipe: Recipe, *, executor: CaseExecutor | None = None, progress: Progress | None = None
 ) -> tuple[Calibration, Quality]:
-    """Compare the mean probabilities and the label maps that ``recipe`` makes of held-out cases with the references.
+    """Compare the mean probabilities and label maps of ``recipe`` with the references of the held-out cases.
 
-    Voxels count for the calibration from a probability of :data:`~autoseg.evaluation.expected_dice.LOWEST`.
+    The calibration uses voxels with a probability of at least :data:`~autoseg.evaluation.expected_dice.LOWEST`.
     """
     work = partial(_of_case, recipe=recipe)
-    parts = over_cases(work, held_out, [recipe], what="comparing probabilities", workers=workers, progress=progress)
+    parts = over_cases(work, held_out, [recipe], what="comparing probabilities", executor=executor, progress=progress)
     found = pooled(part for part, _ in parts)
     calibration = Calibration(
         tuple(int(n) for n in found.counts),
@@ -59,15 +64,20 @@ def measure_calibration(
 
 
 def _of_case(held_out: HeldOut, case: str, *, recipe: Recipe) -> tuple[Reliability, CaseQuality]:
-    """Compare the classes that were annotated in a case, one after the other, where voxels were annotated."""
+    """Compare each annotated class of a case with its reference, without ignored voxels."""
     scores = mean_scores(held_out, case, recipe)
-    dataset, steps, reference = held_out.dataset, scores[0].steps, held_out.reference(case)
-    labels = Finish(recipe.decoder, recipe.steps).label_map(scores, dataset)
+    dataset, preprocessing, reference = held_out.dataset, scores[0].preprocessing, held_out.reference(case)
+    seen = PredictedCase(scores, dataset, partial(held_out.read_image, case))
+    labels = Finish(recipe.decoder, recipe.steps).label_map(seen)
     known = ~np.isin(reference, dataset.ignore)
     found = reliability(np.zeros(0), np.zeros(0))
     estimated: dict[str, float] = {}
     for name, index, values in _outputs(dataset, case):
-        probability = uncrop(steps.turn.undo(class_on_grid(scores, index)), steps.box, steps.geometry.size)
+        probability = uncrop(
+            preprocessing.reorientation.undo(class_on_grid(scores, index)),
+            preprocessing.box,
+            preprocessing.geometry.size,
+        )
         there = known & (probability >= LOWEST)
         found += reliability(probability[there].clip(max=1), np.isin(reference[there], values))
         estimated[name] = expected_dice(np.where(known, probability, 0), known & np.isin(labels, values))
@@ -77,7 +87,7 @@ def _of_case(held_out: HeldOut, case: str, *, recipe: Recipe) -> tuple[Reliabili
 
 
 def _outputs(dataset: Dataset, case: str) -> Iterator[tuple[str, int, tuple[int, ...]]]:
-    """Yield each class, or region, that was annotated in a case, a network's output for it and its label values."""
+    """Yield (name, index of the network's output, label values) of each annotated class or region of a case."""
     annotated = dataset.annotated_classes(case)
     for place, (name, values) in enumerate(dataset.classes.items()):
         if name in annotated:

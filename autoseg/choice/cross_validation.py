@@ -1,17 +1,17 @@
-"""The metrics that validation left in the folds of a configuration, put together."""
+"""Combine the validation metrics of all folds of a configuration."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from autoseg.evaluation.summary import Summary, read_summary, summarize
-from autoseg.inference.members import trained_folds
-from autoseg.workspace import Workspace
+from autoseg.inference.ensemble import trained_folds
+from autoseg.workspace.paths import Workspace
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A configuration with the metrics of all the validation cases of its folds."""
+    """A configuration with the metrics of all validation cases of its folds."""
 
     name: str
     folds: tuple[str, ...]
@@ -19,9 +19,9 @@ class Candidate:
 
 
 def cross_validation(workspace: Workspace, configuration: str, trainer: str = "supervised") -> Candidate | None:
-    """Put the validation metrics of a configuration's folds together; None where no fold has any.
+    """Combine the validation metrics of a configuration's folds; return None if no fold has metrics.
 
-    Fold ``all`` validates on what it was trained on and does not count.
+    Fold ``all`` is excluded, because it validates on its training cases.
     """
     folds = [fold for fold in trained_folds(workspace, configuration, trainer) if fold != "all"]
     files = {fold: workspace.fold(configuration, fold, trainer).summary for fold in folds}

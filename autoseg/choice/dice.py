@@ -1,4 +1,4 @@
-"""Dice of many cases as a table, its mean, and how sure a difference of two such means is."""
+"""Table of the Dice of many cases, its mean, and the bootstrap interval of a difference of two means."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.evaluation.counting import count_voxels, disjoint_groups, numbered_pair
 from autoseg.evaluation.overlap import NAN, ratio
 from autoseg.evaluation.paired_statistics import bootstrap_interval
 from autoseg.evaluation.settings import Bootstrap
 
 Table = npt.NDArray[np.float64]
-"""Dice [cases,classes]; NaN where a class was not annotated or is in neither map."""
+"""Dice [cases,classes]; NaN if a class was not annotated, or is in neither the prediction nor the reference."""
 
 _DEFAULT = Bootstrap()
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of mean Dice on the same cases, with its 95 % bootstrap interval; None where there is none."""
+    """A difference of mean Dice on the same cases, with its 95 % bootstrap interval; None if undefined."""
 
     mean: float | None
     low: float | None
@@ -30,14 +30,15 @@ class Difference:
 
     @property
     def shown(self) -> bool:
-        """Whether the whole interval lies above zero."""
+        """Whether the whole interval is above zero."""
         return self.low is not None and self.low > 0
 
 
 def case_dice(prediction: np.ndarray, reference: np.ndarray, dataset: Dataset, case: str) -> Table:
-    """Compute Dice of each of the dataset's classes [classes] between label values [Z,Y,X].
+    """Compute the Dice of each class of the dataset [classes] between label values [Z,Y,X].
 
-    Equal to :func:`autoseg.evaluation.metrics.evaluate_case` without its distances, which take most of its time.
+    The result equals :func:`autoseg.evaluation.metrics.evaluate_case`, without the distances, which take most of its
+    time.
     """
     ignored = np.isin(reference, dataset.ignore) if dataset.ignore else None
     dice: dict[str, float] = {}
@@ -50,20 +51,20 @@ def case_dice(prediction: np.ndarray, reference: np.ndarray, dataset: Dataset, c
 
 
 def class_means(table: Table) -> Table:
-    """Return the mean over the cases of each class [classes], cases where it is not defined left out."""
+    """Return the mean Dice of each class [classes] over the cases where it is defined."""
     return _nanmean(table, axis=0)
 
 
 def mean_dice(table: Table) -> float:
-    """Return the mean over the classes of their mean over the cases, as a summary of metrics gives it."""
+    """Return the mean over the classes of the mean over the cases, as in a summary of metrics."""
     return float(_nanmean(class_means(table), axis=0))
 
 
 def difference(one: Table, other: Table, bootstrap: Bootstrap = _DEFAULT) -> Difference:
-    """Return mean Dice of ``one`` minus that of ``other`` on the same cases, and bound it by resampling the cases.
+    """Return the mean Dice of ``one`` minus that of ``other`` on the same cases, with its bootstrap interval.
 
-    What is resampled is each case's influence on the difference (Hampel 1974), so that a class that few cases hold
-    weighs as much as it does in the mean, and a case that defines a class in one table only is no difference in itself.
+    The bootstrap resamples the influence of each case on the difference (Hampel 1974). A class in few cases therefore
+    has the same weight as in the mean, and a class that a case defines in one table only causes no difference.
     """
     mean = mean_dice(one) - mean_dice(other)
     if np.isnan(mean):
@@ -73,15 +74,15 @@ def difference(one: Table, other: Table, bootstrap: Bootstrap = _DEFAULT) -> Dif
 
 
 def _influence(table: Table) -> Table:
-    """Return by how much each case [cases] moves the mean Dice, times the number of cases; the sum is 0."""
+    """Return the influence of each case [cases] on the mean Dice, times the number of cases; the sum is 0."""
     counts = np.count_nonzero(~np.isnan(table), axis=0)
     held = counts > 0
-    deviations: Table = np.nan_to_num(table[:, held] - class_means(table)[held]) / counts[held]
-    return len(table) * deviations.mean(axis=1)
+    influence: Table = np.nan_to_num(table[:, held] - class_means(table)[held]) / counts[held]
+    return len(table) * influence.mean(axis=1)
 
 
 def _nanmean(values: Table, *, axis: int) -> Table:
     with warnings.catch_warnings():
-        # Of nothing but NaN the mean is NaN, which is meant.
+        # A mean of only NaN is NaN, as intended; numpy also warns.
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.nanmean(values, axis=axis)

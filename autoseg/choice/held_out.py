@@ -1,4 +1,4 @@
-"""The probabilities of held-out cases: those that training left, or else computed once more."""
+"""Probabilities of held-out cases: use those that training stored, and predict the missing ones."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
+from autoseg.data.optional_channels import read_case
 from autoseg.errors import WeightsError
-from autoseg.images import read_labels
-from autoseg.inference.export import Scores
-from autoseg.inference.members import load_network, trained_folds, window_of
-from autoseg.inference.sliding_window import Window
+from autoseg.images.geometry import Volume
+from autoseg.images.volumes import read_labels
+from autoseg.inference.ensemble import trained_folds
+from autoseg.inference.members import load_network, tiling_settings
+from autoseg.inference.sliding_window import TilingSettings
 from autoseg.inference.stored_scores import (
     has_scores,
     read_scores,
@@ -24,21 +26,22 @@ from autoseg.inference.stored_scores import (
     scores_source,
     write_scores,
 )
-from autoseg.plan import Plan
-from autoseg.preprocessing.case import Steps
+from autoseg.plan.schema import Plan
+from autoseg.postprocessing.scores import Scores
 from autoseg.preprocessing.previous_stage import find_previous_stage, prepare_previous_stage
+from autoseg.preprocessing.record import PreprocessingRecord
 from autoseg.preprocessing.store import open_case, read_case_record
-from autoseg.workspace import FoldFolder, Workspace
+from autoseg.workspace.paths import FoldFolder, Workspace
 
 logger = logging.getLogger("autoseg")
 
 Progress = Callable[[str, int], Callable[[str], None]]
-"""Begins a display (what is done, to how many) and returns what is called with each that is finished."""
+"""Starts a progress display (activity, number of cases) and returns a function to call with each finished case."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Configurations of which the same folds are trained, and the cases that these folds held out."""
+    """Configurations with the same trained folds, and the held-out cases of these folds."""
 
     workspace: Workspace
     plan: Plan
@@ -46,17 +49,17 @@ class HeldOut:
     trainer: str
     configurations: tuple[str, ...]
     cases: dict[str, int]
-    """Fold that held out each case; the first where several did."""
+    """Fold that held out each case; the first one if there are several."""
     not_compared: tuple[str, ...] = ()
-    """Configurations that are left out because other or fewer folds of them are trained, or none."""
+    """Configurations that are left out, because they have other, fewer or no trained folds."""
 
     @property
     def folds(self) -> tuple[int, ...]:
-        """Numbers of the folds."""
+        """Numbers of the compared folds."""
         return tuple(sorted(set(self.cases.values())))
 
     def scores(self, configuration: str, case: str, *, mirror: bool = True) -> Scores:
-        """Read the probabilities of a case, which :func:`complete_scores` made sure of."""
+        """Read the probabilities of a case; call :func:`complete_scores` first, so that they exist."""
         folder = self.workspace.fold(configuration, self.cases[case], self.trainer)
         return read_scores(folder, case, mirror=mirror)
 
@@ -67,16 +70,21 @@ class HeldOut:
             raise WeightsError(f"case '{case}': found no label map, expected one; add it and plan again")
         return read_labels(label)[0]
 
-    def steps(self, case: str, configuration: str) -> Steps:
-        """Return what led from a case's files to a configuration's grid."""
+    def read_image(self, case: str) -> Volume:
+        """Read the image of a case."""
+        return read_case(self.dataset.case(case), len(self.dataset.channels))
+
+    def preprocessing(self, case: str, configuration: str) -> PreprocessingRecord:
+        """Return the preprocessing record of a case, from its files to a configuration's grid."""
         data = self.workspace.data(self.plan, self.plan.configuration(configuration))
-        return read_case_record(data, case).steps
+        return read_case_record(data, case).preprocessing
 
 
 def find_held_out(workspace: Workspace, trainer: str = "supervised") -> HeldOut:
-    """Find what can be compared: of the configurations, those with the most folds, and the same ones.
+    """Find the configurations to compare: those that share the largest set of trained folds.
 
-    Fold ``all`` held out nothing and does not count. Raises :class:`WeightsError` where no fold is trained.
+    Fold ``all`` is excluded, because it has no held-out cases. Raises :class:`WeightsError` if no numbered fold is
+    trained, or if the trained folds held out no case with a label map.
     """
     plan, dataset = workspace.plan(), workspace.dataset()
     splits = workspace.splits()
@@ -84,18 +92,20 @@ def find_held_out(workspace: Workspace, trainer: str = "supervised") -> HeldOut:
     most = max(folds.values(), key=len)
     if not most:
         raise WeightsError(
-            f"{workspace.root / 'models'}: no fold with a number is trained to its end; run 'autoseg train-fold' first"
+            f"{workspace.root / 'models'}: no fold with a number is trained completely, expected at least one; run "
+            "'autoseg train-fold' first"
         )
     names = tuple(name for name, found in folds.items() if found == most)
     left = [name for name, found in folds.items() if found and name not in names]
     if left:
-        logger.warning(
-            "%s: not compared, because other or fewer folds are trained than of %s", ", ".join(left), names[0]
-        )
+        logger.warning("%s: not compared, because the trained folds differ from those of %s", ", ".join(left), names[0])
     with_label = {case.name for case in dataset.cases if case.label is not None}
     cases = {case: fold for fold in reversed(most) for case in splits[fold].val if case in with_label}
     if not cases:
-        raise WeightsError(f"{workspace.splits_file}: the folds trained held out no case with a label map; add some")
+        raise WeightsError(
+            f"{workspace.splits_file}: found no case with a label map in 'val' of the trained folds, expected at least "
+            "one; add label maps or train other folds"
+        )
     others = tuple(name for name in folds if name not in names)
     return HeldOut(workspace, plan, dataset, trainer, names, dict(sorted(cases.items())), others)
 
@@ -108,10 +118,10 @@ def complete_scores(
     mirror: bool = True,
     progress: Progress | None = None,
 ) -> int:
-    """Predict the held-out cases whose probabilities are not there or outdated; return how many.
+    """Predict the held-out cases whose probabilities are missing or outdated; return their number.
 
-    Each case is written as it is done, so that the work goes on where it was stopped. Without a ``device`` nothing is
-    predicted, and :class:`WeightsError` names the folds whose probabilities are missing.
+    Each case is written when it is finished, so that an interrupted run continues. Without a ``device`` nothing is
+    predicted; :class:`WeightsError` then lists the folds with missing probabilities.
     """
     missing = missing_scores(held_out, configurations or held_out.configurations, mirror=mirror)
     if device is None and missing:
@@ -132,7 +142,7 @@ def complete_scores(
 def missing_scores(
     held_out: HeldOut, configurations: Sequence[str], *, mirror: bool = True
 ) -> dict[tuple[str, int], list[str]]:
-    """Return the cases of each configuration and fold whose probabilities are not there or outdated."""
+    """Return the cases with missing or outdated probabilities, for each configuration and fold."""
     found = {
         (name, fold): _missing(held_out, name, fold, mirror=mirror)
         for name in configurations
@@ -170,25 +180,25 @@ def _folds(workspace: Workspace, configuration: str, trainer: str, count: int) -
 
 @dataclass(frozen=True)
 class FoldNetwork:
-    """A trained fold that is ready to predict the cases that it held out."""
+    """A trained fold, loaded to predict its held-out cases."""
 
     network: nn.Module
     folder: FoldFolder
     data: Path
     previous: Path | None
-    windows: Mapping[bool, Window]
-    """With mirroring, and without."""
+    windows: Mapping[bool, TilingSettings]
+    """Tiling settings with mirroring (True) and without (False)."""
     device: torch.device
 
     def predict(self, case: str, *, mirror: bool) -> tuple[Scores, str]:
-        """Return the probabilities of a case, and the state of what they were made from."""
+        """Return the probabilities of a case, and the version of its data and weights (:func:`scores_source`)."""
         stored = open_case(self.data, case, previous=self.previous)
         scores = score_stored_case(self.network, stored, self.windows[mirror], self.device)
         return scores, scores_source(self.folder, stored.record)
 
 
 def open_network(held_out: HeldOut, name: str, fold: int, device: torch.device) -> FoldNetwork:
-    """Load the weights of a fold; what a cascade reads is brought to its grid first."""
+    """Load the network of a fold; for a cascade, prepare the label maps of the previous stage first."""
     workspace, plan, dataset = held_out.workspace, held_out.plan, held_out.dataset
     configuration = plan.configuration(name)
     folder = workspace.fold(name, fold, held_out.trainer)
@@ -201,7 +211,7 @@ def open_network(held_out: HeldOut, name: str, fold: int, device: torch.device) 
         workspace.data(plan, configuration),
         previous.folder if previous else None,
         {
-            mirror: window_of(plan, dataset, configuration, mirror=mirror, source=workspace.plan_file)
+            mirror: tiling_settings(plan, dataset, configuration, mirror=mirror, source=workspace.plan_file)
             for mirror in (True, False)
         },
         device,

@@ -1,4 +1,4 @@
-"""Whether averaging over mirrored copies is worth its time."""
+"""Measure whether the gain of averaging over mirrored copies justifies its time."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from autoseg.choice.dice import Table, difference
 from autoseg.choice.held_out import HeldOut, Progress, complete_scores, missing_scores, open_network
 from autoseg.choice.record import MirroringResult
 from autoseg.choice.trial import Recipe, dice_of
-from autoseg.plan import mirror_axes
+from autoseg.plan.schema import mirror_axes
+from autoseg.system.execution import CaseExecutor
 
 WORTH_DICE = 0.001
-"""Gain in mean Dice for which averaging over mirrored copies is kept: it takes two to eight times as long, and two
-trainings that differ in nothing but their seed differ by as much."""
+"""Smallest gain of mean Dice for which averaging over mirrored copies is kept. Averaging takes two to eight times as
+long, and two trainings with different seeds differ by as much."""
 
 
 def mirrors(held_out: HeldOut, configurations: Sequence[str]) -> bool:
-    """Tell whether any of the configurations may be mirrored at all."""
+    """Return whether any of the configurations allows mirroring."""
     return any(mirror_axes(held_out.plan, held_out.plan.configuration(name)) for name in configurations)
 
 
 def is_measured(held_out: HeldOut, configurations: Sequence[str]) -> bool:
-    """Tell whether probabilities without mirroring are there already, from an earlier choice or short of time."""
+    """Return whether all probabilities without mirroring exist.
+
+    An earlier run of choose wrote them, or a training that had no time for mirroring.
+    """
     return not missing_scores(held_out, configurations, mirror=False)
 
 
@@ -33,16 +37,16 @@ def measure_mirroring(
     configurations: tuple[str, ...],
     *,
     device: torch.device | None,
-    workers: int | None = None,
+    executor: CaseExecutor | None = None,
     progress: Progress | None = None,
 ) -> tuple[MirroringResult, Table]:
-    """Compare predictions of the held-out cases with and without mirrored copies; predict what is not there yet.
+    """Compare predictions of the held-out cases with and without mirrored copies; predict missing ones.
 
-    Returns what was found, and the Dice [cases,classes] with what is better worth its time.
+    Returns the result, and the Dice [cases,classes] of the kept way.
     """
     complete_scores(held_out, device=device, configurations=configurations, mirror=False, progress=progress)
     recipes = [Recipe(configurations, mirror) for mirror in (True, False)]
-    mirrored, plain = dice_of(held_out, recipes, what="comparing mirroring", workers=workers, progress=progress)
+    mirrored, plain = dice_of(held_out, recipes, what="comparing mirroring", executor=executor, progress=progress)
     gain = difference(mirrored, plain)
     times = [_seconds(held_out, name, device or torch.device("cpu")) for name in configurations]
     seconds, without = (sum(column) for column in zip(*times, strict=True))
@@ -51,10 +55,10 @@ def measure_mirroring(
 
 
 def _seconds(held_out: HeldOut, name: str, device: torch.device) -> tuple[float, float]:
-    """Predict one case with mirrored copies and without, and return how long that took."""
+    """Predict one case with and without mirrored copies; return both times in seconds."""
     case, fold = next(iter(held_out.cases.items()))
     network = open_network(held_out, name, fold, device)
-    network.predict(case, mirror=False)  # The first prediction pays for what is set up once.
+    network.predict(case, mirror=False)  # Warm-up: the first prediction includes one-time setup.
     times = []
     for mirror in (True, False):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How well the Dice that is expected of a case without a reference tells the one that is reached, on held-out cases."""
+"""Compare the Dice expected without a reference with the measured Dice, on held-out cases."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from autoseg.choice.held_out import HeldOut
 from autoseg.choice.trial import Recipe
 from autoseg.evaluation.agreement import agreement
 from autoseg.evaluation.overlap import mean_defined
-from autoseg.inference.export import label_map
+from autoseg.postprocessing.label_maps import label_map
 
 ENOUGH_CASES = 3
-"""Of fewer a rank correlation says nothing."""
+"""Minimum number of cases for a rank correlation."""
 
 
 @dataclass(frozen=True)
 class CaseQuality:
-    """Of one case, each the mean over its classes; None where no class has any.
+    """Figures of one case, each a mean over its classes; None if no class has a value.
 
-    Expected and reached Dice are those of the same classes: of one that was not found nothing is expected.
+    Expected and measured Dice are means over the same classes. A class that was not predicted has no expected Dice.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     expected: float | None
-    """Dice that the probabilities let expect (:func:`autoseg.evaluation.expected_dice.expected_dice`)."""
+    """Expected Dice, from the probabilities (:func:`autoseg.evaluation.expected_dice.expected_dice`)."""
     agreement: float | None
-    """Mean Dice between the label maps of the configurations; None for a single one."""
+    """Mean Dice between the label maps of the configurations; None for a single configuration."""
     dice: float | None
-    """What was reached."""
+    """Measured Dice."""
 
     @classmethod
     def of(cls, expected: Mapping[str, float], agreed: float | None, reached: Mapping[str, float]) -> CaseQuality:
-        """Sum the figures of each class up, of which NaN are not defined."""
+        """Average the figures of the classes; NaN means that a class has no value."""
         both = [name for name, dice in expected.items() if not math.isnan(dice + reached[name])]
         means = (mean_defined(figures[name] for name in both) for figures in (expected, reached))
         estimated, dice = map(_known, means)
@@ -47,22 +47,22 @@ class CaseQuality:
 
 @dataclass(frozen=True)
 class Quality:
-    """Of all held-out cases."""
+    """Figures of all held-out cases."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     cases: dict[str, CaseQuality]
     overconfidence: float | None
-    """Mean of expected minus reached Dice, which is taken off what is expected of new cases."""
+    """Mean of expected minus measured Dice; prediction subtracts it from the expected Dice of new cases."""
     error: float | None
-    """Mean distance of expected and reached Dice once it is."""
+    """Mean absolute difference of expected and measured Dice after subtracting ``overconfidence``."""
     expected_correlation: float | None
-    """Spearman's, of expected and reached Dice; None where there is none to tell."""
+    """Spearman rank correlation of expected and measured Dice; None if undefined or with too few cases."""
     agreement_correlation: float | None
 
     @classmethod
     def of(cls, cases: Mapping[str, CaseQuality]) -> Quality:
-        """Sum cases up."""
+        """Summarize the figures of all cases."""
         rows = [(case.expected, case.agreement, case.dice) for case in cases.values()]
         expected, agreed, reached = np.array(rows, dtype=np.float64).reshape(-1, 3).T
         gaps = expected - reached
@@ -74,7 +74,7 @@ class Quality:
 
 
 def agreement_of(held_out: HeldOut, case: str, recipe: Recipe) -> float:
-    """Return the mean Dice between the label maps of a recipe's configurations over a case's annotated classes."""
+    """Return the mean Dice between the label maps of a recipe's configurations, over a case's annotated classes."""
     each = (held_out.scores(name, case, mirror=recipe.mirror) for name in recipe.configurations)
     maps = [label_map([share], held_out.dataset) for share in each]
     return mean_defined(agreement(maps, held_out.dataset.annotated_classes(case)).values())

@@ -1,4 +1,4 @@
-"""cross_validation.json: what was tried on the held-out cases, what it reached, and what was chosen."""
+"""cross_validation.json: the alternatives evaluated on the held-out cases, their Dice, and the selection."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from autoseg.choice.admission import Admission, Names
 from autoseg.choice.calibration import Calibration
 from autoseg.choice.dice import Difference, Table, difference, mean_dice
+from autoseg.choice.dice_margin import Admission, Names
 from autoseg.choice.quality import Quality
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.evaluation.summary import statistics_of
-from autoseg.plan import Component
-from autoseg.postprocessing.record import PostProcessing
-from autoseg.records import to_plain
-from autoseg.storage import write_json
+from autoseg.files.records import to_plain
+from autoseg.files.storage import write_json
+from autoseg.inference.ensemble import PostProcessing
+from autoseg.registry import Component
 
 
 @dataclass(frozen=True)
 class ClassDice:
-    """Dice of a class over the ``count`` cases where it is defined; the SD is that of a sample."""
+    """Dice of a class over the ``count`` cases where it is defined; ``sd`` is the sample standard deviation."""
 
     mean: float | None
     sd: float | None
@@ -31,38 +31,38 @@ class ClassDice:
 
 @dataclass(frozen=True)
 class Result:
-    """What one or more configurations together reach."""
+    """Dice of one configuration, or of an ensemble of several."""
 
     configurations: tuple[str, ...]
     dice: float | None
-    """Mean over the classes of their mean over the cases."""
+    """Mean over the classes of the mean over the cases."""
     classes: dict[str, ClassDice]
     difference: Difference
-    """From the best single configuration."""
+    """Difference to the best single configuration."""
     what: str | None = None
-    """What an ensemble is, where that says more than who it is made of."""
+    """Short description of a large ensemble, used instead of the names of its members."""
 
     @property
     def name(self) -> str:
-        """Who it is, or of many, what."""
+        """Configuration names, or a summary of many."""
         members = self.configurations
         return " + ".join(members) if self.what is None else f"{self.what}: {len(members)} configurations"
 
 
 @dataclass(frozen=True)
 class MirroringResult:
-    """What averaging over mirrored copies gains and costs."""
+    """Gain and time of averaging over mirrored copies."""
 
     gain: Difference
     seconds: float
-    """For one case with it, all configurations chosen together, one fold of each."""
+    """Seconds for one case with mirroring: sum over all selected configurations, with one fold of each."""
     seconds_without: float
     kept: bool
 
 
 @dataclass(frozen=True)
 class DecoderResult:
-    """What a decoder gains over taking the largest probability."""
+    """Gain of a decoder over ``argmax``."""
 
     decoder: Component
     gain: Difference
@@ -71,7 +71,7 @@ class DecoderResult:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """All that was found on the held-out cases."""
+    """All results on the held-out cases."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
@@ -81,30 +81,31 @@ class CrossValidation:
     results: tuple[Result, ...]
     chosen: tuple[str, ...]
     mirroring: MirroringResult | None
-    """None where it was not measured."""
-    decoder: DecoderResult
+    """None if mirroring was not measured."""
+    decoder: DecoderResult | None
+    """The best decoder candidate; None if there was no candidate."""
     postprocessing: PostProcessing
     dice: float | None
-    """Of what was chosen, after its decoder and the post-processing."""
+    """Mean Dice of the selected ensemble with its decoder and post-processing."""
     calibration: Calibration
     quality: Quality | None = None
-    """None in files of before it was measured."""
-    admission: Admission | None = None
-    """Who had a say, where all who were good enough did."""
+    """None in files of older versions."""
+    dice_margin: Admission | None = None
+    """The admitted ensemble members; None if they were not selected by a Dice margin."""
 
     @property
     def best_single(self) -> Result:
-        """The best of the configurations alone."""
+        """Result of the best single configuration."""
         return best([result for result in self.results if len(result.configurations) == 1])
 
     @property
     def best(self) -> Result:
-        """What was chosen."""
+        """Result of the selected configurations."""
         return next(result for result in self.results if result.configurations == self.chosen)
 
 
 def compare_results(ensembles: Sequence[Names], tables: Sequence[Table], dataset: Dataset) -> tuple[Result, ...]:
-    """Describe the Dice of single configurations and ensembles, each beside the best single one."""
+    """Return the Dice of single configurations and ensembles, with the difference to the best single one."""
     tried = dict(zip(ensembles, tables, strict=True))
     means = {names: defined(mean_dice(table)) for names, table in tried.items()}
     single = max((names for names in tried if len(names) == 1), key=lambda names: _or_lowest(means[names]))
@@ -115,13 +116,13 @@ def compare_results(ensembles: Sequence[Names], tables: Sequence[Table], dataset
 
 
 def describe_classes(table: Table, dataset: Dataset) -> dict[str, ClassDice]:
-    """Describe the Dice [cases,classes] of each class."""
+    """Return the statistics of each class from the Dice [cases,classes]."""
     found = {name: statistics_of(column.tolist()) for name, column in zip(dataset.classes, table.T, strict=True)}
     return {name: ClassDice(defined(s.mean), defined(s.sd), s.count) for name, s in found.items()}
 
 
 def best(results: Sequence[Result]) -> Result:
-    """Return the result with the largest mean Dice; of equal ones the first, which has the fewest configurations."""
+    """Return the result with the largest mean Dice; if equal, the first, which has the fewest configurations."""
     return max(results, key=lambda result: _or_lowest(result.dice))
 
 
@@ -131,7 +132,7 @@ def write_cross_validation(path: Path, found: CrossValidation) -> None:
 
 
 def defined(value: float) -> float | None:
-    """Return None for NaN, which JSON does not have."""
+    """Return None instead of NaN, because JSON has no NaN."""
     return None if math.isnan(value) else value
 
 

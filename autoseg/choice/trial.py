@@ -1,4 +1,4 @@
-"""Trying out ways to predict on the held-out cases: which configurations, and what becomes of their probabilities."""
+"""Evaluate recipes on the held-out cases: configurations, mirroring, decoder and post-processing steps."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ import numpy as np
 
 from autoseg.choice.dice import Table, case_dice
 from autoseg.choice.held_out import HeldOut, Progress
-from autoseg.execution import default_workers, map_cases
 from autoseg.inference.averaging import averaged
-from autoseg.inference.export import Scores
-from autoseg.inference.finish import Finish
-from autoseg.plan import Component
+from autoseg.postprocessing import PredictedCase
+from autoseg.postprocessing.finish import Finish
+from autoseg.postprocessing.scores import Scores
+from autoseg.registry import Component
+from autoseg.system.execution import IN_THIS_PROCESS, CaseExecutor, local_executor, map_cases
 
 R = TypeVar("R")
 
 WORTH_PROCESSES = 500_000_000
-"""Probabilities in all from which processes, which take seconds to start, win against doing it here."""
+"""Total number of probabilities above which worker processes are faster, although they need seconds to start."""
 KEPT = 4
-"""Configurations whose probabilities of a case are kept: all of nnU-Net's, so that many ensembles of a few are tried
-without reading any again, and ensembles of any number take no more memory."""
+"""Number of configurations whose probabilities of a case stay in memory. nnU-Net has four, so that all their ensembles
+are evaluated without reading a file twice. Ensembles of more configurations need no more memory."""
 VOLUMES_BESIDE = 8
-"""Volumes of four-byte numbers on the file's grid that decoding and measuring need beside the probabilities."""
+"""Number of float32 volumes on the file's grid that decoding and measuring need in addition to the probabilities."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A way to make label maps of images."""
+    """A way to predict label maps: configurations, mirroring, decoder and post-processing steps."""
 
     configurations: tuple[str, ...]
     mirror: bool = True
@@ -44,15 +45,16 @@ def dice_of(
     recipes: Sequence[Recipe],
     *,
     what: str = "comparing",
-    workers: int | None = None,
+    executor: CaseExecutor | None = None,
     progress: Progress | None = None,
 ) -> list[Table]:
-    """Return the Dice [cases,classes] that each recipe reaches, the cases in the order of ``held_out.cases``.
+    """Return the Dice [cases,classes] of each recipe, with the cases in the order of ``held_out.cases``.
 
-    A case at a time is in memory, of its configurations' probabilities :data:`KEPT` at most, and a mean of some.
+    Memory contains one case at a time in each process: the probabilities of at most :data:`KEPT` configurations, and
+    one mean.
     """
     work = partial(_dice_of_case, recipes=tuple(recipes))
-    found = over_cases(work, held_out, recipes, what=what, workers=workers, progress=progress)
+    found = over_cases(work, held_out, recipes, what=what, executor=executor, progress=progress)
     return [np.stack([tables[index] for tables in found]) for index in range(len(recipes))]
 
 
@@ -62,23 +64,21 @@ def over_cases(
     recipes: Sequence[Recipe],
     *,
     what: str,
-    workers: int | None = None,
+    executor: CaseExecutor | None = None,
     progress: Progress | None = None,
 ) -> list[R]:
-    """Call ``work`` for each held-out case; as many at once as the probabilities that ``recipes`` need leave memory."""
+    """Call ``work`` for each held-out case; the memory for the probabilities of ``recipes`` limits parallel cases."""
     cases, needed = list(held_out.cases), sorted(_needed(recipes))
     memory = partial(_memory_needed, held_out, needed)
-    if workers is None:
+    if executor is None:
         numbers = sum(map(memory, cases)) // np.dtype(np.float32).itemsize
-        workers = default_workers() if numbers > WORTH_PROCESSES else 0
+        executor = local_executor() if numbers > WORTH_PROCESSES else IN_THIS_PROCESS
     finished = progress(what, len(cases)) if progress else None
-    return map_cases(
-        partial(work, held_out), cases, names=cases, workers=workers, memory_needed=memory, progress=finished
-    )
+    return map_cases(partial(work, held_out), cases, executor, names=cases, memory_needed=memory, progress=finished)
 
 
 def predicted(held_out: HeldOut, case: str, recipe: Recipe) -> np.ndarray:
-    """Make the label map [Z,Y,X] of a held-out case."""
+    """Return the label map [Z,Y,X] of a held-out case by a recipe."""
     return next(_decoded(held_out, case, [recipe]))
 
 
@@ -88,7 +88,7 @@ def _dice_of_case(held_out: HeldOut, case: str, *, recipes: Sequence[Recipe]) ->
 
 
 def _decoded(held_out: HeldOut, case: str, recipes: Sequence[Recipe]) -> Iterator[np.ndarray]:
-    """Yield one label map after the other; probabilities are read once where there are no more than are kept."""
+    """Yield one label map for each recipe; up to :data:`KEPT` probabilities are each read only once."""
 
     @lru_cache(maxsize=KEPT)
     def read(name: str, mirror: bool) -> Scores:
@@ -96,25 +96,26 @@ def _decoded(held_out: HeldOut, case: str, recipes: Sequence[Recipe]) -> Iterato
 
     for recipe in recipes:
         means = averaged(read(name, recipe.mirror) for name in recipe.configurations)
-        yield Finish(recipe.decoder, recipe.steps).label_map(means, held_out.dataset)
-        del means
+        seen = PredictedCase(means, held_out.dataset, partial(held_out.read_image, case))
+        yield Finish(recipe.decoder, recipe.steps).label_map(seen)
+        del means, seen
 
 
 def mean_scores(held_out: HeldOut, case: str, recipe: Recipe) -> list[Scores]:
-    """Return the mean probabilities that a recipe decodes, one for each grid."""
+    """Return the mean probabilities of a recipe's configurations, one for each grid."""
     return averaged(held_out.scores(name, case, mirror=recipe.mirror) for name in recipe.configurations)
 
 
 def _needed(recipes: Sequence[Recipe]) -> set[tuple[str, bool]]:
-    """Return the configurations whose probabilities recipes need, with mirroring or without."""
+    """Return the pairs (configuration, mirroring) whose probabilities the recipes need."""
     return {(name, recipe.mirror) for recipe in recipes for name in recipe.configurations}
 
 
 def _memory_needed(held_out: HeldOut, needed: Sequence[tuple[str, bool]], case: str) -> int:
-    """Estimate the bytes that a case takes: the largest probabilities that are kept, a mean for each grid."""
-    found = [held_out.steps(case, name) for name, _ in needed]
-    grids = {steps: held_out.dataset.outputs * math.prod(steps.shape) for steps in found}
-    kept = sorted((grids[steps] for steps in found), reverse=True)[:KEPT]
+    """Estimate the bytes of a case: the largest probabilities that are kept, a mean for each grid, and work arrays."""
+    found = [held_out.preprocessing(case, name) for name, _ in needed]
+    grids = {one: held_out.dataset.outputs * math.prod(one.shape) for one in found}
+    kept = sorted((grids[one] for one in found), reverse=True)[:KEPT]
     means = sum(grids.values()) if len(found) > len(grids) else 0
     beside = VOLUMES_BESIDE * math.prod(found[0].geometry.size)
     return (sum(kept) + means + beside) * np.dtype(np.float32).itemsize

@@ -1,45 +1,48 @@
-"""What cross-validation found in sentences, for the terminal and the report alike."""
+"""Describe the results of cross-validation in sentences, for the terminal and the report."""
 
 from __future__ import annotations
 
-from autoseg.choice.admission import Admission
 from autoseg.choice.dice import Difference
+from autoseg.choice.dice_margin import Admission
 from autoseg.choice.quality import Quality
 from autoseg.choice.record import ClassDice, CrossValidation, DecoderResult, MirroringResult, Result
-from autoseg.plan import Component
-from autoseg.postprocessing.record import PostProcessing
+from autoseg.inference.ensemble import PostProcessing
+from autoseg.registry import Component
 
 ABSENT = "–"
 MOST_SIDE_BY_SIDE = 4
-"""Configurations whose classes there is room for: nnU-Net's."""
+"""Maximum number of configurations with a table column each; nnU-Net has four configurations."""
 
 
 def decisions(found: CrossValidation) -> dict[str, str]:
-    """Say what was decided and why, by what it is about."""
+    """Return a description of each decision and its reason, by topic."""
     said = {
         "held-out cases": f"{found.cases}, of {'fold' if len(found.folds) == 1 else 'folds'} "
         + ", ".join(map(str, found.folds)),
         "chosen": " + ".join(found.chosen),
         "trainer": found.trainer,
         "mirrored copies": _mirroring(found.mirroring),
-        "Dice-optimal decoding": _decoding(found.decoder),
+        **({} if found.decoder is None else {_decoder_name(found.decoder): _decoding(found.decoder)}),
         "post-processing": _postprocessing(found.postprocessing),
-        "mean Dice of all this together": figure(found.dice, 4),
+        "mean Dice with all these settings": figure(found.dice, 4),
         "probabilities": _probabilities(found.calibration.expected_error),
         "Dice expected without a reference": _quality(found.quality),
     }
-    return said | ({} if found.admission is None else {"admitted": _admission(found.admission)})
+    return said | ({} if found.dice_margin is None else {"admitted": _admission(found.dice_margin)})
 
 
 def shown_by_class(found: CrossValidation) -> list[Result]:
-    """Return whose classes are worth a column: the single configurations, of many the best one, and what was chosen."""
+    """Return the results with a column in the table of classes.
+
+    These are the single configurations, or only the best one if there are many, and the selected ensemble.
+    """
     single = [result for result in found.results if len(result.configurations) == 1]
     shown = single if len(single) <= MOST_SIDE_BY_SIDE else [found.best_single]
     return shown if found.best in shown else [*shown, found.best]
 
 
 def interval(found: Difference) -> str:
-    """Write a difference with its 95 % interval, where there is one."""
+    """Format a difference with its 95 % interval, if it has one."""
     if found.mean is None:
         return ABSENT
     if found.low is None or found.high is None:
@@ -48,12 +51,12 @@ def interval(found: Difference) -> str:
 
 
 def spread(found: ClassDice) -> str:
-    """Write a mean and its standard deviation."""
+    """Format a mean and its standard deviation."""
     return ABSENT if found.mean is None else f"{figure(found.mean)} ± {figure(found.sd)}"
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """Write a number with so many decimal places, or a dash where there is none."""
+    """Format a number with ``digits`` decimal places; None becomes a dash."""
     return ABSENT if value is None else f"{value:.{digits}f}"
 
 
@@ -65,9 +68,14 @@ def _admission(found: Admission) -> str:
 
 def _mirroring(found: MirroringResult | None) -> str:
     if found is None:
-        return "averaged over; 'autoseg choose --tta' measures if that is worth its time"
+        return "used, not measured; 'autoseg choose --tta' measures whether the gain justifies the time"
     time = f"{found.seconds:.2g} s a case instead of {found.seconds_without:.2g} s"
-    return f"{interval(found.gain)}, {time}: {'averaged over' if found.kept else 'left out'}"
+    return f"{interval(found.gain)}, {time}: {'used' if found.kept else 'not used'}"
+
+
+def _decoder_name(found: DecoderResult) -> str:
+    name = str(found.decoder["name"])
+    return "Dice-optimal decoding" if name == "dice_optimal" else f"decoder {name}"
 
 
 def _decoding(found: DecoderResult) -> str:
@@ -76,36 +84,36 @@ def _decoding(found: DecoderResult) -> str:
 
 def _postprocessing(found: PostProcessing) -> str:
     if not found.steps or found.gain is None or found.expected_gain is None:
-        return "none, as none helps cases that had no say in choosing it"
+        return "none, because no step improves cases that were not used to select it"
     steps = "; ".join(map(_step, found.steps))
     gains = ", ".join(f"{name} {gain:+.4f}" for name, gain in found.gains.items())
-    expected = f"{found.expected_gain:+.4f} expected of new cases"
+    expected = f"{found.expected_gain:+.4f} expected on new cases"
     return f"{steps}: {found.gain:+.4f} mean Dice on these cases ({gains}), {expected}"
 
 
 def _step(step: Component) -> str:
-    """Say what a step of post-processing does."""
+    """Describe a post-processing step."""
     of = step.get("of", "all foreground")
     known = {
-        "largest_component": f"{of}: largest component only",
-        "remove_small": f"{of}: without components below {step.get('mm3', 0):.3g} mm³",
-        "fill_holes": f"{of}: holes filled",
+        "largest_component": f"{of}: keep only the largest component",
+        "remove_small": f"{of}: remove components below {step.get('mm3', 0):.3g} mm³",
+        "fill_holes": f"{of}: fill holes",
     }
     return known.get(str(step["name"]), str(step))
 
 
 def _probabilities(error: float | None) -> str:
-    return "no class was given any" if error is None else f"off by {error:.3f} on average"
+    return "no class has any" if error is None else f"differ from the true frequency by {error:.3f} on average"
 
 
 def _quality(found: Quality | None) -> str:
     if found is None:
-        return "not measured; 'autoseg choose' again does that"
+        return "not measured; run 'autoseg choose' again to measure it"
     if found.overconfidence is None or found.error is None:
-        return "not known, as no case has any Dice"
-    correlations = {"what is expected": found.expected_correlation, "agreement": found.agreement_correlation}
+        return "not known, because no case has a defined Dice"
+    correlations = {"expected Dice": found.expected_correlation, "agreement": found.agreement_correlation}
     known = [f"{what} {value:+.2f}" for what, value in correlations.items() if value is not None]
-    ranks = f"; rank correlation with what is reached: {', '.join(known)}" if known else ""
+    ranks = f"; rank correlation with the measured Dice: {', '.join(known)}" if known else ""
     over = found.overconfidence
-    bias = f"{over:.3f} too high, which is taken off" if over >= 0 else f"{-over:.3f} too low, which is added"
-    return f"{bias}; then off by {found.error:.3f}{ranks}"
+    bias = f"{over:.3f} too high, corrected" if over >= 0 else f"{-over:.3f} too low, corrected"
+    return f"{bias}; mean absolute error after the correction {found.error:.3f}{ranks}"

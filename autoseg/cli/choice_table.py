@@ -1,4 +1,4 @@
-"""What cross-validation found, on the terminal."""
+"""The results of cross-validation as tables on the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autoseg.cli.display import console
 
 
 def print_choice(found: CrossValidation) -> None:
-    """Show Dice of configurations and ensembles, of each class, and what else was chosen and why."""
+    """Show the Dice of configurations and ensembles, the Dice of each class, and all decisions with their reasons."""
     console.print(_comparison(found))
     console.print(_classes(found))
     for about, said in decisions(found).items():
@@ -38,7 +38,7 @@ def _difference(result: Result, single: tuple[str, ...]) -> str:
 
 
 def _classes(found: CrossValidation) -> Table:
-    """Show the single configurations, of many the best one, and what was chosen, side by side."""
+    """Show the single configurations (only the best one if there are many) beside the chosen ensemble."""
     shown = shown_by_class(found)
     table = _table("Dice of each class, mean ± SD", "class", [escape(result.name) for result in shown])
     for name in found.results[0].classes:
@@ -48,7 +48,7 @@ def _classes(found: CrossValidation) -> Table:
 
 def _table(title: str, first: str, columns: Sequence[str]) -> Table:
     table = Table(box=SIMPLE, title=title, padding=(0, 1))
-    # Too narrow a terminal breaks names, not numbers.
+    # On a narrow terminal, wrap the names and not the numbers.
     table.add_column(first, overflow="fold", min_width=8)
     for column in columns:
         table.add_column(column, overflow="fold", min_width=13 if "±" in title else None)

@@ -12,15 +12,15 @@ from autoseg.cli.display import console
 from autoseg.evaluation.comparison import ComparedClass, Comparison
 
 SMALLEST_P = 1e-3
-"""Smaller p-values have one digit and an exponent."""
+"""Smaller p-values are printed with one digit and an exponent."""
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Show a table for each metric, with three lines for each class so that it fits a narrow terminal."""
+    """Show one table for each metric. Each class has three lines, so that the table fits a narrow terminal."""
     console.print(f"A: {comparison.first}\nB: {comparison.second}", soft_wrap=True, markup=False)
     for metric in dict.fromkeys(row.pairs.metric for row in comparison.rows):
         table = Table(box=SIMPLE, title=f"{metric}: B − A over {len(comparison.cases)} cases", padding=0)
-        # Too narrow a terminal breaks the names of classes, not the numbers.
+        # On a narrow terminal, wrap the class names and not the numbers.
         table.add_column("class", overflow="fold", min_width=8)
         for column in _columns(comparison.bootstrap.confidence):
             table.add_column(column, no_wrap=True)
@@ -29,7 +29,7 @@ def print_comparison(comparison: Comparison) -> None:
                 table.add_row(*_cells(row), end_section=True)
         console.print(table)
     console.print(
-        "p-values are two-sided, in brackets corrected for the number of classes (Holm); median: Mood's median test; "
+        "p-values are two-sided; in brackets: corrected for the number of classes (Holm); median: Mood's median test; "
         "d: mean difference in units of its SD; r: rank-biserial correlation",
         markup=False,
     )

@@ -1,4 +1,4 @@
-"""What commands show: a progress bar on a terminal, plain lines in a log."""
+"""Output of the commands: progress bars on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from autoseg.processors import warn_of_many_threads
+from autoseg.system.processors import warn_of_many_threads
 
 LINES_PER_LOG = 10
-"""Lines that a progress of any length leaves in a log."""
+"""Approximate number of progress lines in a log, for any number of cases."""
 
 console = Console(highlight=False)
 notices = Console(stderr=True, highlight=False)
 
 
 class _Lines(logging.Handler):
-    """Shows log records above a progress bar, warnings in colour on a terminal."""
+    """Shows log records above a progress bar; warnings and errors are coloured on a terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
         style = {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno, "")
@@ -30,7 +30,7 @@ class _Lines(logging.Handler):
 
 
 def set_up_logging() -> None:
-    """Show what the library logs, and warn of threads that the environment asks for and that cannot all run."""
+    """Show the log messages of the library; warn if the environment requests more threads than can run."""
     logger = logging.getLogger("autoseg")
     if not any(isinstance(handler, _Lines) for handler in logger.handlers):
         logger.addHandler(_Lines())
@@ -40,8 +40,8 @@ def set_up_logging() -> None:
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """Keep what is logged in a file as well, with times."""
-    from autoseg.storage import storage_error
+    """Also write log messages to a file, with times."""
+    from autoseg.files.storage import storage_error
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def log_file(path: Path) -> Iterator[None]:
 
 @contextmanager
 def case_progress() -> Iterator[Callable[[str, int], Callable[[str], None]]]:
-    """Yield a function that begins a display (what is done, how many cases) and returns what counts a case."""
+    """Yield a function that starts a progress display (description, number of cases) and returns a case counter."""
     if not sys.stderr.isatty():
         yield _logged
         return
@@ -75,7 +75,7 @@ def case_progress() -> Iterator[Callable[[str, int], Callable[[str], None]]]:
 
 
 def _logged(description: str, total: int) -> Callable[[str], None]:
-    """Say how far a work is about ten times."""
+    """Write about ten progress lines in total."""
     every = max(1, total // LINES_PER_LOG)
     done = 0
 
@@ -89,7 +89,7 @@ def _logged(description: str, total: int) -> Callable[[str], None]:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration as a person would: 1:02:03 or 4:05."""
+    """Format a duration as H:MM:SS or M:SS, such as 1:02:03 or 4:05."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""What becomes of a command's errors and results: one line, and an exit status."""
+"""Converts the errors and results of a command to one message line and an exit status."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 import typer
 
 from autoseg.errors import AutosegError
-from autoseg.storage import explain
+from autoseg.files.storage import explain
 
 BAD_INPUT = 2
 INTERRUPTED = 130
 DEBUG = "AUTOSEG_DEBUG"
-"""Set by --debug for the length of a command: the traceback is shown."""
+"""Environment variable that --debug sets for one command: errors show their traceback."""
 
 
 def guarded(command: Callable[..., int | None]) -> Callable[..., None]:
-    """Wrap a command so that what a user can mend is one line and status 2, and what it returns is the status."""
+    """Wrap a command: an error that a user can fix prints one line and gives status 2; a result is the exit status."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
@@ -35,14 +35,14 @@ def guarded(command: Callable[..., int | None]) -> Callable[..., None]:
             say(f"autoseg: {' '.join(str(error).split())}")
             status = BAD_INPUT
         except KeyboardInterrupt:
-            say("autoseg: interrupted; the same command goes on where it stopped")
+            say("autoseg: interrupted; run the same command again to continue")
             status = INTERRUPTED
         except BrokenPipeError:
-            # The reader of our output went away, as 'autoseg check | head' does; that is no fault.
+            # The reader of the output closed the pipe, as in 'autoseg check | head'. This is not an error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 0
         except OSError as error:
-            # Most writing explains its own failures; appending to a log or a table may fail as well.
+            # Most functions that write files raise AutosegError. Appending to a log or a table can still raise OSError.
             if DEBUG in os.environ:
                 raise
             say(f"autoseg: {explain(error)}")
@@ -53,5 +53,5 @@ def guarded(command: Callable[..., int | None]) -> Callable[..., None]:
 
 
 def say(line: str) -> None:
-    """Write a line to the standard error."""
+    """Write a line to standard error."""
     sys.stderr.write(line + "\n")

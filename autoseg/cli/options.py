@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,73 +12,105 @@ DatasetFolder = Annotated[
     typer.Argument(help="Folder with dataset.json, imagesTr and labelsTr (nnU-Net v1, v2 or Decathlon)."),
 ]
 Images = Annotated[Path | None, typer.Option(help="Folder of images, instead of a dataset folder.")]
-Labels = Annotated[Path | None, typer.Option(help="Folder of label maps, with --images.")]
+Labels = Annotated[Path | None, typer.Option(help="Folder of label maps; needs --images.")]
 WorkspaceOption = Annotated[
     Path | None,
-    typer.Option("--workspace", "-w", help="Folder for all that is made. By default ./<dataset name>.autoseg."),
+    typer.Option("--workspace", "-w", help="Folder for all results. Default: ./<dataset name>.autoseg."),
 ]
-WorkspaceArgument = Annotated[Path, typer.Argument(help="Workspace that plan-and-preprocess made.")]
+WorkspaceArgument = Annotated[Path, typer.Argument(help="Workspace that plan-and-preprocess created.")]
 WorkspaceOrBundle = Annotated[
-    Path, typer.Argument(metavar="WORKSPACE_OR_BUNDLE", help="Workspace, or a bundle: the zip or its folder.")
+    Path,
+    typer.Argument(metavar="WORKSPACE_OR_BUNDLE", help="Workspace, or bundle (the zip file or its extracted folder)."),
 ]
 Configurations = Annotated[
     list[str] | None,
     typer.Option(
         "--configuration",
         "-c",
-        help="2d, 3d_lowres, 3d_fullres or 3d_cascade_fullres, or a member of an ensemble, such as 3d_unet_sum; may be "
-        "given more than once. By default all that suit.",
+        help="Configuration: 2d, 3d_lowres, 3d_fullres, 3d_cascade_fullres, or an ensemble member such as 3d_unet_sum; "
+        "may be given more than once. Default: all that suit the data.",
     ),
 ]
 Planner = Annotated[
     str | None,
     typer.Option(
-        help="Network family: unet, residual_unet, or residual_unet_m, _l, _xl for 8, 24, 40 GB; mednext, vnet, "
-        "convmixer and others; emma, an ensemble of several: a name that is none of them lists all. By default unet."
+        help="Network family: unet, residual_unet; residual_unet_m, _l, _xl for 8, 24, 40 GB; mednext, vnet, "
+        "convmixer and others; emma, an ensemble of several networks. An unknown name lists all. Default: unet."
     ),
 ]
 Members = Annotated[
     str | None,
     typer.Option(
-        help="Which of EMMA's members to plan: networks, normalizations, or network/normalization, with commas between "
-        "them, such as unet_sum,fcn. Means --planner emma. By default all."
+        help="Members of the EMMA ensemble to plan, separated by commas: networks, normalizations, or "
+        "network/normalization, such as unet_sum,fcn. Implies --planner emma. Default: all."
     ),
 ]
 VerifyMemory = Annotated[
     bool,
-    typer.Option("--verify-memory", help="Make a real training step of each configuration and compare its memory."),
+    typer.Option(
+        "--verify-memory", help="Run one training step of each configuration and compare its memory with the plan."
+    ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")]
 Memory = Annotated[
     str | None,
-    typer.Option("--memory", "--gpu-memory", help="Memory for a training step, such as 8GB. By default what is free."),
+    typer.Option(
+        help="Memory limit, such as 8GB, for a planned training step or for the cases predicted at the same time. "
+        "Default: the free memory."
+    ),
 ]
 TimeBudget = Annotated[
     str | None,
     typer.Option(
-        help="Time for a fold with its validation, such as 25m or 4h. By default the plan's, which is 8h on a CPU."
+        help="Time limit for a fold including its validation, such as 25m or 4h. Default: that of the plan (CPU: 8h)."
     ),
 ]
 Speed = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Speed to plan a time budget for: a file that 'autoseg doctor --write-speed' wrote on another machine, or "
-        "'reference', two cores with AVX2. By default this machine's, measured once.",
+        help="Machine speed for planning with a time budget: a file that 'autoseg doctor --write-speed' wrote on "
+        "another machine, or 'reference' (two cores with AVX2). Default: the speed of this machine, measured once.",
     ),
 ]
 Trainer = Annotated[
-    str, typer.Option(help="How to learn: supervised trains the plan's network; random_forest a forest in its place.")
+    str,
+    typer.Option(
+        help="Learning method: supervised (the network of the plan) or random_forest (a forest instead of a network)."
+    ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=0, help="Processes; 0 does everything in this one. By default one a core."),
+    typer.Option(min=0, help="Number of worker processes; 0: no extra process. Default: one per core."),
 ]
 Splits = Annotated[
-    str, typer.Option(help="How cases fall into folds: kfold (nnU-Net's), group or stratified; a splits.json stays.")
+    str,
+    typer.Option(help="Division into folds: kfold (as nnU-Net), group or stratified. An existing splits.json is kept."),
 ]
 Folds = Annotated[int, typer.Option(min=2, help="Number of folds.")]
 Mirroring = Annotated[
     str,
-    typer.Option(help="Average over mirrored copies: mirror, none, or auto: as 'autoseg choose --tta' found worth it."),
+    typer.Option(help="Average over mirrored images: mirror, none, or auto (as 'autoseg choose --tta' decided)."),
 ]
+Edits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Set a field of the plan, such as 3d_fullres.batch_size=4; may be given more than once."
+    ),
+]
+Replan = Annotated[bool, typer.Option(help="Plan again even if a plan with the same options exists.")]
+
+
+def planning_options(
+    *, members: str | None, memory: str | None, time_budget: str | None, edits: list[str] | None, **others: Any
+) -> dict[str, Any]:
+    """Convert the options of a command to the fields of :class:`autoseg.api.PlanningOptions`."""
+    from autoseg.system.units import parse_duration, parse_size
+
+    return {
+        "members": None if members is None else [name.strip() for name in members.split(",")],
+        "memory": None if memory is None else parse_size(memory),
+        "time_budget": None if time_budget is None else parse_duration(time_budget),
+        "edits": edits or (),
+        **others,
+    }

@@ -26,9 +26,9 @@ _COLUMNS = {
 
 
 def print_summary(summary: Summary) -> None:
-    """Show Dice of each class as mean ± SD (median), the other metrics as means, and the mean Dice of all classes.
+    """Show the Dice of each class as mean ± SD (median), the other metrics as means, and the mean Dice of all classes.
 
-    Dice over the voxels of all cases has a column of its own; Dice per slice, where it was measured, a table.
+    The column "pooled" contains the Dice over the voxels of all cases. Dice per slice, if measured, has its own table.
     """
     title = f"means over {len(summary.cases)} cases, distances in mm, NSD at {summary.settings.tolerance:g} mm"
     table = _table(title, ("Dice ± SD (median)", "pooled", *_COLUMNS.values()))
@@ -55,7 +55,7 @@ def _print_slices(slices: dict[str, Statistics]) -> None:
 
 def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(box=SIMPLE, title=title, padding=0)
-    # Too narrow a terminal breaks the names of classes, not the numbers.
+    # On a narrow terminal, wrap the class names and not the numbers.
     table.add_column("class", overflow="fold", min_width=8)
     for column in columns:
         table.add_column(column, no_wrap=True)

@@ -1,1 +1,1 @@
-"""How good a segmentation is: metrics, their statistics and their tables."""
+"""Evaluation of segmentations: metrics, statistics and tables."""

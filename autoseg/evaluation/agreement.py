@@ -1,4 +1,4 @@
-"""How far several label maps of one image agree, which tells how good they are where there is no reference."""
+"""Agreement between several label maps of one image: a quality estimate without a reference."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from autoseg.evaluation.overlap import NAN
 def agreement(label_maps: Sequence[np.ndarray], classes: Mapping[str, Sequence[int]]) -> dict[str, float]:
     """Return the mean Dice of all pairs of ``label_maps`` [Z,Y,X] for each of ``classes`` (name to label values).
 
-    Classes may overlap. Pairs of which neither holds a class do not count for it; where no pair does, it is NaN, and so
-    it is of a single map.
+    Classes may overlap. A pair in which neither map contains a class is left out for this class. The result is NaN if
+    no pair is left, or if there is only one map.
 
-    Dice agreement of samples of a segmentation follows its Dice with the reference: Roy, Conjeti, Navab and Wachinger,
-    Inherent brain segmentation quality control from fully ConvNet Monte Carlo sampling, MICCAI 2018. Networks that were
-    trained apart take the place of the samples here, as in Lakshminarayanan et al., NeurIPS 2017.
+    The pairwise Dice of Monte Carlo samples correlates with the Dice against the reference: Roy, Conjeti, Navab and
+    Wachinger, Inherent brain segmentation quality control from fully ConvNet Monte Carlo sampling, MICCAI 2018. Here
+    independently trained networks replace the samples, as in Lakshminarayanan et al., NeurIPS 2017.
     """
     found: dict[str, list[float]] = {name: [] for name in classes}
     for first, second in itertools.combinations(label_maps, 2):

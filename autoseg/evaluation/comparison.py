@@ -1,4 +1,4 @@
-"""Two evaluations of the same cases side by side, class by class."""
+"""Comparison of two evaluations of the same cases, class by class."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALL_CLASSES = "mean of classes"
 _HIGHER = ("dice", "iou", "precision", "recall", "specificity", "accuracy", "mcc", "nsd")
 _LOWER = ("hd", "hd95", "assd", "false_positives", "false_negatives")
 _NEAR_ZERO = ("volume_difference", "relative_volume_difference")
-"""Metrics that are best at zero, of which the absolute values are compared."""
+"""Metrics whose best value is zero. Their absolute values are compared."""
 COMPARABLE = (*_HIGHER, *_LOWER, *_NEAR_ZERO)
 _EMPTY = PairedStatistics(NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN)
 _DEFAULT = Bootstrap()
@@ -30,7 +30,7 @@ _DEFAULT = Bootstrap()
 
 @dataclass(frozen=True)
 class Pairs:
-    """A metric of one class in the cases where both evaluations define it."""
+    """The values of one metric of one class, in the cases where it is defined in both evaluations."""
 
     metric: str
     name: str
@@ -38,14 +38,15 @@ class Pairs:
     first: Values
     second: Values
     left_out: int
-    """Cases that both measured, where one or the other does not define the metric."""
+    """Number of common cases that are left out, because the metric is undefined in one or both evaluations."""
 
 
 @dataclass(frozen=True)
 class ComparedClass:
-    """How one metric of one class, or its mean over the classes of each case, changes from A to B.
+    """The change from A to B in one metric of one class, or in its mean over the classes of each case.
 
-    The corrected p-values are Holm's over the classes; the mean of the classes is a question of its own and has none.
+    The p-values of single classes are also given with Holm's correction over the classes. The mean over the classes is
+    a separate hypothesis and has no corrected p-values.
     """
 
     pairs: Pairs
@@ -62,7 +63,7 @@ class ComparedClass:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Metrics of B compared with those of A over the cases that both measured."""
+    """Metrics of B compared with those of A, over the cases in both evaluations."""
 
     first: str
     second: str
@@ -74,7 +75,7 @@ class Comparison:
 
 
 def read_evaluation(path: Path) -> Summary:
-    """Read a summary.json, or that of a folder; raise :class:`DatasetError` for a folder that was not evaluated."""
+    """Read a summary.json, or the one in a folder; raise :class:`DatasetError` if the folder contains none."""
     file = path / "summary.json" if path.is_dir() else path
     if path.is_dir() and not file.exists():
         raise DatasetError(f"{path}: found no summary.json; run 'autoseg evaluate {path} REFERENCE' first")
@@ -89,11 +90,11 @@ def compare(
     names: tuple[str, str] = ("A", "B"),
     bootstrap: Bootstrap = _DEFAULT,
 ) -> Comparison:
-    """Compare ``metrics`` of a second evaluation with those of a first, for each class and the mean of the classes.
+    """Compare ``metrics`` of two evaluations for each class, and for the mean over the classes.
 
-    Cases and classes that only one of them has are named in a warning and left out. Raises :class:`PlanError` for a
-    metric that cannot be compared, :class:`DatasetError` if they have no case or no class in common or were measured
-    with other settings.
+    Cases and classes in only one evaluation are left out with a warning. Raises :class:`PlanError` for a metric that
+    cannot be compared. Raises :class:`DatasetError` if the evaluations have no case or no class in common, or were
+    measured with different settings.
     """
     _check_metrics(metrics)
     _check_settings(first, second, metrics, names)
@@ -130,23 +131,23 @@ def _check_settings(first: Summary, second: Summary, metrics: Sequence[str], nam
         one, other = getattr(first.settings, option), getattr(second.settings, option)
         if wanted and one != other:
             raise DatasetError(
-                f"{names[1]}: was evaluated with --{option} {other}, {names[0]} with {one}; evaluate one of them again"
+                f"{names[1]}: found --{option} {other}, expected {one} as in {names[0]}; evaluate one of them again"
             )
 
 
 def _common(what: str, first: list[str], second: list[str], names: tuple[str, str]) -> list[str]:
-    """Return what both have, in the order of the first, and warn of what only one has."""
+    """Return the common names, in the order of the first list; log a warning for names in only one list."""
     common = [name for name in first if name in set(second)]
     if not common:
         found = " and ".join(f"'{some[0]}'" if some else "none" for some in (first, second))
         raise DatasetError(
-            f"{names[0]} and {names[1]} have no {what} in common, found such as {found}; compare evaluations of the "
+            f"{names[0]} and {names[1]}: found no {what} in common (first names: {found}); compare evaluations of the "
             f"same data"
         )
     for name, some, other in ((names[0], first, second), (names[1], second, first)):
         alone = sorted(set(some) - set(other))
         if alone:
-            logger.warning("only %s has the %s %s: left out", name, what, ", ".join(alone))
+            logger.warning("only %s contains the %s %s: left out", name, what, ", ".join(alone))
     return common
 
 
@@ -162,7 +163,7 @@ def _pairs(first: Summary, second: Summary, cases: Sequence[str], *, metric: str
 
 
 def _mean_over_classes(pairs: Sequence[Pairs], cases: Sequence[str]) -> Pairs:
-    """Take the mean, in each case, over the classes that both evaluations define there."""
+    """Return, for each case, the mean over the classes whose metric is defined in both evaluations."""
     values: dict[str, list[tuple[float, float]]] = {case: [] for case in cases}
     for pair in pairs:
         for case, *both in zip(pair.cases, pair.first.tolist(), pair.second.tolist(), strict=True):
@@ -172,7 +173,7 @@ def _mean_over_classes(pairs: Sequence[Pairs], cases: Sequence[str]) -> Pairs:
 
 
 def _defined(metric: str, name: str, cases: Sequence[str], values: Values) -> Pairs:
-    """Leave out the cases in which either of two rows of values [2, cases] is not defined."""
+    """Leave out the cases where one of the two rows of ``values`` [2, cases] is NaN."""
     kept = np.logical_not(np.isnan(values).any(axis=0))
     names = tuple(case for case, keep in zip(cases, kept, strict=True) if keep)
     return Pairs(metric, name, names, values[0, kept], values[1, kept], int((~kept).sum()))
@@ -194,7 +195,7 @@ def _compared(pairs: Pairs, bootstrap: Bootstrap) -> ComparedClass:
 
 
 def _corrected(rows: Sequence[ComparedClass]) -> list[ComparedClass]:
-    """Correct each test's p-values for the number of classes."""
+    """Correct the p-values of each test for the number of classes."""
     tests = ("wilcoxon", "t_test", "median_test")
     columns = [holm([getattr(row.statistics, test) for row in rows]) for test in tests]
     return [

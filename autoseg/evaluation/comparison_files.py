@@ -1,4 +1,4 @@
-"""A comparison as a file: JSON with everything, or a CSV table with a row for each metric and class."""
+"""Files of a comparison: JSON with all values, or a CSV table with one row for each metric and class."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from typing import Any
 
 from autoseg.errors import PlanError
 from autoseg.evaluation.comparison import ComparedClass, Comparison
-from autoseg.storage import write_json, write_text
+from autoseg.files.storage import write_json, write_text
 
 TABLES = (".json", ".csv")
 
 
 def check_table_name(path: Path) -> None:
-    """Raise :class:`PlanError` unless a file's ending is one that :func:`write_comparison` writes."""
+    """Raise :class:`PlanError` if :func:`write_comparison` does not support the file ending."""
     if path.suffix.lower() not in TABLES:
-        raise PlanError(f"{path}: found the ending '{path.suffix}', expected one of {', '.join(TABLES)}")
+        raise PlanError(
+            f"{path}: found the ending '{path.suffix}', expected one of {', '.join(TABLES)}; rename the output file"
+        )
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write a comparison as strict JSON or as CSV, by the ending of ``path``; what is not defined is null or empty."""
+    """Write a comparison as strict JSON or CSV, by the ending of ``path``; undefined values are null or empty."""
     check_table_name(path)
     if path.suffix.lower() == ".json":
         write_json(path, _plain(comparison))

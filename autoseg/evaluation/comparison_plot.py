@@ -1,4 +1,4 @@
-"""A comparison as a picture: each case's two values, and their difference over their mean."""
+"""Plots of a comparison: a scatter plot of B over A, and a Bland-Altman plot."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ import numpy as np
 
 from autoseg.errors import PlanError
 from autoseg.evaluation.comparison import ALL_CLASSES, ComparedClass, Comparison
-from autoseg.storage import atomic_path
+from autoseg.files.storage import atomic_path
 
 AGREEMENT = 1.96
-"""Standard deviations of the limits of agreement (Bland and Altman, Lancet 327, 1986): 95 % of normal differences."""
+"""Limits of agreement in SDs of the differences (95 % if these are normal): Bland and Altman, Lancet 327, 1986."""
 MOST_NAMED = 10
-"""Classes that get a colour and a name each; more cannot be told apart."""
+"""Maximum number of classes with their own colour and name; more colours cannot be distinguished."""
 UNITS = {"hd": "mm", "hd95": "mm", "assd": "mm", "volume_difference": "absolute, mm³"}
 PICTURES = (".png", ".pdf", ".svg")
 _POINT = {"s": 18, "alpha": 0.75, "linewidths": 0}
 
 
 def check_plot_name(path: Path) -> None:
-    """Raise :class:`PlanError` unless a file's ending is one that :func:`write_comparison_plot` writes."""
+    """Raise :class:`PlanError` if :func:`write_comparison_plot` does not support the file ending."""
     if path.suffix.lower() not in PICTURES:
-        raise PlanError(f"{path}: found the ending '{path.suffix}', expected one of {', '.join(PICTURES)}")
+        raise PlanError(
+            f"{path}: found the ending '{path.suffix}', expected one of {', '.join(PICTURES)}; rename the output file"
+        )
 
 
 def write_comparison_plot(comparison: Comparison, path: Path) -> None:
-    """Draw, for each metric, B over A with the line where they are equal, and a Bland-Altman plot, as PNG, PDF or SVG.
+    """Draw, for each metric, a scatter plot of B over A and a Bland-Altman plot, as PNG, PDF or SVG.
 
-    Every class is drawn; the line and limits of the Bland-Altman plot are those of all its points.
+    The scatter plot contains the line of equality. All classes are drawn. The mean and the limits of agreement in the
+    Bland-Altman plot are those of all points together.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -61,7 +64,7 @@ def _scatter(axes: Any, rows: Sequence[ComparedClass], metric: str) -> None:
 
 
 def _square(axes: Any, rows: Sequence[ComparedClass]) -> None:
-    """Show the same range on both axes, so that the line of equality is the diagonal."""
+    """Set the same range on both axes, so that the line of equality is the diagonal."""
     if not rows:
         return
     values = np.concatenate([values for row in rows for values in (row.pairs.first, row.pairs.second)])
@@ -75,14 +78,14 @@ def _bland_altman(axes: Any, rows: Sequence[ComparedClass], metric: str) -> None
         axes.scatter((row.pairs.first + row.pairs.second) / 2, row.pairs.second - row.pairs.first, **style, **_POINT)
     axes.axhline(0, color="0.4", linewidth=1)
     axes.set(xlabel=f"mean of A and B: {_label(metric)}", ylabel="B − A", title="difference over mean")
-    # Room for the numbers above the lines.
+    # Leave room for the numbers above the lines.
     axes.margins(y=0.12)
     if not rows:
         return
     differences = np.concatenate([row.pairs.second - row.pairs.first for row in rows])
     mean, spread = differences.mean(), differences.std(ddof=1) if len(differences) > 1 else 0.0
-    for deviations, line in ((0.0, "solid"), (-AGREEMENT, "dashed"), (AGREEMENT, "dashed")):
-        height = mean + deviations * spread
+    for stds, line in ((0.0, "solid"), (-AGREEMENT, "dashed"), (AGREEMENT, "dashed")):
+        height = mean + stds * spread
         axes.axhline(height, color="tab:red", linewidth=1, linestyle=line)
         axes.annotate(
             f"{height:+.3g}",

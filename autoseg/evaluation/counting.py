@@ -1,4 +1,4 @@
-"""Counting voxels of all classes of two label maps in one pass over them."""
+"""Voxel counts of all classes of two label maps, in one pass over the maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Counts = npt.NDArray[np.int64]
 
 
 def disjoint_groups(classes: Mapping[str, Sequence[int]]) -> list[dict[str, Sequence[int]]]:
-    """Put classes into groups in which no label value is in two of them: each group is measured in one pass."""
+    """Divide classes into groups without common label values, so that each group is measured in one pass."""
     groups: list[dict[str, Sequence[int]]] = []
     taken: list[set[int]] = []
     for name, values in classes.items():
@@ -33,9 +33,9 @@ def numbered_pair(
     *,
     ignored: npt.NDArray[np.bool_] | None,
 ) -> tuple[Numbered, Numbered]:
-    """Exchange the values of each class by its number, from 1 on, in both maps; all else is 0, and so is ``ignored``.
+    """Replace the label values of each class by the number of the class (from 1) in both maps.
 
-    The classes have no label value in common.
+    All other values become 0, and so do ``ignored`` voxels. The classes must have no label value in common.
     """
     numbers = {value: number for number, values in enumerate(classes.values(), start=1) for value in values}
     predicted, expected = _numbered(prediction, numbers), _numbered(reference, numbers)
@@ -52,14 +52,14 @@ def _numbered(array: LabelMap, numbers: Mapping[int, int]) -> Numbered:
         table[value - low] = number
     numbered = np.zeros(array.shape, dtype=np.uint16)
     for plane, target in zip(array, numbered, strict=True):
-        # Most planes of most structures hold nothing but 0, which is seldom a class.
+        # Faster: most slices contain only 0, which is rarely a class value.
         if 0 in numbers or plane.any():
             np.take(table, plane.astype(np.int64) - low, out=target, mode="clip")
     return numbered
 
 
 def foreground_box(predicted: Numbered, expected: Numbered) -> tuple[slice, ...]:
-    """Return the smallest box outside of which both maps are 0; that of the first voxel where they are 0 everywhere."""
+    """Return the smallest box that contains all nonzero voxels of both maps; the first voxel if there are none."""
     planes = [index for index, (one, other) in enumerate(zip(predicted, expected, strict=True)) if (one | other).any()]
     if not planes:
         return (slice(0, 1),) * 3
@@ -71,9 +71,9 @@ def foreground_box(predicted: Numbered, expected: Numbered) -> tuple[slice, ...]
 
 
 def count_voxels(predicted: Numbered, expected: Numbered, *, classes: int) -> Counts:
-    """Count, for all classes at once, voxels in each slice: [slices, 3, classes + 1].
+    """Count the voxels of all classes in each slice: [slices, 3, classes + 1].
 
-    The three are those in both maps, in the prediction and in the reference.
+    Axis 1 contains the voxels in both maps, in the prediction, and in the reference.
     """
     counts = np.zeros((len(predicted), 3, classes + 1), dtype=np.int64)
     for row, one, other in zip(counts, predicted, expected, strict=True):

@@ -1,4 +1,4 @@
-"""How well several predicted maps of an image stand for several references of it, as raters draw them."""
+"""Distance between a set of predictions and a set of references of one image (several raters)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def generalized_energy_distance(
 ) -> dict[str, float]:
     """Return the squared generalized energy distance for each of ``classes`` (name to label values, may overlap).
 
-    D² = 2 E[d(S, Y)] − E[d(S, S′)] − E[d(Y, Y′)] with maps [Z,Y,X] S, S′ of the predictions and Y, Y′ of the
-    references, each expectation over all pairs, those of a map with itself included, and d = 1 − IoU (Kohl et al. 2018,
-    equation 5; Székely and Rizzo 2013). 0 where both sets hold the same maps as often. Two maps of which neither holds
-    a class are at a distance of 0. Raises :class:`ImageError` where a set is empty or sizes differ.
+    D² = 2 E[d(S, Y)] − E[d(S, S′)] − E[d(Y, Y′)], where S, S′ are predictions [Z,Y,X], Y, Y′ are references [Z,Y,X] and
+    d = 1 − IoU (Kohl et al. 2018, equation 5; Székely and Rizzo 2013). Each expectation is the mean over all pairs,
+    including pairs of a map with itself. D² is 0 if both sets contain the same maps with the same frequency. Two maps
+    without a class have distance 0 for this class. Raises :class:`ImageError` if a set is empty or sizes differ.
     """
     for name, maps in (("predictions", predictions), ("references", references)):
         if not maps:
-            raise ImageError(f"{name}: found no label map, expected one at least")
+            raise ImageError(f"{name}: found no label map, expected at least one")
     names = list(classes)
     between = _mean_distance(predictions, references, classes)
     within = _mean_distance(predictions, predictions, classes) + _mean_distance(references, references, classes)
@@ -34,7 +34,7 @@ def generalized_energy_distance(
 def _mean_distance(
     some: Sequence[LabelMap], others: Sequence[LabelMap], classes: Mapping[str, Sequence[int]]
 ) -> np.ndarray:
-    """Return the mean of 1 − IoU over all pairs, for each of the classes."""
+    """Return the mean of 1 − IoU over all pairs, for each class."""
     return np.mean([_distances(one, other, classes) for one, other in itertools.product(some, others)], axis=0)
 
 

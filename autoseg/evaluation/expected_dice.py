@@ -1,4 +1,4 @@
-"""The Dice that a segmentation may expect where there is no reference, from the probabilities that it was made of."""
+"""The expected Dice of a segmentation without a reference, computed from the predicted probabilities."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import numpy as np
 from autoseg.evaluation.overlap import NAN
 
 LOWEST = 0.01
-"""Probability of a class from which a voxel counts: of nearly all voxels a network is sure, and rightly, that they hold
-nothing, but they are so many that the rest of a doubt adds up."""
+"""Lowest probability that counts as expected foreground. Nearly all voxels are background with a tiny foreground
+probability; without this limit, the sum of these many tiny values would be too large."""
 
 
 def expected_dice(probability: np.ndarray, inside: np.ndarray) -> float:
-    """Return the Dice that the mask ``inside`` has with a reference that holds voxels with a ``probability``.
+    """Return the expected Dice of the mask ``inside``, given the foreground ``probability`` of each voxel.
 
-    Both are [Z,Y,X]. True positives, false positives and false negatives are replaced by what is expected of them, as
-    by Li, Kamnitsas, Islam, Chen and Glocker, Estimating model performance under domain shifts with class-specific
-    confidence scores, MICCAI 2022; Dice of these is about what is expected of Dice. NaN where the mask is empty: most
-    classes that are not found are not there, and have no Dice.
+    Both are [Z,Y,X]. True positives, false positives and false negatives are replaced by their expected values, as in
+    Li, Kamnitsas, Islam, Chen and Glocker, Estimating model performance under domain shifts with class-specific
+    confidence scores, MICCAI 2022. The Dice of the expected values approximates the expected Dice. It is NaN if the
+    mask is empty: a class that is not predicted is usually absent, and its Dice is then undefined.
     """
     claimed = np.count_nonzero(inside)
     if not claimed:

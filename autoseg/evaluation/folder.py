@@ -1,4 +1,4 @@
-"""Measuring a folder of predictions against a folder of references."""
+"""Evaluation of a folder of predictions with a folder of references."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.dataset import Dataset, image_endings, split_ending
-from autoseg.dataset_layouts import read_label_meaning
+from autoseg.data.dataset import Dataset
+from autoseg.data.layouts import read_label_meaning
 from autoseg.errors import DatasetError, ImageError
 from autoseg.evaluation.metrics import ClassMetrics, evaluate_case
 from autoseg.evaluation.settings import MetricSettings
 from autoseg.evaluation.slices import CaseSlices, measure_slices, write_slices_csv
 from autoseg.evaluation.summary import Statistics, Summary, statistics_of, summarize
-from autoseg.execution import map_cases
-from autoseg.images import read_labels
+from autoseg.images.endings import image_endings, split_ending
+from autoseg.images.volumes import read_labels
+from autoseg.system.execution import IN_THIS_PROCESS, CaseExecutor, map_cases
 
 logger = logging.getLogger("autoseg.evaluation")
 
@@ -42,27 +43,32 @@ def evaluate_folder(
     ignore: Sequence[int] = (),
     settings: MetricSettings = _DEFAULT,
     slices_file: Path | None = None,
-    workers: int = 0,
+    executor: CaseExecutor = IN_THIS_PROCESS,
     progress: Progress | None = None,
 ) -> Summary:
-    """Measure every prediction that has a reference of the same name.
+    """Compare every prediction with the reference of the same name.
 
-    Classes or regions are those of ``dataset`` (a dataset.json), whose ignored values and classes that were not
-    annotated in a case count nowhere, or else every value above 0 in the references. ``ignore`` are values of the
-    references that are ignored as well. Predictions without a reference are an error, references without a prediction a
-    warning. With a ``slices_file`` Dice of each slice along the first axis [Z,Y,X] is summarized, and written there.
+    The classes or regions are those of ``dataset`` (a dataset.json); without it, each value above 0 in the references
+    is a class. Ignored values of the dataset, and the reference values in ``ignore``, are excluded from all metrics. So
+    are classes that are not annotated in a case. With ``slices_file``, the Dice of each slice along the first axis
+    [Z,Y,X] is written to this file, and its statistics are part of the summary.
+
+    A reference without a prediction gives a warning. Raises :class:`DatasetError` if a prediction has no reference, if
+    a folder contains no label maps, or if there is no class to measure; :class:`ImageError` if the geometries differ.
     """
     pairs = _pairs(predictions, reference)
     names = [pair.name for pair in pairs]
     begin = progress or (lambda description, count: lambda name: None)
-    meaning = _meaning(pairs, dataset, ignore, workers=workers, begin=begin)
+    meaning = _meaning(pairs, dataset, ignore, executor=executor, begin=begin)
     if not meaning.classes:
-        raise DatasetError(f"{reference}: found background alone in every reference; there is nothing to measure")
+        raise DatasetError(
+            f"{reference}: found only background in all references, expected at least one class; check the folder"
+        )
     results = map_cases(
         partial(_measure, dataset=meaning, settings=settings, per_slice=slices_file is not None),
         pairs,
         names=names,
-        workers=workers,
+        executor=executor,
         progress=begin("evaluating", len(pairs)),
     )
     measured = dict(zip(names, results, strict=True))
@@ -75,18 +81,21 @@ def evaluate_folder(
 
 
 def _meaning(
-    pairs: Sequence[_Pair], dataset: Path | None, ignore: Sequence[int], *, workers: int, begin: Progress
+    pairs: Sequence[_Pair], dataset: Path | None, ignore: Sequence[int], *, executor: CaseExecutor, begin: Progress
 ) -> Dataset:
-    """Return what the values mean: what a dataset.json says, or a class for each value in the references."""
+    """Return the classes and ignored values: those of a dataset.json, or one class for each value in the references."""
     if dataset is None:
         names = [pair.name for pair in pairs]
-        found = map_cases(_values, pairs, names=names, workers=workers, progress=begin("finding classes", len(pairs)))
+        found = map_cases(_values, pairs, executor, names=names, progress=begin("finding classes", len(pairs)))
         labels = {f"label_{value}": value for value in sorted(set().union(*found) - set(ignore))}
         return Dataset(name="", channels=(), labels=labels, file_ending="", cases=(), ignore=tuple(ignore))
     meaning = read_label_meaning(dataset)
     for name, values in meaning.classes.items():
         if set(values) & set(ignore):
-            raise DatasetError(f"{dataset}: '{name}' has the value {min(set(values) & set(ignore))}, which is ignored")
+            raise DatasetError(
+                f"{dataset}: class '{name}' has the value {min(set(values) & set(ignore))}, which is ignored; "
+                "change --ignore"
+            )
     return replace(meaning, ignore=tuple(sorted({*meaning.ignore, *ignore})))
 
 
@@ -102,7 +111,10 @@ def _pairs(predictions: Path, reference: Path) -> list[_Pair]:
     predicted, expected = _label_maps(predictions), _label_maps(reference)
     alone = sorted(predicted.keys() - expected.keys())
     if alone:
-        raise DatasetError(f"{predicted[alone[0]]}: no reference of this name in {reference}; remove it or add one")
+        raise DatasetError(
+            f"{predicted[alone[0]]}: found no reference with this name in {reference}; remove the prediction or add "
+            "the reference"
+        )
     missing = sorted(expected.keys() - predicted.keys())
     if missing:
         logger.warning("%d references have no prediction, such as %s", len(missing), missing[0])
@@ -113,7 +125,7 @@ def _pairs(predictions: Path, reference: Path) -> list[_Pair]:
 
 def _label_maps(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder, expected a folder of label maps")
+        raise DatasetError(f"{folder}: no such folder, expected a folder of label maps; check the path")
     found: dict[str, Path] = {}
     paths = sorted(folder.iterdir())
     endings = image_endings(paths)
@@ -122,7 +134,9 @@ def _label_maps(folder: Path) -> dict[str, Path]:
         if split is None or path.name.startswith("."):
             continue
         if split[0] in found:
-            raise DatasetError(f"{path}: case '{split[0]}' comes twice, also as {found[split[0]].name}; keep one")
+            raise DatasetError(
+                f"{path}: found a second file of case '{split[0]}', the first is {found[split[0]].name}; remove one"
+            )
         found[split[0]] = path
     return found
 

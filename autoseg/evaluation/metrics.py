@@ -1,4 +1,4 @@
-"""How well a predicted label map agrees with a reference, class by class."""
+"""Metrics of a predicted label map compared with its reference, for each class."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ _DEFAULT = MetricSettings()
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """The agreement on one class in one case; what is not defined is NaN.
+    """The metrics of one class in one case; undefined values are NaN.
 
-    :class:`autoseg.evaluation.overlap.OverlapScores` says when the scores of overlap are defined. Distances, in mm, are
-    NaN where either map lacks the class. The normalized surface distance ``nsd`` is NaN where both lack it and 0 where
-    one does. Volume differences are predicted minus reference, in mm³ and as a share of the reference, which is NaN
-    where the reference lacks the class. Another rule for empty references than ``nan`` changes what these are worth.
+    :class:`autoseg.evaluation.overlap.OverlapScores` describes when overlap scores are defined. Distances are in mm and
+    NaN if the class is absent in one of the maps. The normalized surface distance ``nsd`` is NaN if the class is absent
+    in both maps and 0 if it is absent in one. Volume differences are prediction minus reference: in mm³, and relative
+    to the reference volume (NaN if the class is absent in the reference). These are the values with the rule ``nan``;
+    the other rules for empty references replace the scores and distances of a class absent in the reference.
     """
 
     dice: float
@@ -52,7 +53,7 @@ class ClassMetrics:
     false_negatives: int
     reference_ml: float
     predicted_ml: float
-    # What follows is not in the files of earlier versions.
+    # Files of earlier versions lack the following fields.
     hd: float = NAN
     nsd: float = NAN
     specificity: float = NAN
@@ -84,10 +85,10 @@ def evaluate_case(
 ) -> dict[str, ClassMetrics]:
     """Measure a predicted label map [Z,Y,X] against its reference, for each of ``classes`` (name to label values).
 
-    ``spacing`` (z,y,x) in mm. Name the foreground classes only, if a summary's mean is to be one over the foreground;
-    classes may overlap. Voxels where the reference holds a value of ``ignore`` count nowhere: both maps are background
-    there, so that a structure that reaches them is cut off in both and its cut faces lie in the same place. Raises
-    :class:`ImageError` if the maps differ in shape or are not of an integer type.
+    ``spacing`` (z,y,x) is in mm. Classes may overlap. Pass only foreground classes if the mean of a summary must
+    exclude the background. Voxels whose reference value is in ``ignore`` are excluded: both maps are background there,
+    so that a structure is cut off at the same place in both maps. Raises :class:`ImageError` if the maps differ in
+    shape or are not of an integer type.
     """
     check_pair(prediction, reference)
     ignored = np.isin(reference, ignore) if ignore else None
@@ -98,7 +99,7 @@ def evaluate_case(
 
 
 def check_pair(prediction: LabelMap, reference: LabelMap) -> None:
-    """Raise :class:`ImageError` unless two label maps are [Z,Y,X] of one shape and of integers."""
+    """Raise :class:`ImageError` unless both label maps have the same shape [Z,Y,X] and an integer type."""
     if prediction.shape != reference.shape or prediction.ndim != 3:
         raise ImageError(
             f"prediction: found shape {prediction.shape}, expected that of the reference, {reference.shape}, "
@@ -121,7 +122,7 @@ def _measure(
     """Measure classes that have no label value in common."""
     predicted, expected = numbered_pair(prediction, reference, classes, ignored=ignored)
     known = predicted.size - (0 if ignored is None else int(ignored.sum()))
-    # An axis of one voxel has no faces across it; a single voxel is all surface.
+    # Voxels have no faces across an axis of length 1. A map of a single voxel keeps all axes: the voxel is surface.
     axes = [axis for axis in range(3) if predicted.shape[axis] > 1] or [0, 1, 2]
     box = foreground_box(predicted, expected)
     predicted, expected = np.ascontiguousarray(predicted[box]), np.ascontiguousarray(expected[box])
@@ -154,7 +155,7 @@ def _class_metrics(counts: Counts, *, known: int, voxel_mm3: float, surface: _Su
 
 
 def _with_empty_rule(metrics: ClassMetrics, rule: str) -> ClassMetrics:
-    """Give scores the value that a rule has for an empty reference, and distances 0 mm where that says perfect."""
+    """Set the scores that ``rule`` gives for an empty reference; distances become 0 mm if the score is 1, else NaN."""
     if metrics.true_positives + metrics.false_negatives:
         return metrics
     score = EMPTY_SCORES[rule][1 if metrics.false_positives else 0]
@@ -166,14 +167,14 @@ def _with_empty_rule(metrics: ClassMetrics, rule: str) -> ClassMetrics:
 
 
 def _one_sided(counts: Counts) -> _SurfaceScores:
-    """Surface scores of a class that not both maps have: where one has, none of its surface is near the other's."""
+    """Return the surface scores of a class that is absent in one or both maps: NSD is 0 or NaN, distances are NaN."""
     return _SurfaceScores(nsd=0.0 if counts.any() else NAN)
 
 
 def _surface_scores(
     predicted: Numbered, expected: Numbered, *, spacing: Sequence[float], axes: Sequence[int], tolerance: float
 ) -> dict[int, _SurfaceScores]:
-    """Measure the surfaces of each class that both maps have."""
+    """Measure the surfaces of each class that exists in both maps."""
     first, second = surfaces(predicted, axes=axes), surfaces(expected, axes=axes)
     boxes, others = find_objects(predicted), find_objects(expected)
     scores = {}
@@ -187,5 +188,5 @@ def _surface_scores(
 
 
 def _hull(one: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[slice, ...]:
-    """Return the smallest box that holds two."""
+    """Return the smallest box that contains both boxes."""
     return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))

@@ -1,4 +1,4 @@
-"""Scores of a class against all the rest, from the numbers of voxels that two maps agree and disagree on."""
+"""Overlap scores of one class, computed from true and false positives and negatives (voxels)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class OverlapScores:
-    """Scores between 0 and 1, the MCC between -1 and 1; what is not defined is NaN.
+    """Scores between 0 and 1 (MCC: between -1 and 1); undefined scores are NaN.
 
-    Dice and IoU are NaN where neither map has the class, precision where it is not predicted, recall where the
-    reference lacks it, specificity where the reference has nothing else. The MCC (Matthews 1975) is NaN where both maps
-    have nothing, or nothing else, and 0 where only one has, which is its limit (Chicco and Jurman, BMC Genomics 21,
-    2020).
+    Dice and IoU are NaN if the class is absent in both maps, precision if it is not predicted, recall if it is absent
+    in the reference, and specificity if it fills the reference. The MCC (Matthews 1975) is NaN if the class is absent
+    in both maps or fills both maps. It is 0 if this is true of only one map, the limit of the formula (Chicco and
+    Jurman, BMC Genomics 21, 2020).
     """
 
     dice: float
@@ -32,9 +32,10 @@ class OverlapScores:
 
 
 def overlap_scores(both: int, only_predicted: int, only_expected: int, neither: float) -> OverlapScores:
-    """Score true positives, false positives, false negatives and true negatives, of a case or pooled over many.
+    """Compute scores from true positives, false positives, false negatives and true negatives (in this order).
 
-    True negatives may be unknown (NaN); what needs them is NaN then.
+    The counts are those of one case, or sums over many cases. True negatives may be unknown (NaN); the scores that need
+    them are then NaN.
     """
     wrong = only_predicted + only_expected
     return OverlapScores(
@@ -49,7 +50,7 @@ def overlap_scores(both: int, only_predicted: int, only_expected: int, neither: 
 
 
 def ratio(part: float, whole: float) -> float:
-    """Return a part of a whole; NaN where there is no whole."""
+    """Return ``part / whole``; NaN if ``whole`` is 0."""
     return part / whole if whole else NAN
 
 
@@ -57,7 +58,7 @@ def _matthews(both: int, only_predicted: int, only_expected: int, neither: float
     margins = (both + only_predicted, both + only_expected, neither + only_predicted, neither + only_expected)
     if not all(margins):
         return 0.0 if only_predicted or only_expected else NAN
-    # The geometric means of the four shares that are right, and of those that are wrong: exactly 1 where all is right.
+    # Square roots of products of shares, correct minus wrong: the result is exactly 1 if all voxels are correct.
     right = (both, both, neither, neither)
     return math.sqrt(_product(right, margins)) - math.sqrt(
         _product((only_predicted, only_expected, only_predicted, only_expected), margins)
@@ -69,6 +70,6 @@ def _product(parts: tuple[float, ...], wholes: tuple[float, ...]) -> float:
 
 
 def mean_defined(values: Iterable[float]) -> float:
-    """Return the mean of those that are defined; NaN where none is."""
+    """Return the mean of the values that are not NaN; NaN if all are."""
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else NAN

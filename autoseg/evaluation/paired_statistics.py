@@ -1,4 +1,4 @@
-"""Statistics of two measurements of the same cases: tests, an interval, an effect size, a correction for many tests."""
+"""Statistics of paired measurements: tests, confidence interval, effect size, correction for multiple tests."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ Values = npt.NDArray[np.float64]
 
 NAN = float("nan")
 RESAMPLES_AT_ONCE = 1000
-"""Bounds the memory of a bootstrap: 8 kB for each case, and some copies."""
+"""Batch size of the bootstrap. It limits the memory to 8 kB per case, plus some copies."""
 ROUNDING = 1e-9
-"""Share of equal differences by which the arithmetic may set them apart, as 0.3 - 0.2 and 0.4 - 0.3."""
+"""Relative tolerance for equal differences, such as 0.3 - 0.2 and 0.4 - 0.3, which floating point makes unequal."""
 
 
 @dataclass(frozen=True)
 class PairedStatistics:
-    """The second measurement of each case minus the first, described and tested; what is not defined is NaN.
+    """Statistics and tests of the differences, second measurement minus first; undefined values are NaN.
 
-    ``low`` and ``high`` bound the mean difference (BCa bootstrap over cases). ``effect_size`` is Cohen's d of paired
-    differences, their mean in units of their SD; ``rank_biserial`` is the share of the ranks of the differences above 0
-    minus that of those below (Kerby 2014). The p-values are two-sided: Wilcoxon's signed-rank test, the paired t test
-    and Mood's median test, which takes the two for independent samples and so misses more.
+    ``low`` and ``high`` are the confidence interval of the mean difference (BCa bootstrap over cases). ``effect_size``
+    is Cohen's d of paired differences: their mean divided by their SD. ``rank_biserial`` is the share of the rank sum
+    of positive differences minus that of negative differences (Kerby 2014). The p-values are two-sided: Wilcoxon's
+    signed-rank test, the paired t test and Mood's median test. The median test ignores the pairing, so it has less
+    power.
     """
 
     mean: float
@@ -44,7 +45,7 @@ class PairedStatistics:
 
 
 def paired_statistics(first: Values, second: Values, bootstrap: Bootstrap) -> PairedStatistics:
-    """Compare two measurements [cases] of the same cases, at least one."""
+    """Compare two measurements [cases] of the same cases; at least one case is needed."""
     difference = second - first
     spread = float(difference.std(ddof=1)) if len(difference) > 1 else NAN
     mean = float(difference.mean())
@@ -64,7 +65,7 @@ def paired_statistics(first: Values, second: Values, bootstrap: Bootstrap) -> Pa
 
 
 def bootstrap_interval(values: Values, bootstrap: Bootstrap) -> tuple[float, float]:
-    """Bound the mean of values by resampling them (BCa, Efron 1987); of one value nothing can be said (NaN)."""
+    """Return the confidence interval of the mean (BCa bootstrap, Efron 1987); NaN for a single value."""
     from scipy.stats import bootstrap as resample
 
     if len(values) < 2:
@@ -84,7 +85,10 @@ def bootstrap_interval(values: Values, bootstrap: Bootstrap) -> tuple[float, flo
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for their number (Holm 1979); those that are NaN stay so and do not count."""
+    """Correct p-values for multiple tests (Holm 1979); NaN values stay NaN and are not counted.
+
+    scipy has no correction by Holm, and statsmodels would be a dependency for these lines alone.
+    """
     defined = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
     corrected = [NAN] * len(p_values)
     largest = 0.0
@@ -95,7 +99,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _constant(values: Values) -> bool:
-    """Tell whether values differ by their rounding at most."""
+    """Return whether all values are equal up to rounding."""
     return bool(np.ptp(values) <= ROUNDING * np.abs(values).max())
 
 
@@ -103,10 +107,10 @@ def _wilcoxon(difference: Values) -> float:
     from scipy.stats import wilcoxon
 
     if not difference.any():
-        # Nothing at all differs, which no test can find unlikely.
+        # All differences are 0: the data agree perfectly with the null hypothesis.
         return 1.0
     with warnings.catch_warnings():
-        # Few cases make the normal approximation doubtful; the number of cases stands beside the p-value.
+        # SciPy warns that the normal approximation is poor for few cases; the output shows the number of cases.
         warnings.simplefilter("ignore")
         return float(wilcoxon(difference).pvalue)
 
@@ -124,7 +128,7 @@ def _median_test(first: Values, second: Values) -> float:
 
     both = np.concatenate((first, second))
     if not (both > np.median(both)).any():
-        # No value lies above the median of all, as where most of them are a perfect 1.
+        # No value is above the common median, for example if most values are exactly 1. The test is undefined.
         return NAN
     return float(median_test(first, second).pvalue)
 

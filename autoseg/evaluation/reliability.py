@@ -1,4 +1,4 @@
-"""Whether a confidence can be believed: how often is right what is said with 80 % confidence."""
+"""Calibration of confidences: of all predictions with 80 % confidence, 80 % should be correct."""
 
 from __future__ import annotations
 
@@ -10,55 +10,57 @@ import numpy as np
 import numpy.typing as npt
 
 BINS = 15
-"""As in Guo et al. (2017)."""
+"""Default number of bins, as in Guo et al. (2017)."""
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often what was said was right, for each of some equally wide ranges of confidence from 0 to 1.
+    """Accuracy of predictions in equally wide bins of confidence from 0 to 1 (reliability diagram).
 
     Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks, ICML 2017, section 2.
     """
 
     counts: npt.NDArray[np.int64]
-    """Of what was said, in each range [bins]."""
+    """Number of predictions in each bin [bins]."""
     confidence: npt.NDArray[np.float64]
-    """Sum of what was claimed, in each range [bins]."""
+    """Sum of confidences in each bin [bins]."""
     correct: npt.NDArray[np.float64]
-    """Of what was right, in each range [bins]; sums where rightness is a share, such as Dice."""
+    """Number of correct predictions in each bin [bins]; the sum of scores if correctness is a score, such as Dice."""
 
     @property
     def mean_confidence(self) -> npt.NDArray[np.float64]:
-        """In each range [bins]; NaN where it is empty."""
+        """Mean confidence in each bin [bins]; NaN for an empty bin."""
         return _ratio(self.confidence, self.counts)
 
     @property
     def accuracy(self) -> npt.NDArray[np.float64]:
-        """In each range [bins]; NaN where it is empty."""
+        """Share of correct predictions in each bin [bins]; NaN for an empty bin."""
         return _ratio(self.correct, self.counts)
 
     @property
     def expected_error(self) -> float:
-        """Expected calibration error (Guo et al., equation 3): mean distance of confidence and accuracy."""
+        """Expected calibration error (Guo et al., equation 3): mean absolute difference of confidence and accuracy."""
         total = self.counts.sum()
         return float(np.abs(self.confidence - self.correct).sum() / total) if total else float("nan")
 
     def __add__(self, other: Reliability) -> Reliability:
-        """Return that of both, as of several cases; the numbers of ranges must be the same."""
+        """Return the reliability of both together, such as two cases; both must have the same number of bins."""
         return Reliability(self.counts + other.counts, self.confidence + other.confidence, self.correct + other.correct)
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = BINS) -> Reliability:
-    """Compare confidences from 0 to 1 with what was right, true or false or a share from 0 to 1, of the same shape.
+    """Compare confidences (0 to 1) with correctness: booleans, or scores from 0 to 1, of the same shape.
 
-    For voxels ``confidence`` is the largest probability; for cases it may be the agreement of the networks, and
-    ``correct`` the Dice that was reached.
+    For voxels, ``confidence`` is the largest class probability. For cases, it may be the agreement of the networks, and
+    ``correct`` the measured Dice. Raises :class:`ValueError` if the sizes differ.
     """
     claimed = np.asarray(confidence, dtype=np.float64).ravel()
     right = np.asarray(correct, dtype=np.float64).ravel()
     if claimed.shape != right.shape:
-        raise ValueError(f"found {claimed.size} confidences and {right.size} outcomes")
-    # A range includes its upper end (Guo et al.): certainty is in the last one.
+        raise ValueError(
+            f"found {claimed.size} confidences and {right.size} values of correctness, expected the same shape"
+        )
+    # A bin includes its upper edge (Guo et al.): confidence 1 is in the last bin.
     index = np.clip(np.ceil(claimed * bins).astype(np.intp) - 1, 0, bins - 1)
     return Reliability(
         np.bincount(index, minlength=bins),
@@ -68,7 +70,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = BINS
 
 
 def pooled(parts: Iterable[Reliability]) -> Reliability:
-    """Return that of several cases together."""
+    """Return the reliability of several cases together."""
     return reduce(lambda a, b: a + b, parts)
 
 

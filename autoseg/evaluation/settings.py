@@ -1,4 +1,4 @@
-"""What a person may choose about metrics and their comparison; nothing here needs a heavy package."""
+"""User settings of metrics and comparisons. This module imports no heavy package, so that the CLI starts fast."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import ClassVar
 from autoseg.errors import PlanError
 
 TOLERANCE = 2.0
-"""Millimetres: about how far two experts' contours of an organ lie apart (Nikolov et al. 2018 measured 1 to 3)."""
+"""In mm: the typical distance of the organ contours of two experts (Nikolov et al. 2018 measured 1 to 3 mm)."""
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
-"""Of a bootstrap: the ends of a 95 % interval ask for thousands (Efron and Tibshirani 1993)."""
+"""Number of bootstrap resamples: a 95 % interval needs thousands (Efron and Tibshirani 1993)."""
 
 NAN = float("nan")
 
@@ -23,10 +23,10 @@ EMPTY_SCORES: dict[str, tuple[float | None, float | None]] = {
     "one": (1.0, 0.0),
     "zero": (0.0, 0.0),
 }
-"""Scores where the reference is empty: (nothing is predicted either, something is); None leaves what the formula gives.
+"""Scores of an empty reference: (score if the prediction is empty too, score otherwise). None: use the formula.
 
-``nan`` is nnU-Net's rule and the one that Metrics Reloaded (Maier-Hein et al., Nature Methods 21, 2024) starts from;
-``one`` is that of BraTS 2017, ``zero`` that of BraTS 2015, and ``omit`` leaves such cases out.
+``nan`` is the rule of nnU-Net and the default of Metrics Reloaded (Maier-Hein et al., Nature Methods 21, 2024). ``one``
+is the rule of BraTS 2017, and ``zero`` that of BraTS 2015. ``omit`` leaves such cases out.
 """
 
 
@@ -34,7 +34,7 @@ EMPTY_SCORES: dict[str, tuple[float | None, float | None]] = {
 class MetricSettings:
     """The tolerance in mm of the normalized surface distance, and the rule for empty references.
 
-    Raises :class:`PlanError` for a tolerance that is not a distance, or for a rule that there is not.
+    Raises :class:`PlanError` for a tolerance that is negative or not finite, or for an unknown rule.
     """
 
     tolerance: float = TOLERANCE
@@ -51,7 +51,7 @@ class MetricSettings:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How a confidence interval is found: its level, how often is resampled, and the seed of the generator."""
+    """Settings of a bootstrap interval: confidence level, number of resamples, and seed."""
 
     confidence: float = CONFIDENCE
     resamples: int = RESAMPLES

@@ -1,4 +1,4 @@
-"""Dice of each slice by itself, for set-ups that segment in 2D or are compared with such."""
+"""Dice of each slice, for 2D segmentation and for comparison with 2D methods."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from autoseg.evaluation.counting import LabelMap, count_voxels, disjoint_groups,
 from autoseg.evaluation.metrics import check_pair
 from autoseg.evaluation.overlap import ratio
 from autoseg.evaluation.settings import EMPTY_SCORES
-from autoseg.storage import write_text
+from autoseg.files.storage import write_text
 
 
 @dataclass(frozen=True)
 class SliceDice:
-    """Dice in one slice, counted from 0 along the first axis [Z,Y,X], and the voxels that it comes from."""
+    """Dice of one slice and its voxel counts. ``slice`` is the index along the first axis [Z,Y,X], from 0."""
 
     slice: int
     dice: float
@@ -39,9 +39,9 @@ def measure_slices(
     ignore: Sequence[int] = (),
     empty: str = "nan",
 ) -> CaseSlices:
-    """Return, for each class, the slices [Y,X] of two label maps [Z,Y,X] in which Dice is defined under a rule.
+    """Return, for each class, the Dice of all slices [Y,X] of two label maps [Z,Y,X] where it is defined.
 
-    ``empty`` is the rule for slices whose reference lacks the class, one of
+    ``empty`` is the rule for slices where the class is absent in the reference, one of
     :data:`autoseg.evaluation.settings.EMPTY_SCORES`.
     """
     check_pair(prediction, reference)
@@ -66,7 +66,7 @@ def _score(index: int, counts: Sequence[int], empty: str) -> SliceDice:
 
 
 def write_slices_csv(path: Path, cases: Mapping[str, CaseSlices]) -> None:
-    """Write one row for each case, class and slice in which Dice is defined."""
+    """Write one row for each case, class and slice where Dice is defined."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("case", "class", "slice", "dice", "true_positives", "false_positives", "false_negatives"))

@@ -1,4 +1,4 @@
-"""The metrics of many cases in one table, with the statistics of each class."""
+"""Summary of the metrics of many cases, with statistics of each class."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from autoseg.errors import WorkspaceError
 from autoseg.evaluation.metrics import ClassMetrics
 from autoseg.evaluation.overlap import NAN, OverlapScores, overlap_scores
 from autoseg.evaluation.settings import MetricSettings
-from autoseg.records import from_plain
-from autoseg.storage import read_json, write_json, write_text
+from autoseg.files.records import from_plain
+from autoseg.files.storage import read_json, write_json, write_text
 
 Cases = dict[str, dict[str, ClassMetrics]]
 
@@ -30,7 +30,7 @@ METRICS = tuple(field.name for field in fields(ClassMetrics))
 
 @dataclass(frozen=True)
 class Statistics:
-    """One metric of one class over the ``count`` cases where it is defined; the SD is that of a sample."""
+    """Statistics of one metric of one class over the ``count`` cases where it is defined; ``sd`` is the sample SD."""
 
     mean: float
     sd: float
@@ -42,13 +42,13 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Summary:
-    """Metrics by case and class, their statistics by class and metric, and one number for all.
+    """Metrics by case and class, their statistics by class and metric, and the mean Dice.
 
-    ``mean_dice`` is the mean over the classes of the mean Dice over the cases, as nnU-Net gives it; cases where a class
-    is in neither map, and classes that are in no case, are left out. ``pooled`` scores each class over the voxels of
-    all cases together, as if they were one; ``slices`` holds the statistics of Dice over slices, where these were
-    asked for. ``not_validated`` are cases that a fold's time was too short to predict, ``not_mirrored`` those that it
-    predicted without mirrored copies.
+    ``mean_dice`` is computed as in nnU-Net: the mean over the cases for each class, then the mean over the classes.
+    Cases where a class is absent in both maps, and classes that are absent in all cases, are left out. ``pooled``
+    contains the scores of each class over the voxels of all cases together. ``slices`` contains the statistics of Dice
+    over slices, if these were measured. ``not_validated`` are cases that a fold did not predict because its time budget
+    was used up; ``not_mirrored`` are cases that it predicted without mirroring for the same reason.
     """
 
     mean_dice: float
@@ -62,11 +62,11 @@ class Summary:
 
     @property
     def pooled_dice(self) -> float:
-        """The mean over the classes of Dice over all voxels."""
+        """The mean over the classes of the Dice over the voxels of all cases."""
         return statistics_of([scores.dice for scores in self.pooled.values()]).mean
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values that strict JSON can hold: NaN becomes None; empty lists of cases are left out."""
+        """Return plain values for strict JSON: NaN becomes None, and empty lists of cases are left out."""
         plain: dict[str, Any] = _without_nan(asdict(self))
         for name in ("not_validated", "not_mirrored"):
             if not plain[name]:
@@ -75,13 +75,13 @@ class Summary:
 
     @classmethod
     def from_json(cls, plain: Any, *, source: str = "summary") -> Summary:
-        """Return the summary of the cases in what :meth:`to_json` gave; statistics over cases are computed afresh.
+        """Return a summary from the result of :meth:`to_json`; statistics over cases are computed again.
 
-        Raises :class:`WorkspaceError` that names ``source`` and the first field that does not fit.
+        Raises :class:`WorkspaceError` with ``source`` and the first invalid field.
         """
         if not isinstance(plain, dict) or not isinstance(plain.get("cases"), dict):
             raise WorkspaceError(
-                f"{source}: found no 'cases' with their metrics, expected a summary of metrics; evaluate again"
+                f"{source}: field 'cases', found no metrics, expected the metrics of each case; evaluate again"
             )
 
         def read(kind: type[R], name: str, default: Any) -> R:
@@ -100,7 +100,7 @@ class Summary:
         write_json(path, self.to_json())
 
     def write_csv(self, path: Path) -> None:
-        """Write one row for each case and class; what is not defined is left empty."""
+        """Write one row for each case and class; undefined values are left empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("case", "class", *METRICS))
@@ -112,14 +112,14 @@ class Summary:
 
 
 def read_summary(path: Path) -> Summary:
-    """Read a summary that :meth:`Summary.write_json` wrote; raise :class:`WorkspaceError` if it is none."""
+    """Read a file of :meth:`Summary.write_json`; raise :class:`WorkspaceError` if its content is not a summary."""
     return Summary.from_json(read_json(path), source=str(path))
 
 
 def summarize(cases: Mapping[str, Mapping[str, ClassMetrics]], *, settings: MetricSettings = _DEFAULT) -> Summary:
-    """Summarize the metrics of cases by name, as :func:`autoseg.evaluation.metrics.evaluate_case` gives each.
+    """Summarize the metrics of cases, by case name; :func:`autoseg.evaluation.metrics.evaluate_case` returns each.
 
-    ``settings`` are those that they were measured with.
+    ``settings`` are the settings of the measurement.
     """
     kept = {case: dict(classes) for case, classes in cases.items()}
     names = dict.fromkeys(name for classes in kept.values() for name in classes)
@@ -131,7 +131,7 @@ def summarize(cases: Mapping[str, Mapping[str, ClassMetrics]], *, settings: Metr
 
 
 def case_dice(metrics: Mapping[str, ClassMetrics]) -> float:
-    """Return the mean Dice of the classes of a case for which it is defined; NaN where it is for none."""
+    """Return the mean over the defined Dice values of the classes of a case; NaN if none is defined."""
     found = [of_class.dice for of_class in metrics.values() if not math.isnan(of_class.dice)]
     return float(np.mean(found)) if found else math.nan
 
@@ -150,7 +150,7 @@ def _pooled(found: list[ClassMetrics]) -> OverlapScores:
 
 
 def statistics_of(values: Sequence[float]) -> Statistics:
-    """Describe the values that are defined."""
+    """Return the statistics of the values that are not NaN."""
     defined = np.array([value for value in values if not math.isnan(value)], dtype=np.float64)
     if not len(defined):
         return Statistics(mean=NAN, sd=NAN, lower_quartile=NAN, median=NAN, upper_quartile=NAN, count=0)

@@ -1,4 +1,4 @@
-"""Distances between the surfaces that labels have in two maps."""
+"""Distances between the surfaces of a label in two maps."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ Indices = npt.NDArray[np.intp]
 Distances = npt.NDArray[np.float64]
 
 TREE_SEARCH_COST = 20
-"""Voxels of a distance transform that take as long as one search in a tree of points, about (measured)."""
+"""Approximate cost of one k-d tree query, in voxels of a distance transform (measured)."""
 
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """The distance in mm from each surface voxel in one map to the nearest in the other, in the order they came in."""
+    """Distances in mm from each surface voxel of one map to the nearest one of the other map, in the input order."""
 
     from_prediction: Distances
     from_reference: Distances
 
     def hausdorff(self, percentile: float = 95) -> float:
-        """Return the larger of the two directed percentiles; 100 gives the Hausdorff distance itself.
+        """Return the larger of the two directed percentiles; 100 gives the Hausdorff distance.
 
-        The definition of Metrics Reloaded (Maier-Hein et al., Nature Methods 21, 2024) and of most challenges; others
-        take one percentile of the pooled distances, which is never more.
+        This is the definition of Metrics Reloaded (Maier-Hein et al., Nature Methods 21, 2024) and of most challenges.
+        Others use the percentile of the pooled distances, which is never larger.
         """
         directed = (self.from_prediction, self.from_reference)
         return float(max(np.percentile(distances, percentile) for distances in directed))
 
     def average(self) -> float:
-        """Return the average symmetric surface distance: the mean over the surface voxels of both, pooled."""
+        """Return the average symmetric surface distance: the mean over the pooled surface voxels of both maps."""
         return float(np.concatenate((self.from_prediction, self.from_reference)).mean())
 
 
@@ -47,10 +47,10 @@ def surface_distances(
     spacing: Sequence[float],
     limit: float = np.inf,
 ) -> SurfaceDistances:
-    """Measure the distances between two surfaces, neither of them empty, given as :func:`surfaces` gives them.
+    """Measure the distances between two nonempty surfaces, given as flat indices from :func:`surfaces`.
 
-    ``shape`` is that of the array which the flat indices are of, ``spacing`` (z,y,x) in mm. Distances of ``limit`` mm
-    and more need not be told apart and may be infinite, which is faster.
+    ``shape`` is the shape of the indexed array, ``spacing`` (z,y,x) is in mm. Distances of ``limit`` mm or more may be
+    returned as infinity, which is faster.
     """
     step = np.asarray(spacing, dtype=np.float64)
     return SurfaceDistances(
@@ -60,9 +60,10 @@ def surface_distances(
 
 
 def surfaces(labels: npt.NDArray[np.integer | np.bool_], *, axes: Sequence[int] = (0, 1, 2)) -> dict[int, Indices]:
-    """Return the surface voxels of each label above 0 in a map [Z,Y,X], as sorted flat indices; ``axes`` as below.
+    """Return the surface voxels of each label above 0 in a map [Z,Y,X], as sorted flat indices.
 
-    All labels are found in one pass over the map, so that the time hardly depends on their number.
+    ``axes`` are those of :func:`surface_voxels`. One pass over the map finds all labels, so the time depends little on
+    their number.
     """
     voxels = np.flatnonzero(surface_voxels(labels, axes=axes))
     found = labels.ravel()[voxels].astype(np.int64)
@@ -72,9 +73,10 @@ def surfaces(labels: npt.NDArray[np.integer | np.bool_], *, axes: Sequence[int] 
 
 
 def surface_voxels(labels: npt.NDArray[np.integer | np.bool_], *, axes: Sequence[int] = (0, 1, 2)) -> Mask:
-    """Return which voxels of labels above 0 touch another label, background or the border of the array with a face.
+    """Return the mask of surface voxels: a face touches another label, the background or the border of the array.
 
-    Only faces across ``axes`` count: an image of one slice has neighbours in its plane alone.
+    Only labels above 0 have surface voxels. Only faces across ``axes`` count: in an image of one slice, only the
+    in-plane axes.
     """
     surface = np.zeros(labels.shape, dtype=np.bool_)
     for axis in axes:
@@ -88,7 +90,7 @@ def surface_voxels(labels: npt.NDArray[np.integer | np.bool_], *, axes: Sequence
 
 
 def _directed(start: Indices, goal: Indices, shape: Sequence[int], spacing: Distances, limit: float) -> Distances:
-    """Distances from each voxel of ``start`` to the nearest of ``goal``, by the way that is faster for these two."""
+    """Return the distance from each voxel of ``start`` to the nearest of ``goal``, with the faster of two methods."""
     distances = np.zeros(len(start))
     alone = ~np.isin(start, goal, assume_unique=True)
     if not alone.any():
@@ -108,7 +110,7 @@ def _points(voxels: Indices, shape: Sequence[int]) -> Indices:
 
 
 def _by_tree(start: Indices, goal: Indices, spacing: Distances, limit: float) -> Distances:
-    # Voxels lie on a grid, where balancing the tree costs much and gains nothing.
+    # The points form a regular grid: balancing the tree takes time and does not make queries faster.
     tree = cKDTree(goal * spacing, balanced_tree=False, compact_nodes=False)
     distances: Distances = tree.query(start * spacing, distance_upper_bound=limit)[0]
     return distances

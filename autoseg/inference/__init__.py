@@ -1,1 +1,1 @@
-"""From trained weights and an image to a label map."""
+"""Inference: predict a label map from trained weights and an image."""

@@ -1,4 +1,4 @@
-"""The mean of what many configurations say of a case, in the memory of one of them."""
+"""Average the probabilities of many configurations, with the memory of a single configuration."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoseg.inference.export import Scores
-from autoseg.preprocessing.case import Steps
+from autoseg.postprocessing.scores import Scores
+from autoseg.preprocessing.record import PreprocessingRecord
 
 
 @dataclass
 class _Sum:
-    """Of the probabilities of some configurations that share a grid."""
+    """Running sum of the probabilities of configurations that share one grid."""
 
-    steps: Steps
+    preprocessing: PreprocessingRecord
     total: np.ndarray
     configurations: int
     is_own: bool
-    """Whether the total may be overwritten."""
+    """Whether ``total`` may be overwritten."""
     hypotheses: dict[int, np.ndarray]
 
     def add(self, share: Scores) -> None:
@@ -31,23 +31,23 @@ class _Sum:
     def mean(self) -> Scores:
         if self.configurations > 1:
             self.total *= np.float32(1 / self.configurations)
-        return Scores(self.total, self.steps, configurations=self.configurations, hypotheses=self.hypotheses)
+        return Scores(self.total, self.preprocessing, configurations=self.configurations, hypotheses=self.hypotheses)
 
 
 def averaged(shares: Iterable[Scores], *, overwrite: bool = False) -> list[Scores]:
-    """Average the scores of single configurations that lie on one grid; returns one for each grid that there is.
+    """Average the scores of single configurations that share a grid; return one mean for each grid.
 
-    They are taken one at a time: beside the sums, only the one that is being added is in memory, where the caller keeps
-    no more. What is made of the result is what is made of all of them, since bringing probabilities to the file's grid
-    is linear. With ``overwrite`` the first of each grid becomes the sum, which then takes no memory of its own.
-    What single networks said for themselves is lost.
+    ``shares`` is consumed one item at a time. Memory contains only the sums and the item being added, if the caller
+    keeps no references. The mean on the configuration's grid equals the mean on the file's grid, because resampling of
+    probabilities is linear. With ``overwrite``, the first scores of each grid are overwritten by the sum, which saves
+    one array. The predictions of single networks (``member_predictions``) are dropped.
     """
     sums: list[_Sum] = []
     for share in shares:
-        found = next((each for each in sums if each.steps == share.steps), None)
+        found = next((each for each in sums if each.preprocessing == share.preprocessing), None)
         if found:
             found.add(share)
         else:
-            sums.append(_Sum(share.steps, share.probabilities, 1, overwrite, dict(share.hypotheses)))
-        del share, found  # Else they would be kept while the next one is made.
+            sums.append(_Sum(share.preprocessing, share.probabilities, 1, overwrite, dict(share.hypotheses)))
+        del share, found  # Free these arrays before the next scores are computed.
     return [each.mean() for each in sums]

@@ -1,4 +1,4 @@
-"""Overlapping tiles blended row by row: of an image's logits only the rows that tiles still add to are held."""
+"""Blend overlapping tiles row by row. Memory contains only those rows of logits that still change."""
 
 from __future__ import annotations
 
@@ -12,34 +12,37 @@ from autoseg.inference.empty_tiles import Forward
 from autoseg.inference.tiles import Shape, gaussian_weights, tile_starts
 
 SHARE_FOR_LOGITS = 0.5
-"""Share of a GPU's free memory that logits may take: the activations of a network need the rest."""
+"""Maximum share of a GPU's free memory for logits; network activations need the rest."""
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Which tiles cover an image, and in which order they are blended."""
+    """The tiles that cover an image, and the order in which they are blended."""
 
     patch: Shape
     starts: tuple[Shape, ...]
-    """Ordered along ``axis``."""
+    """First voxel of each tile, sorted along ``axis``."""
     axis: int
-    """What is held grows with the image along every axis but this."""
+    """Axis along which finished rows are released. Memory does not grow with the image along this axis."""
     together: int
-    """Tiles in one forward."""
+    """Number of tiles in one forward pass."""
 
     @property
     def batches(self) -> Iterator[tuple[Shape, ...]]:
-        """The tiles of each forward."""
+        """First voxels of the tiles of each forward pass."""
         return (self.starts[first : first + self.together] for first in range(0, len(self.starts), self.together))
 
     @property
     def rows_held(self) -> int:
-        """Rows along ``axis`` that the tiles of one forward cover, at most."""
+        """Maximum number of rows along ``axis`` that the tiles of one forward pass cover."""
         return max(batch[-1][self.axis] - batch[0][self.axis] for batch in self.batches) + self.patch[self.axis]
 
 
 def tiling_of(image: Shape, patch: Shape, *, together: int, axis: int | None = None) -> Tiling:
-    """Cover an image at least as large as the patch; ``axis`` is by default that along which it is the most patches."""
+    """Cover an image with tiles; the image must be at least as large as the patch.
+
+    The default ``axis`` is the axis with the largest ratio of image size to patch size.
+    """
     if axis is None:
         axis = max(range(len(patch)), key=lambda a: image[a] / patch[a])
     starts = sorted(tile_starts(image, patch), key=lambda start: start[axis])
@@ -47,10 +50,10 @@ def tiling_of(image: Shape, patch: Shape, *, together: int, axis: int | None = N
 
 
 def home_of(device: torch.device, held: int) -> torch.device:
-    """Return where so many bytes of logits are held: on the device that computes, or on the CPU if it has no room."""
+    """Return the device that stores ``held`` bytes of logits: ``device`` if its free memory suffices, else the CPU."""
     if device.type != "cuda":
         return device
-    # What torch keeps for later is as good as free.
+    # Memory that torch has reserved but not allocated is available too.
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free = torch.cuda.mem_get_info(device)[0] + kept
     return device if held <= free * SHARE_FOR_LOGITS else torch.device("cpu")
@@ -59,11 +62,11 @@ def home_of(device: torch.device, held: int) -> torch.device:
 def blended(
     forward: Forward, images: torch.Tensor, outputs: int, tiling: Tiling, *, home: torch.device | None = None
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield the logits of images [N,C,*space] part by part along the tiling's axis, the first row of each before it.
+    """Yield the logits of images [N,C,*space] in parts along the tiling's axis, as (first row, part).
 
-    Tiles are added up with Gaussian weights and divided by their sum. A part [N,outputs,*space] holds the rows that no
-    later tile touches; it is overwritten when the next is asked for. Logits are held on the device ``home``, by default
-    where there is room.
+    Tile logits are summed with Gaussian weights and divided by the sum of the weights. A part [N,outputs,*space]
+    contains the rows that no later tile changes. The next iteration overwrites it. The logits lie on the device
+    ``home``; the default is :func:`home_of`.
     """
     axis, first = tiling.axis, 0
     size = list(images.shape[2:])
@@ -87,7 +90,7 @@ def blended(
 
 @dataclass(frozen=True)
 class _Held:
-    """Sums of weighted logits [N,outputs,*space] and of weights [*space] for some rows along an axis."""
+    """Sum of weighted logits [N,outputs,*space] and sum of weights [*space] for a range of rows along an axis."""
 
     total: torch.Tensor
     norm: torch.Tensor
@@ -99,11 +102,11 @@ class _Held:
         self.norm[place] += weights
 
     def quotient(self, rows: int) -> torch.Tensor:
-        """Divide the first rows by their weights, in place."""
+        """Divide the first ``rows`` rows by their weights in place, and return them."""
         return self.total.narrow(self.axis + 2, 0, rows).div_(self.norm.narrow(self.axis, 0, rows))
 
     def advance(self, rows: int) -> None:
-        """Drop the first rows, move the others up to their place and begin new ones."""
+        """Drop the first ``rows`` rows, move the remaining rows to the start and fill the end with zeros."""
         _advance(self.total, self.axis + 2, rows)
         _advance(self.norm, self.axis, rows)
 
@@ -111,7 +114,7 @@ class _Held:
 def _advance(tensor: torch.Tensor, axis: int, rows: int) -> None:
     size = tensor.shape[axis]
     for start in range(0, size - rows, rows):
-        # As many rows as are dropped at a time, so that source and target never overlap.
+        # Copy at most ``rows`` rows at a time, so that source and target never overlap.
         count = min(rows, size - rows - start)
         tensor.narrow(axis, start, count).copy_(tensor.narrow(axis, start + rows, count))
     tensor.narrow(axis, size - rows, rows).zero_()
@@ -122,7 +125,10 @@ def _place(start: Shape, patch: Shape) -> tuple[slice, ...]:
 
 
 def share_held(image: Shape, patch: Shape, *, together: int) -> float:
-    """Return how much of an image's logits is held at a time: 1 is all of it, more where the patch is the larger."""
+    """Return the share of an image's logits that is in memory at a time.
+
+    The value 1 means the logits of the whole image. It is above 1 where the patch is larger than the image.
+    """
     padded = tuple(max(n, p) for n, p in zip(image, patch, strict=True))
     tiling = tiling_of(padded, patch, together=together)
     rows = tuple(tiling.rows_held if a == tiling.axis else n for a, n in enumerate(padded))

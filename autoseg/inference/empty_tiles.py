@@ -1,4 +1,4 @@
-"""Tiles with nothing in them, of which a network computes one for all."""
+"""Compute identical empty tiles only once."""
 
 from __future__ import annotations
 
@@ -10,39 +10,41 @@ import torch
 from autoseg.inference.tiles import Shape
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
-"""Takes tiles [N,C,*patch]; returns their logits [N,outputs,*patch] float32, less the network's margin."""
+"""Maps tiles [N,C,*patch] to logits [N,outputs,*patch] float32; the output is smaller by the network's margin."""
 
 THINNED = 4
-"""Of every so many voxels along each axis one tells that a tile is not empty, nearly always."""
+"""Step of the voxels that the quick check for empty tiles reads along each axis. One voxel of every step is nearly
+always enough to find that a tile is not empty."""
 
 
 def saving_empty_tiles(forward: Forward, images: torch.Tensor, patch: Shape, starts: tuple[Shape, ...]) -> Forward:
-    """Return what computes tiles of images [N,C,*space]: ``forward`` itself, unless some of them are empty.
+    """Return a function that computes the tiles of images [N,C,*space]; it is ``forward`` itself if no tile is empty.
 
-    A tile is empty where each channel has one value throughout, as around a cropped organ or a skull-stripped brain.
-    What a network makes of it depends on these values alone, so that nothing is assumed about what lies there: results
-    are the same to the rounding that the size of a batch brings about. Tiles that are only nearly empty are computed,
-    because a normalization layer may make much of small differences.
+    A tile is empty if every channel is constant, for example around a cropped organ or a skull-stripped brain. The
+    logits of an empty tile depend only on these constants, so that one forward pass serves all equal tiles. Results
+    are the same except for rounding differences caused by the batch size. Nearly empty tiles are always computed,
+    because a normalization layer can amplify small differences.
     """
     places = [tuple(slice(s, s + n, THINNED) for s, n in zip(start, patch, strict=True)) for start in starts]
     perhaps = [is_empty(images[(slice(None), slice(None), *place)]).any() for place in places]
-    # One question for all tiles: each answer has to wait for the device.
+    # Test all tiles at once, because each transfer of a result waits for the device.
     return _Remembering(forward) if bool(torch.stack(perhaps).any()) else forward
 
 
 def is_empty(tiles: torch.Tensor) -> torch.Tensor:
-    """Tell of each of some tiles [N,C,*patch] whether all of its channels are constant."""
+    """Return a boolean [N] for tiles [N,C,*patch]: whether all channels of the tile are constant."""
     flat = tiles.flatten(2)
     return (flat == flat[..., :1]).flatten(1).all(dim=1)
 
 
 @dataclass
 class _Remembering:
-    """Computes tiles, the last kind of empty ones only once."""
+    """Computes tiles, and caches the logits of the last empty tile."""
 
     forward: Forward
     known: dict[tuple[float, ...] | int, torch.Tensor] = field(default_factory=dict)
-    """Logits [outputs,*patch] of an empty tile, by the value of each channel; one tile may take as much as an image."""
+    """Logits [outputs,*patch] of one empty tile; the key contains the value of each channel. Only one tile is cached,
+    because a tile can be as large as an image."""
 
     def __call__(self, tiles: torch.Tensor) -> torch.Tensor:
         """Return the logits of tiles [N,C,*patch]."""
@@ -51,7 +53,7 @@ class _Remembering:
         kinds = [
             tuple(value) if is_so else place for place, (value, is_so) in enumerate(zip(values, empty, strict=True))
         ]
-        # Of each kind the first; a tile that is not empty is a kind of its own.
+        # Compute the first tile of each kind; every tile that is not empty has its own kind.
         wanted = {kind: place for place, kind in reversed(list(enumerate(kinds))) if kind not in self.known}
         if len(wanted) == len(kinds):
             logits = self.forward(tiles)

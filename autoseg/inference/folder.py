@@ -1,4 +1,4 @@
-"""Predicting a folder of images: reading, computing and writing overlap, and what is done is not done again."""
+"""Predict a folder of images. Reading, computing and writing overlap; finished cases are skipped."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from autoseg.errors import AutosegError, ImageError, WorkspaceError
-from autoseg.inference.devices import check_devices
-from autoseg.inference.export import Scores
+from autoseg.files.storage import read_json, remove_partial, write_json
 from autoseg.inference.hypotheses import hypothesis_networks
 from autoseg.inference.needs import memory_for_cases
 from autoseg.inference.output import HYPOTHESIS_FOLDER, PREVIEW_FOLDER, Output
@@ -20,32 +20,64 @@ from autoseg.inference.sources import Source, check_folder, ending_of, find_sour
 from autoseg.inference.suitability import check_suitability
 from autoseg.inference.uncertainty_files import FOLDER as UNCERTAINTY_FOLDER
 from autoseg.inference.uncertainty_files import UncertaintyFiles
-from autoseg.memory import format_bytes
+from autoseg.postprocessing.scores import Scores
 from autoseg.preprocessing.case import Prepared
-from autoseg.storage import read_json, remove_partial, write_json
+from autoseg.system.devices import check_devices
+from autoseg.system.memory import format_bytes
 
 logger = logging.getLogger("autoseg.prediction")
 
 SETTINGS_FILE = "prediction.json"
-_UNSAID: dict[str, object] = {
-    "trainer": "supervised",
-    "decoder": {"name": "argmax"},
-    "postprocessing": [],
-    "format": None,
-    "series": None,
-}
-"""What held for folders whose settings do not mention it."""
 
 
 @dataclass(frozen=True)
 class FolderResult:
-    """What became of the cases of a folder."""
+    """The predicted, skipped and failed cases of a folder."""
 
     done: tuple[str, ...]
     skipped: tuple[str, ...]
-    """Were there already."""
+    """Cases whose predictions existed already."""
     failed: dict[str, str]
-    """Case and reason."""
+    """Error message of each failed case."""
+
+
+@dataclass(frozen=True)
+class FolderRequest:
+    """The folder to predict, the model, and the files to write."""
+
+    workspace: Path
+    """A workspace or a bundle."""
+    images: Path
+    """Image files, or sub-folders with DICOM series, see :mod:`autoseg.data.dicom_cases`."""
+    output: Path
+    configurations: Sequence[str] | None = None
+    folds: Sequence[str | int] | None = None
+    trainer: str | None = None
+    device: str = "auto"
+    devices: Sequence[str] | None = None
+    """Devices that share the cases; replaces ``device``. A device that is listed twice computes two cases at a time."""
+    tta: Mirroring = "auto"
+    best: bool = False
+    """Use the weights with the best validation Dice instead of the last ones."""
+    save_probabilities: bool = False
+    """Write ``<case>_probabilities.b2nd``, [classes,Z,Y,X] float16, which ``blosc2.open(path)[:]`` reads."""
+    uncertainty: bool = False
+    """Write maps of the entropy and of the networks' disagreement, and the expected Dice of each case
+    (:mod:`autoseg.inference.uncertainty`)."""
+    preview: bool = False
+    """Write a picture of each case: the contours of its labels over three planes of its image."""
+    hypotheses: int = 0
+    """Number of plausible label maps for each case (:mod:`autoseg.inference.hypotheses`). Networks with a latent
+    variable produce any number of label maps, the same in every call; each other network produces one."""
+    postprocessing: bool = True
+    label_format: str | None = None
+    """One of :data:`autoseg.inference.sources.FORMATS`; None: the format of each image."""
+    series: Path | str | None = None
+    """JSON file that assigns DICOM series to channels by their descriptions."""
+    overwrite: bool = False
+    memory: int | None = None
+    """Maximum bytes of all cases in progress together; None: most of the free memory. If a case needs more, its
+    probabilities are stored in a temporary file."""
 
 
 def predict_folder(
@@ -53,93 +85,32 @@ def predict_folder(
     images: Path | str,
     output: Path | str,
     *,
-    configurations: Sequence[str] | None = None,
-    folds: Sequence[str | int] | None = None,
-    trainer: str | None = None,
-    device: str = "auto",
-    devices: Sequence[str] | None = None,
-    tta: Mirroring = "auto",
-    best: bool = False,
-    save_probabilities: bool = False,
-    uncertainty: bool = False,
-    preview: bool = False,
-    hypotheses: int = 0,
-    postprocessing: bool = True,
-    label_format: str | None = None,
-    series: Path | str | None = None,
-    overwrite: bool = False,
-    memory: int | None = None,
     progress: Callable[[str, int], Callable[[str], None]] | None = None,
+    **options: Any,
 ) -> FolderResult:
     """Predict every case of the folder ``images`` and write label maps to ``output`` on each image's own grid.
 
-    ``images`` may hold DICOM series in sub-folders instead of image files, see :mod:`autoseg.dicom.cases`; ``series``
-    is then a JSON file that tells channels by their descriptions. ``label_format``, one of
-    :data:`autoseg.inference.sources.FORMATS`, is by default that of each image.
-
-    Cases that are there already are left alone, so that an interrupted prediction continues; a folder that was made
-    with other settings is refused unless ``overwrite`` is set. A case that fails is reported in the result, the others
-    are done. With ``save_probabilities`` each case also gets ``<case>_probabilities.b2nd``, [classes,Z,Y,X] float16,
-    which ``blosc2.open(path)[:]`` reads.
-
-    With ``uncertainty`` the folder ``uncertainty`` in it gets maps of entropy and of disagreement between the networks
-    (:mod:`autoseg.inference.uncertainty`), and ``uncertainty.csv`` for each case the Dice that is expected of it. A
-    single network disagrees with nobody. With ``preview`` the folder ``previews`` gets a picture of each case, its
-    contours over three planes.
-
-    With ``hypotheses`` the folders ``hypotheses/1``, ``hypotheses/2`` … get as many label maps of each case, each of
-    which is plausible as a whole (:mod:`autoseg.inference.hypotheses`). Networks with a latent variable give as many as
-    are wanted, the same in every call; others one each. Raises :class:`PlanError` where there are fewer.
-
-    ``devices``, such as ``cuda:0`` and ``cuda:1``, share the cases between them, in place of one ``device``; a name
-    that comes twice computes two cases at a time.
-
-    ``memory`` is the number of bytes that cases in flight may take together, by default most of what is free. A case
-    that is too large for it is predicted alone, its probabilities in a file instead of in memory.
+    ``options`` are the fields of :class:`FolderRequest`. Existing predictions are kept, so that an interrupted run
+    continues. If the output folder contains predictions with other settings, a :class:`WorkspaceError` is raised unless
+    ``overwrite`` is set. The result lists failed cases; the other cases are still predicted. Raises :class:`PlanError`
+    if the networks produce fewer hypotheses than requested.
     """
-    ending = ending_of(label_format)
-    check_folder(Path(images))
-    out = Path(output)
-    if out.resolve() == Path(images).resolve():
-        # An image with all channels in one file has the very name of its label map.
-        raise WorkspaceError(f"{out}: is the folder of the images, which would be overwritten; name another folder")
-    load = partial(
-        Predictor.load,
-        workspace,
-        configurations=configurations,
-        folds=folds,
-        trainer=trainer,
-        tta=tta,
-        best=best,
-        postprocessing=postprocessing,
-    )
-    names = check_devices(device, devices)
-    loaded = {name: load(device=name) for name in dict.fromkeys(names)}
-    predictor = loaded[names[0]]
-    hypothesis_networks(predictor.members, hypotheses)
-    cases = find_sources(Path(images), predictor.dataset, series=series, label_format=label_format)
-    asked = {"format": label_format, "series": None if series is None else str(series)}
-    _claim(out, _settings(Path(workspace), predictor, folds, best) | asked, overwrite=overwrite)
+    request = FolderRequest(Path(workspace), Path(images), Path(output), **options)
+    ending = ending_of(request.label_format)
+    _check_folders(request)
+    predictors = _load(request)
+    predictor, out = predictors[0], request.output
+    hypothesis_networks(predictor.members, request.hypotheses)
+    cases = find_sources(request.images, predictor.dataset, series=request.series, label_format=request.label_format)
+    _claim(out, _settings(request, predictor), overwrite=request.overwrite)
     for folder in (out, out / UNCERTAINTY_FOLDER, out / PREVIEW_FOLDER, *(out / HYPOTHESIS_FOLDER).glob("*")):
         remove_partial(folder)
-    sure = UncertaintyFiles(out, predictor.overconfidence) if uncertainty else None
-    target = Output(out, ending, save_probabilities, sure, preview, hypotheses)
-    if uncertainty and sum(len(member.networks) for member in predictor.members) == 1:
-        logger.warning("uncertainty: one network disagrees with nobody; there are entropy and expected Dice alone")
-    if overwrite:
+    sure = _uncertainty_files(request, predictor)
+    target = Output(out, ending, request.save_probabilities, sure, request.preview, request.hypotheses)
+    if request.overwrite:
         target.remove_hypotheses(cases)
-    todo = [case for case in cases if overwrite or not target.is_done(case)]
-    advance = progress("predicting", len(todo)) if progress else None
-    failed: dict[str, str] = {}
-
-    def finished(case: Source, error: AutosegError | None) -> None:
-        if error:
-            failed[case.name] = str(error)
-            logger.error("case %s: %s", case.name, error)
-        if advance:
-            advance(case.name)
-
-    _run([loaded[name] for name in names], todo, target, memory=memory_for_cases(memory), finished=finished)
+    todo = [case for case in cases if request.overwrite or not target.is_done(case)]
+    failed = _predict_cases(predictors, todo, target, memory=memory_for_cases(request.memory), progress=progress)
     if sure:
         sure.write_table([case.name for case in cases], list(predictor.dataset.classes))
     named = {case.name for case in todo}
@@ -150,25 +121,87 @@ def predict_folder(
     )
 
 
-def _settings(
-    workspace: Path, predictor: Predictor, folds: Sequence[str | int] | None, best: bool
-) -> dict[str, object]:
+def _check_folders(request: FolderRequest) -> None:
+    """Raise an error if the folder contains no images, or if the output would overwrite the images."""
+    check_folder(request.images)
+    if request.output.resolve() == request.images.resolve():
+        # The label map of an image with all channels in one file has the same name as the image.
+        raise WorkspaceError(
+            f"{request.output}: is the folder of the images, which would be overwritten; choose another output folder"
+        )
+
+
+def _load(request: FolderRequest) -> list[Predictor]:
+    """Return one predictor for each listed device; the networks are loaded once for each different device."""
+    names = check_devices(request.device, request.devices)
+    loaded = {
+        name: Predictor.load(
+            request.workspace,
+            configurations=request.configurations,
+            folds=request.folds,
+            trainer=request.trainer,
+            device=name,
+            tta=request.tta,
+            best=request.best,
+            postprocessing=request.postprocessing,
+        )
+        for name in dict.fromkeys(names)
+    }
+    return [loaded[name] for name in names]
+
+
+def _uncertainty_files(request: FolderRequest, predictor: Predictor) -> UncertaintyFiles | None:
+    if not request.uncertainty:
+        return None
+    if sum(len(member.networks) for member in predictor.members) == 1:
+        logger.warning(
+            "uncertainty: found one network, disagreement needs at least two; writing only entropy and expected Dice"
+        )
+    return UncertaintyFiles(request.output, predictor.overconfidence)
+
+
+def _predict_cases(
+    predictors: Sequence[Predictor],
+    cases: Sequence[Source],
+    target: Output,
+    *,
+    memory: int,
+    progress: Callable[[str, int], Callable[[str], None]] | None,
+) -> dict[str, str]:
+    """Predict cases; return the error message of each failed case."""
+    advance = progress("predicting", len(cases)) if progress else None
+    failed: dict[str, str] = {}
+
+    def finished(case: Source, error: AutosegError | None) -> None:
+        if error:
+            failed[case.name] = str(error)
+            logger.error("case %s: %s", case.name, error)
+        if advance:
+            advance(case.name)
+
+    _run(predictors, cases, target, memory=memory, finished=finished)
+    return failed
+
+
+def _settings(request: FolderRequest, predictor: Predictor) -> dict[str, object]:
     previous = {stage.previous.name: len(stage.previous.networks) for stage in predictor.stages if stage.previous}
     return {
-        "workspace": str(workspace.resolve()),
+        "workspace": str(request.workspace.resolve()),
         "trainer": predictor.trainer,
         "members": {member.name: len(member.networks) for member in predictor.members},
         **({"previous stages": previous} if previous else {}),
-        "folds": [str(fold) for fold in folds] if folds else "all trained",
+        "folds": [str(fold) for fold in request.folds] if request.folds else "all trained",
         "mirror": predictor.mirror,
-        "best": best,
+        "best": request.best,
         "decoder": predictor.finish.decoder,
         "postprocessing": list(predictor.finish.steps),
+        "format": request.label_format,
+        "series": None if request.series is None else str(request.series),
     }
 
 
 def _claim(folder: Path, settings: dict[str, object], *, overwrite: bool) -> None:
-    """Note in the folder what makes its predictions; refuse a folder with predictions of something else."""
+    """Write the settings into the folder; raise :class:`WorkspaceError` if it contains predictions with others."""
     path = folder / SETTINGS_FILE
     if path.exists() and not overwrite:
         before = read_json(path)
@@ -176,12 +209,11 @@ def _claim(folder: Path, settings: dict[str, object], *, overwrite: bool) -> Non
             raise WorkspaceError(
                 f"{path}: found a {type(before).__name__}, expected an object; remove it or add --overwrite"
             )
-        before = _UNSAID | before
         changed = [key for key, value in settings.items() if before.get(key) != value]
         if changed:
             raise WorkspaceError(
-                f"{folder}: holds predictions made with another {' and '.join(changed)} (see {SETTINGS_FILE}); "
-                "name another folder or add --overwrite"
+                f"{folder}: contains predictions made with another {' and '.join(changed)} (see {SETTINGS_FILE}); "
+                "choose another folder or add --overwrite"
             )
     write_json(path, settings)
 
@@ -194,7 +226,7 @@ def _run(
     memory: int,
     finished: Callable[[Source, AutosegError | None], None],
 ) -> None:
-    """Read, compute and write, each stage working on another case; a predictor for each device."""
+    """Run reading, computing and writing in parallel on different cases, with one predictor for each device."""
     work = _Work(predictors[0], output, memory)
     stages = Stages(
         need=work.need,
@@ -208,26 +240,26 @@ def _run(
 
 @dataclass(frozen=True)
 class _Work:
-    """What is done with each case."""
+    """The processing steps of each case."""
 
     predictor: Predictor
     output: Output
     memory: int
-    """Bytes for all cases in flight."""
+    """Maximum bytes of all cases in progress together."""
 
     def need(self, case: Source) -> int:
-        """Estimate the bytes that a case takes."""
+        """Estimate the bytes that a case needs; 0 if its header cannot be used."""
         geometry = case.geometry()
         if geometry is None:
             return 0
         try:
             need = self.predictor.need(geometry, **self.output.wanted)
         except AutosegError:
-            return 0  # Reading the image will meet the same and say which case it is.
+            return 0  # Reading the image raises the same error, together with the name of the case.
         return need.arrays if need.total > self.memory else need.total
 
     def read(self, case: Source) -> list[Prepared]:
-        """Read and preprocess a case; raise :class:`ImageError` where it cannot be predicted."""
+        """Read and preprocess a case; raise :class:`ImageError` if it cannot be predicted."""
         volume = case.read(self.predictor.dataset.channels)
         case.check_output(self.output.labels(case), volume.geometry)
         try:
@@ -239,22 +271,22 @@ class _Work:
             raise ImageError(f"{case.place}: {error}") from None
 
     def compute(self, predictor: Predictor, case: Source, prepared: list[Prepared]) -> list[Scores]:
-        """Compute the scores of a case, in files where memory has no room for them."""
-        wanted = self.output.wanted
-        need = predictor.need(prepared[0].steps.geometry, **wanted)
+        """Compute the scores of a case; store them in files if they do not fit into memory."""
+        wanted, read_image = self.output.wanted, partial(case.read, predictor.dataset.channels)
+        need = predictor.need(prepared[0].preprocessing.geometry, **wanted)
         if need.total <= self.memory:
-            return predictor.scores(prepared, **wanted)
+            return predictor.scores(prepared, read_image=read_image, **wanted)
         logger.warning(
-            "case %s: takes about %s, more than the %s there is for it; its %s of probabilities are kept in a file of "
-            "%s meanwhile",
+            "case %s: needs about %s of memory, more than the available %s; storing its %s of probabilities in a "
+            "temporary file in %s",
             case.name,
             format_bytes(need.total),
             format_bytes(self.memory),
             format_bytes(need.scores),
             self.output.folder,
         )
-        return predictor.scores(prepared, scratch=self.output.folder, **wanted)
+        return predictor.scores(prepared, scratch=self.output.folder, read_image=read_image, **wanted)
 
     def write(self, case: Source, scores: list[Scores]) -> None:
-        """Write all that is made of a case."""
+        """Write all output files of a case."""
         self.output.write(case, scores, self.predictor)

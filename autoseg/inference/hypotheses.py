@@ -1,4 +1,4 @@
-"""Several plausible label maps of an image: which network gives which of them."""
+"""Hypotheses, that is several plausible label maps of an image, and the networks that produce them."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from torch import nn
 
 from autoseg.errors import PlanError
 from autoseg.inference.members import Member
-from autoseg.networks.own_ways import hypothesis_of
+from autoseg.networks.protocols import hypothesis_of
 
 SEED = 0
-"""Of all hypotheses: the same call writes the same maps, and one that asks for more begins with the same ones."""
+"""Seed of all hypotheses. The same call produces the same label maps; a larger ``count`` only adds maps at the end."""
 
 
 @dataclass(frozen=True)
 class NumberedNetwork:
-    """A network that gives one hypothesis of any image, the same number being alike in all of them."""
+    """A network that produces the hypothesis with one number, for every image."""
 
     number: int
-    """From 1."""
+    """Number of the hypothesis, from 1."""
     member: Member
-    """Whose network it is."""
+    """The ensemble member that contains the network."""
     alone: Member
-    """The member with nothing but this network."""
+    """A copy of the member that contains only this network."""
 
 
 def hypothesis_networks(members: Sequence[Member], count: int) -> tuple[NumberedNetwork, ...]:
     """Return the networks of hypotheses 1 to ``count``.
 
-    They go round the networks of all members, since latent variables of networks that were trained apart mean
-    different things: of the mean over such networks none of their maps would be left. One with a latent variable gives
-    a map of its own in each round, at noise which the number alone decides; one without gives its map in the first.
+    The hypotheses cycle through the networks of all members and are not averaged over networks: separately trained
+    networks have latent variables with different meanings, so that their mean would be no plausible map. A network with
+    a latent variable produces a new map in each cycle; the noise depends only on the number. A network without latent
+    variable produces its map in the first cycle only.
 
-    Raises :class:`PlanError` where the networks do not have so many.
+    Raises :class:`PlanError` if the networks produce fewer than ``count`` hypotheses.
     """
     every = [(member, network) for member in members for network in member.networks]
     with_latent = [(member, network) for member, network in every if hypothesis_of(network)]
@@ -44,10 +45,10 @@ def hypothesis_networks(members: Sequence[Member], count: int) -> tuple[Numbered
         raise PlanError(f"hypotheses: found {count}, expected a number above 0, or 0 for none")
     if not with_latent and count > (len(every) if len(every) > 1 else 0):
         names = ", ".join(member.name for member in members)
-        fewer = f"at most {len(every)}, one of each network" if len(every) > 1 else "none of a single network"
+        fewer = f"at most {len(every)}, one of each network" if len(every) > 1 else "0 for a single network"
         raise PlanError(
-            f"hypotheses: found {count}, expected {fewer}, since those of {names} have no latent variable; plan with "
-            "'--planner probabilistic_unet', whose networks give as many as are wanted, and train"
+            f"hypotheses: found {count}, expected {fewer}, because the networks of {names} have no latent variable; "
+            "plan with '--planner probabilistic_unet', whose networks produce any number, and train again"
         )
     order = islice(chain(every, cycle(with_latent)), count)
     return tuple(
@@ -60,6 +61,6 @@ def _alone(member: Member, network: nn.Module, number: int) -> Member:
     hypothesis = hypothesis_of(network)
     if hypothesis is None:
         return replace(member, networks=(network,))
-    # The same value of a latent variable may say left in an image and right in its mirrored copy: their mean says both.
-    window = replace(member.window, mirror_axes=())
-    return replace(member, networks=(hypothesis(np.random.default_rng([SEED, number])).eval(),), window=window)
+    # The same latent value can mean left in an image and right in its mirrored copy, so their mean would mix both.
+    settings = replace(member.tiling, mirror_axes=())
+    return replace(member, networks=(hypothesis(np.random.default_rng([SEED, number])).eval(),), tiling=settings)

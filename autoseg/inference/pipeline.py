@@ -1,4 +1,4 @@
-"""Reading, computing and writing of cases, each stage working on another case, within a number of bytes."""
+"""Read, compute and write cases in parallel stages, within a memory budget."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ Read = TypeVar("Read")
 Computed = TypeVar("Computed")
 
 AHEAD = 2
-"""Cases that are read before a device is free, and that wait to be written, for each device: a stage works on one at a
-time, so that more of them would take memory and save no time."""
+"""Maximum number of cases per device that are read in advance, and that wait for writing. Each stage works on one case
+at a time, so a larger number needs more memory and saves no time."""
 
 
 @dataclass(frozen=True)
 class Stages(Generic[Case, Read, Computed]):
-    """What is done with a case."""
+    """The functions that process a case."""
 
     need: Callable[[Case], int]
-    """Bytes that a case takes until it is written, at most."""
+    """Returns the maximum bytes that a case needs until it is written."""
     read: Callable[[Case], Read]
     compute: Sequence[Callable[[Case, Read], Computed]]
-    """One for each device; they share the cases."""
+    """One function for each device; the devices share the cases."""
     write: Callable[[Case, Computed], None]
     finished: Callable[[Case, AutosegError | None], None]
-    """Called once for each case, by one thread at a time, with what it failed with."""
+    """Called once for each case, by one thread at a time; the second argument is the error, or None on success."""
 
 
 def run_stages(cases: Sequence[Case], stages: Stages[Case, Read, Computed], *, budget: int) -> None:
     """Read, compute and write every case.
 
-    A case is read when its bytes fit into ``budget`` beside those of the cases in flight, or when there are none. What
-    the user can mend of one case leaves the others alone, except for a fault of writing that is not the image's: a full
-    disk ends the run, since the next case would meet it too. So does any other error.
+    Reading of a case starts when its bytes and those of the cases in progress fit into ``budget``, or when no case is
+    in progress. An :class:`AutosegError` from reading or computing, and an :class:`ImageError` from writing, fail only
+    that case. Any other error ends the run, for example a full disk, because the next case would fail too.
     """
     devices = len(stages.compute)
     with ThreadPoolExecutor(devices, "reader") as reader, ThreadPoolExecutor(devices, "writer") as writer:
@@ -48,7 +48,7 @@ def run_stages(cases: Sequence[Case], stages: Stages[Case, Read, Computed], *, b
         try:
             for other in others:
                 other.start()
-            # The first device works in this thread, where an interrupt arrives.
+            # The first device runs in this thread, because interrupts arrive in the main thread.
             line.work(stages.compute[0])
             line.wait_until_written()
         finally:
@@ -61,7 +61,7 @@ def run_stages(cases: Sequence[Case], stages: Stages[Case, Read, Computed], *, b
 
 @dataclass(frozen=True)
 class _Begun(Generic[Case, Read]):
-    """A case that is in flight."""
+    """A case in progress."""
 
     case: Case
     need: int
@@ -70,7 +70,7 @@ class _Begun(Generic[Case, Read]):
 
 @dataclass
 class _Line(Generic[Case, Read, Computed]):
-    """Where every case is; threads look at it and change it one at a time."""
+    """State of all cases; ``changed`` locks it, so that one thread at a time reads or changes it."""
 
     stages: Stages[Case, Read, Computed]
     reader: ThreadPoolExecutor
@@ -78,9 +78,9 @@ class _Line(Generic[Case, Read, Computed]):
     budget: int
     waiting: deque[Case]
     ahead: deque[_Begun[Case, Read]] = field(default_factory=deque)
-    """Read or being read, and not being computed."""
+    """Cases whose reading has started and whose computation has not."""
     in_flight: list[int] = field(default_factory=list)
-    """Bytes of each case."""
+    """Bytes of each case in progress."""
     stopped: bool = False
     error: BaseException | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -90,18 +90,18 @@ class _Line(Generic[Case, Read, Computed]):
         try:
             while (begun := self._next()) is not None:
                 self._compute(compute, begun)
-                # Else it would keep the case's arrays while the next one is awaited.
+                # Free the case's arrays before waiting for the next case.
                 del begun
         except Exception as error:
             self.stop(error)
 
     def wait_until_written(self) -> None:
-        """Return when no case is in flight, or the run has been stopped."""
+        """Wait until no case is in progress or the run is stopped."""
         with self.changed:
             self.changed.wait_for(lambda: self.stopped or not self.in_flight)
 
     def stop(self, error: BaseException | None = None) -> None:
-        """Begin nothing any more; the first ``error`` is kept."""
+        """Stop the run: start no further case, and keep the first ``error``."""
         with self.changed:
             self.stopped, self.error = True, self.error or error
             for begun in self.ahead:
@@ -110,7 +110,7 @@ class _Line(Generic[Case, Read, Computed]):
             self.changed.notify_all()
 
     def _next(self) -> _Begun[Case, Read] | None:
-        """Wait for a case to compute and return it; None when there is none any more."""
+        """Wait for a case to compute and return it; return None if no case remains."""
         with self.changed:
             while not self.stopped:
                 self._admit()
@@ -124,7 +124,7 @@ class _Line(Generic[Case, Read, Computed]):
         return None
 
     def _admit(self) -> None:
-        """Begin to read as many cases as there is room for."""
+        """Start reading as many cases as the budget allows."""
         devices = len(self.stages.compute)
         most = devices * (AHEAD + 1 + AHEAD)
         while self.waiting and len(self.ahead) < AHEAD * devices and len(self.in_flight) < most:
@@ -155,7 +155,7 @@ class _Line(Generic[Case, Read, Computed]):
             self.stop(error)
 
     def _leave(self, case: Case, need: int, error: AutosegError | None) -> None:
-        """Make the room of a case free."""
+        """Release the bytes of a case and report it as finished."""
         with self.changed:
             self.in_flight.remove(need)
             try:

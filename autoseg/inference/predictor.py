@@ -1,4 +1,4 @@
-"""Predicting images in memory with a trained workspace."""
+"""Predict images in memory with the networks of a workspace or bundle."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from typing import Literal
 import numpy as np
 import torch
 
-from autoseg.bundle.opening import opened
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import CaseFiles, Dataset
 from autoseg.errors import ImageError, PlanError
-from autoseg.images import Geometry, Volume
+from autoseg.images.geometry import Geometry, Volume
+from autoseg.images.orientation import direction_of
 from autoseg.inference.averaging import averaged
-from autoseg.inference.export import Scores, label_map, probabilities_on_grid
-from autoseg.inference.finish import Finish, find_finish
+from autoseg.inference.ensemble import selected
 from autoseg.inference.hypotheses import NumberedNetwork, hypothesis_networks
-from autoseg.inference.members import Member, load_members, selected
+from autoseg.inference.members import Member, load_members
 from autoseg.inference.needs import CaseNeed, case_need
 from autoseg.inference.scratch import mapped_array
 from autoseg.inference.sliding_window import predict_probabilities, with_label_map
-from autoseg.inference.votes import Votes
-from autoseg.orientation import direction_of
-from autoseg.plan import Plan, data_id
-from autoseg.preprocessing.case import Prepared, Steps, prepare
-from autoseg.preprocessing.extra import CaseFiles
+from autoseg.plan.schema import Plan, data_id
+from autoseg.postprocessing import PredictedCase, ReadImage, without_image
+from autoseg.postprocessing.finish import Finish
+from autoseg.postprocessing.label_maps import label_map, probabilities_on_grid
+from autoseg.postprocessing.scores import MemberPredictions, Scores
+from autoseg.preprocessing.case import Prepared, prepare
 from autoseg.preprocessing.previous_stage import labels_on_grid
+from autoseg.preprocessing.record import PreprocessingRecord
+from autoseg.workspace.bundle import opened
 
 Mirroring = Literal["auto", "mirror", "none"]
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """The networks of a workspace or bundle, loaded once, for any number of images.
+    """The networks of a workspace or bundle; they are loaded once and predict any number of images.
 
     >>> predictor = Predictor.load("brain.autoseg")  # doctest: +SKIP
     >>> labels = predictor.predict_array(image, spacing=(1.0, 1.0, 1.0))  # doctest: +SKIP
@@ -46,12 +48,12 @@ class Predictor:
     members: tuple[Member, ...]
     device: torch.device
     mirror: bool = True
-    """Whether it averages over mirrored copies."""
+    """Whether prediction averages over mirrored copies."""
     finish: Finish = field(default_factory=Finish)
     overconfidence: float = 0.0
-    """By how much Dice was lower in cross-validation than probabilities let expect."""
+    """Mean of expected Dice (from the probabilities) minus measured Dice, in cross-validation."""
     trainer: str = "supervised"
-    """Whose networks they are."""
+    """The trainer that trained the networks."""
 
     @classmethod
     def load(
@@ -66,17 +68,18 @@ class Predictor:
         best: bool = False,
         postprocessing: bool = True,
     ) -> Predictor:
-        """Load what cross-validation chose, or all that is trained, or what is named, of a workspace or a bundle.
+        """Load the ensemble members of a workspace or a bundle, and the previous stages of cascades.
 
-        ``tta``: average over mirrored copies or not; ``auto`` does what ``autoseg choose --tta`` found worth its time,
-        and mirrors where that was not measured. ``best``: the weights with the best validation Dice instead of the last
-        ones. ``postprocessing``: do to label maps what cross-validation found to improve them. The stages that a
-        cascade builds on are loaded with it, all their folds.
+        Without ``configurations``, those that cross-validation selected are loaded, or else all trained ones. ``tta``:
+        average over mirrored copies or not; ``auto`` follows the result of ``autoseg choose --tta``, and mirrors if it
+        was not measured. ``best``: use the weights with the best validation Dice instead of the last ones.
+        ``postprocessing``: apply the steps that cross-validation selected. A previous stage always uses all its folds.
+        Raises :class:`PlanError` for an unknown ``tta``, :class:`WeightsError` if no fold is trained.
         """
-        from autoseg.planners.resources import choose_device
+        from autoseg.system.devices import choose_device
 
         if tta not in ("auto", "mirror", "none"):
-            raise PlanError(f"tta '{tta}': expected auto, mirror or none")
+            raise PlanError(f"tta: found '{tta}', expected auto, mirror or none")
         chosen = torch.device(choose_device(device))
         with opened(Path(workspace)) as place:
             plan, dataset = place.plan(), place.dataset()
@@ -91,12 +94,12 @@ class Predictor:
                 mirror=mirror,
                 best=best,
             )
-            finish = find_finish(place, dataset, ensemble, postprocessing=postprocessing)
+            finish = Finish(ensemble.decoder, ensemble.postprocessing.steps if postprocessing else ())
             return cls(dataset, plan, tuple(members), chosen, mirror, finish, ensemble.overconfidence, ensemble.trainer)
 
     @cached_property
     def stages(self) -> tuple[Member, ...]:
-        """The members and all that they build on, each once and none before what it reads."""
+        """The members and their previous stages, each once; a previous stage comes before the stages that need it."""
         found: list[Member] = []
         for member in self.members:
             stages = [member]
@@ -106,9 +109,9 @@ class Predictor:
         return tuple(found)
 
     def prepare(self, volume: Volume, files: CaseFiles | None = None) -> list[Prepared]:
-        """Preprocess an image for each of the :attr:`stages`; those that need the same data share them.
+        """Preprocess an image for each of the :attr:`stages`; stages with the same preprocessing share the result.
 
-        ``files`` tells where those lie that extra channels of the case need.
+        ``files`` contains the paths of further files that extra channels need.
         """
         made: dict[str, Prepared] = {}
         keys = [data_id(self.plan, member.configuration) for member in self.stages]
@@ -119,25 +122,40 @@ class Predictor:
                 )
         return [made[key] for key in keys]
 
-    def need(self, geometry: Geometry, *, votes: bool = False, hypotheses: int = 0) -> CaseNeed:
-        """Estimate the bytes that an image takes until its label map is made; options as for :meth:`scores`."""
-        channels = len(self.dataset.channels)
-        return case_need(geometry, self.plan, self.stages, channels=channels, votes=votes, hypotheses=hypotheses)
+    def need(self, geometry: Geometry, *, member_predictions: bool = False, hypotheses: int = 0) -> CaseNeed:
+        """Estimate the bytes that an image needs until its label map is complete; options as for :meth:`scores`."""
+        return case_need(
+            geometry,
+            self.plan,
+            self.dataset,
+            self.stages,
+            member_predictions=member_predictions,
+            hypotheses=hypotheses,
+        )
 
     def scores(
-        self, prepared: Sequence[Prepared], *, scratch: Path | None = None, votes: bool = False, hypotheses: int = 0
+        self,
+        prepared: Sequence[Prepared],
+        *,
+        scratch: Path | None = None,
+        member_predictions: bool = False,
+        hypotheses: int = 0,
+        read_image: ReadImage = without_image,
     ) -> list[Scores]:
-        """Compute the members' class probabilities, from what :meth:`prepare` made; members on one grid are averaged.
+        """Compute class probabilities from the result of :meth:`prepare`; average the members that share a grid.
 
-        They come as they are computed, none before what it reads. A stage that others read is computed once. Of one
-        that is no member itself only the label map is kept. Where a folder is given as ``scratch``, probabilities lie
-        in files there, for images that memory has no room for. With ``votes`` the scores are those of each member, and
-        hold what each of its networks says for itself. With ``hypotheses`` they hold as many plausible label maps,
-        finished as that of the mean is; :mod:`autoseg.inference.hypotheses` says whose.
+        Each stage is computed once, after its previous stage. Only the label map is kept of a stage that is not a
+        member. ``scratch``: folder for temporary files that store the probabilities of images too large for memory.
+        ``member_predictions``: return the scores of each member separately, with the predictions of each network.
+        ``hypotheses``: number of plausible label maps to add to the scores, with the same decoder and post-processing
+        as the mean (:mod:`autoseg.inference.hypotheses`). ``read_image``: reads the image for post-processing steps
+        that need it.
         """
         drawn = hypothesis_networks(self.members, hypotheses)
-        each = self._each_score(prepared, drawn, scratch=scratch, votes=votes)
-        return list(each) if votes else averaged(each, overwrite=True)
+        each = self._each_score(
+            prepared, drawn, scratch=scratch, member_predictions=member_predictions, read_image=read_image
+        )
+        return list(each) if member_predictions else averaged(each, overwrite=True)
 
     def _each_score(
         self,
@@ -145,45 +163,67 @@ class Predictor:
         drawn: Sequence[NumberedNetwork],
         *,
         scratch: Path | None,
-        votes: bool,
+        member_predictions: bool,
+        read_image: ReadImage,
     ) -> Iterator[Scores]:
-        """Compute one stage after the other; yield the scores of those that are members, and forget them."""
+        """Compute the stages in order; yield the scores of the members without keeping them."""
         maps: dict[int, np.ndarray] = {}
         for stage, case in zip(self.stages, prepared, strict=True):
-            before = labels_on_grid(maps[id(stage.previous)], case.steps, self.dataset) if stage.previous else None
+            before = (
+                labels_on_grid(maps[id(stage.previous)], case.preprocessing, self.dataset) if stage.previous else None
+            )
             image = with_label_map(case.image, before)
             is_member = any(member is stage for member in self.members)
-            found = self._stage_scores(stage, image, case.steps, scratch=scratch, votes=votes and is_member)
+            found = self._stage_scores(
+                stage, image, case.preprocessing, scratch=scratch, member_predictions=member_predictions and is_member
+            )
             if any(other.previous is stage for other in self.stages):
                 maps[id(stage)] = label_map([found], self.dataset)
             if is_member:
                 own = {each.number: each.alone for each in drawn if each.member is stage}
-                yield replace(found, hypotheses=self._hypotheses(own, image, case.steps, scratch))
-            del found  # Else it would be kept while the next stage is computed.
+                yield replace(found, hypotheses=self._hypotheses(own, image, case.preprocessing, scratch, read_image))
+            del found  # Free the scores before the next stage is computed.
 
     def _stage_scores(
-        self, stage: Member, image: np.ndarray, steps: Steps, *, scratch: Path | None, votes: bool
+        self,
+        stage: Member,
+        image: np.ndarray,
+        preprocessing: PreprocessingRecord,
+        *,
+        scratch: Path | None,
+        member_predictions: bool,
     ) -> Scores:
-        out = mapped_array(scratch, (stage.window.outputs, *image.shape[1:])) if scratch else None
-        counted = Votes.empty(len(stage.networks), image.shape[1:], self.dataset) if votes else None
+        out = mapped_array(scratch, (stage.tiling.outputs, *image.shape[1:])) if scratch else None
+        counted = (
+            MemberPredictions.empty(len(stage.networks), image.shape[1:], self.dataset) if member_predictions else None
+        )
         watch = partial(counted.count, dataset=self.dataset) if counted else None
-        found = predict_probabilities(stage.networks, image, stage.window, self.device, out=out, watch=watch)
-        return Scores(found, steps, counted)
+        found = predict_probabilities(stage.networks, image, stage.tiling, self.device, out=out, watch=watch)
+        return Scores(found, preprocessing, counted)
 
     def _hypotheses(
-        self, drawn: Mapping[int, Member], image: np.ndarray, steps: Steps, scratch: Path | None
+        self,
+        drawn: Mapping[int, Member],
+        image: np.ndarray,
+        preprocessing: PreprocessingRecord,
+        scratch: Path | None,
+        read_image: ReadImage,
     ) -> dict[int, np.ndarray]:
-        """Return the label map of each member; the probabilities of one of them are held at a time."""
+        """Return the label map of each hypothesis; only one hypothesis at a time has its probabilities in memory."""
         return {
-            number: self.finish.label_map(
-                [self._stage_scores(member, image, steps, scratch=scratch, votes=False)], self.dataset
+            number: self._finished(
+                [self._stage_scores(member, image, preprocessing, scratch=scratch, member_predictions=False)],
+                read_image,
             )
             for number, member in drawn.items()
         }
 
+    def _finished(self, scores: Sequence[Scores], read_image: ReadImage) -> np.ndarray:
+        return self.finish.label_map(PredictedCase(scores, self.dataset, read_image))
+
     def predict(self, volume: Volume) -> np.ndarray:
         """Return the label map [Z,Y,X] of an image on its own grid, in the dataset's label values."""
-        return self.finish.label_map(self.scores(self.prepare(volume)), self.dataset)
+        return self._finished(self.scores(self.prepare(volume)), lambda: volume)
 
     def predict_array(
         self,
@@ -191,13 +231,14 @@ class Predictor:
         *,
         spacing: Sequence[float],
         probabilities: bool = False,
-        absent: Sequence[str] = (),
+        missing_channels: Sequence[str] = (),
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Predict an array [C,Z,Y,X] with ``spacing`` (z, y, x) in millimetres, stored as the training images were.
+        """Predict an array [C,Z,Y,X] with ``spacing`` (z, y, x) in mm and the axis order of the training images.
 
-        ``absent``: names of the channels that it does not hold, where these may be missing.
+        ``missing_channels``: names of optional channels that the image does not contain.
 
-        Returns label values [Z,Y,X] and, if asked for, the probabilities [classes,Z,Y,X] float16 as well.
+        Returns label values [Z,Y,X] and, with ``probabilities``, also the probabilities [classes,Z,Y,X] float16.
+        Raises :class:`PlanError` for a wrong shape, spacing or channel name, :class:`ImageError` for NaN or infinity.
         """
         if image.ndim != 4 or len(spacing) != 3:
             raise PlanError(f"image: found {image.ndim} axes and {len(spacing)} spacings, expected [C,Z,Y,X] and three")
@@ -206,18 +247,20 @@ class Predictor:
         array = np.asarray(image, dtype=np.float32)
         if not np.isfinite(array).all():
             raise ImageError("image: found NaN or infinite values, expected finite ones; replace them first")
-        unknown = [name for name in absent if name not in self.dataset.channels]
+        unknown = [name for name in missing_channels if name not in self.dataset.channels]
         if unknown:
-            raise PlanError(f"absent: found '{unknown[0]}', expected some of {', '.join(self.dataset.channels)}")
-        missing = tuple(number for number, name in enumerate(self.dataset.channels) if name in absent)
+            raise PlanError(
+                f"missing_channels: found '{unknown[0]}', expected some of {', '.join(self.dataset.channels)}"
+            )
+        missing = tuple(number for number, name in enumerate(self.dataset.channels) if name in missing_channels)
         volume = Volume(array, plain_geometry(image.shape[1:], spacing, self.plan.orientation), missing)
         scores = self.scores(self.prepare(volume))
-        labels = self.finish.label_map(scores, self.dataset)
+        labels = self._finished(scores, lambda: volume)
         return (labels, probabilities_on_grid(scores, self.dataset)) if probabilities else labels
 
 
 def plain_geometry(size: Sequence[int], spacing: Sequence[float], orientation: str | None = None) -> Geometry:
-    """Return the geometry of an array that comes without one: at the origin, in ``orientation`` or along the axes."""
+    """Return a geometry for an array without one: origin 0, direction from ``orientation`` (default "SPL")."""
     z, y, x = (int(n) for n in size)
     dz, dy, dx = (float(s) for s in spacing)
     direction = direction_of(orientation or "SPL")

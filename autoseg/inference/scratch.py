@@ -1,4 +1,4 @@
-"""Arrays that are too large for memory, in a file that is gone when they are."""
+"""Arrays that are too large for memory, in temporary files."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.storage import storage_error
+from autoseg.files.storage import storage_error
 
 
 def mapped_array(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a float32 array of zeros that lies in a file of ``folder``, which is unlinked at once.
+    """Return a float32 array of zeros that is mapped to a temporary file in ``folder``.
 
-    The system writes its pages to the disk and drops them as memory gets short. All of its space is reserved first, so
-    that a full disk is a :class:`WorkspaceError` here and not a fault while it is written to.
+    The file has no name and disappears with the array. The operating system moves pages of the array to the disk when
+    memory is short. The whole space is reserved first, so that a full disk raises :class:`WorkspaceError` here instead
+    of a crash during a later write.
     """
     count = np.dtype(np.float32).itemsize * math.prod(shape)
     try:

@@ -1,4 +1,4 @@
-"""What can be predicted: cases in image files or in DICOM series, read and written in the same way."""
+"""Sources of cases to predict: image files and DICOM series, with one interface for reading and writing."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Protocol
 
 import numpy as np
 
-from autoseg.dataset import Case, Dataset, label_ending, split_ending
-from autoseg.dataset_listing import group_channels
+from autoseg.data.dataset import Case, CaseFiles, Dataset, files_of
+from autoseg.data.listing import group_channels
+from autoseg.data.optional_channels import channel_gaps, read_case, with_missing_channels
 from autoseg.errors import DatasetError, ImageError, PlanError
-from autoseg.geometry import Geometry, Volume
-from autoseg.images import non_finite_count, read_case, read_geometry, write_labels
-from autoseg.missing import missing_channels, with_absent
-from autoseg.pictures import check_slices
-from autoseg.preprocessing.extra import CaseFiles, files_of
+from autoseg.images.endings import label_ending, split_ending
+from autoseg.images.geometry import Geometry, Volume
+from autoseg.images.pictures import check_slices
+from autoseg.images.volumes import non_finite_count, read_geometry, write_labels
 
 DICOM_FORMAT = "dicom-seg"
 FORMATS = {
@@ -28,7 +28,7 @@ FORMATS = {
     "tif": ".tif",
     DICOM_FORMAT: ".dcm",
 }
-"""Formats of label maps, with the endings of their files."""
+"""Formats of label maps and the endings of their files."""
 
 
 class Source(Protocol):
@@ -36,31 +36,31 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What its label map is called."""
+        """Name of the case, and of its label map without ending."""
 
     @property
     def place(self) -> Path:
-        """What a fault names."""
+        """Path that error messages contain."""
 
     @property
     def ending(self) -> str:
-        """Ending of its label map where no format is asked for: that of the image."""
+        """Default ending of the label map: the ending of the image."""
 
     @property
     def files(self) -> CaseFiles:
-        """Where files that extra channels need lie."""
+        """Paths of further files that extra channels need."""
 
     def geometry(self) -> Geometry | None:
-        """Return where the image lies, from its header alone; None where that cannot be read."""
+        """Return the geometry of the image from its header; None if the header cannot be read."""
 
     def read(self, channels: Sequence[str]) -> Volume:
-        """Read the channels that there are of ``channels``; raise :class:`ImageError` where that fails."""
+        """Read those of ``channels`` that exist; raise :class:`ImageError` if they cannot be read."""
 
     def check_output(self, path: Path, geometry: Geometry) -> None:
-        """Raise :class:`ImageError` where no label map on this grid can be written to ``path``."""
+        """Raise :class:`ImageError` if a label map on this grid cannot be written to ``path``."""
 
     def write(self, path: Path, labels: np.ndarray, geometry: Geometry, dataset: Dataset) -> None:
-        """Write a label map [Z,Y,X] on the image's grid, in the format of the ending of ``path``."""
+        """Write a label map [Z,Y,X] on the image's grid, in the format that the ending of ``path`` names."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,23 @@ class FileSource:
 
     @property
     def name(self) -> str:
-        """What the files are called."""
+        """Name of the case, from the names of its files."""
         return self.case.name
 
     @property
     def place(self) -> Path:
-        """The first file."""
+        """The first image file."""
         return self.case.images[0]
 
     @property
     def ending(self) -> str:
-        """The images' own, where it suits label maps."""
+        """The ending of the images, if label maps can have it."""
         split = split_ending(self.place)
         return label_ending(split[1]) if split else FORMATS["nii.gz"]
 
     @property
     def files(self) -> CaseFiles:
-        """In sub-folders of the images' folder."""
+        """Further files, in sub-folders of the images' folder."""
         return files_of(self.case)
 
     def geometry(self) -> Geometry | None:
@@ -95,12 +95,12 @@ class FileSource:
         try:
             return read_geometry(self.place)
         except ImageError:
-            return None  # Reading the image will say why.
+            return None  # Reading the image raises the same error later, with its reason.
 
     def read(self, channels: Sequence[str]) -> Volume:
-        """Read all channels; raise :class:`ImageError` where they cannot be read or hold values that are no numbers."""
+        """Read all channels; raise :class:`ImageError` if one cannot be read or contains NaN or infinity."""
         images = self.case.images
-        missing = missing_channels(self.case, channels)
+        missing = channel_gaps(self.case, channels)
         if missing:
             raise ImageError(f"{self.place}: {missing}")
         volume = read_case(self.case, len(channels))
@@ -111,16 +111,16 @@ class FileSource:
         return volume
 
     def check_output(self, path: Path, geometry: Geometry) -> None:
-        """Refuse pictures of several slices."""
+        """Raise :class:`ImageError` for a picture format with several slices."""
         check_slices(path, geometry.size[0])
 
     def write(self, path: Path, labels: np.ndarray, geometry: Geometry, dataset: Dataset) -> None:
-        """Write a label map, with the very header of the image where the formats are the same."""
+        """Write a label map, with the header of the image if both have the same format."""
         write_labels(path, labels, geometry, like=self.place)
 
 
 def find_cases(folder: Path) -> list[Case]:
-    """List the cases in the image files of a folder; raise :class:`DatasetError` where it holds none."""
+    """List the cases in the image files of a folder; raise :class:`DatasetError` if there are none."""
     cases = _cases(folder)
     if not cases:
         raise DatasetError(f"{folder}: found no images, expected files like CASE_0000.nii.gz")
@@ -128,8 +128,8 @@ def find_cases(folder: Path) -> list[Case]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise :class:`DatasetError` where a folder holds neither image files nor DICOM."""
-    from autoseg.dicom.headers import find_dicom
+    """Raise :class:`DatasetError` if a folder contains neither image files nor DICOM files."""
+    from autoseg.images.dicom.headers import find_dicom
 
     if not _cases(folder) and next(find_dicom(folder), None) is None:
         raise _nothing_in(folder)
@@ -138,10 +138,10 @@ def check_folder(folder: Path) -> None:
 def find_sources(
     folder: Path, dataset: Dataset, *, series: Path | str | None = None, label_format: str | None = None
 ) -> list[Source]:
-    """List the cases of a folder of images or, where it holds none, of the DICOM files in its sub-folders.
+    """List the cases of a folder of images or, if it contains none, of the DICOM files in its sub-folders.
 
-    ``series`` and the sub-folders as in :mod:`autoseg.dicom.cases`. Raises :class:`DatasetError` where there are no
-    cases, and :class:`PlanError` where their label maps cannot have the format that is asked for.
+    :mod:`autoseg.data.dicom_cases` describes ``series`` and the sub-folders. Raises :class:`DatasetError` if there are
+    no cases, and :class:`PlanError` if their label maps cannot have the requested format.
     """
     ending_of(label_format)
     cases = _cases(folder)
@@ -149,11 +149,11 @@ def find_sources(
         if series or label_format == DICOM_FORMAT:
             option = f"--series {series}" if series else f"--format {label_format}"
             raise PlanError(
-                f"{option}: is for DICOM series, but {folder} holds {cases[0].images[0].name}; leave it out"
+                f"{option}: is for DICOM series, but {folder} contains {cases[0].images[0].name}; remove this option"
             )
-        return [FileSource(with_absent(case, dataset.channels, dataset.missing)) for case in cases]
-    from autoseg.dicom.cases import find_dicom_cases, read_series_file
-    from autoseg.dicom.headers import needed
+        return [FileSource(with_missing_channels(case, dataset.channels, dataset.optional_channels)) for case in cases]
+    from autoseg.data.dicom_cases import find_dicom_cases, read_series_file
+    from autoseg.images.dicom.headers import needed
 
     if label_format in (None, DICOM_FORMAT):
         needed("highdicom")
@@ -164,9 +164,9 @@ def find_sources(
 
 
 def ending_of(label_format: str | None) -> str | None:
-    """Return the ending of a format of label maps; raise :class:`PlanError` that lists those that there are."""
+    """Return the file ending of a label format; raise :class:`PlanError` with all formats if it is unknown."""
     if label_format is not None and label_format not in FORMATS:
-        raise PlanError(f"format '{label_format}': expected one of {', '.join(FORMATS)}")
+        raise PlanError(f"format: found '{label_format}', expected one of {', '.join(FORMATS)}")
     return FORMATS[label_format] if label_format else None
 
 
@@ -176,5 +176,5 @@ def _nothing_in(folder: Path) -> DatasetError:
 
 def _cases(folder: Path) -> list[Case]:
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder, expected a folder of images")
+        raise DatasetError(f"{folder}: no such folder, expected a folder of images; check the path")
     return [Case(name, files) for name, files in sorted(group_channels(folder).items())]

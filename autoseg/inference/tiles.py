@@ -1,4 +1,4 @@
-"""Where the tiles of a sliding window lie and how much each voxel of one counts."""
+"""Positions of the tiles of a sliding window, and the weight of each voxel of a tile."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ Shape = tuple[int, ...]
 STEP = 0.5
 """Distance of neighbouring tiles as a share of the patch (nnU-Net)."""
 GAUSSIAN_SIGMA = 1 / 8
-"""Standard deviation of a tile's weights as a share of the patch: borders see little context, so they count little
+"""Std of a tile's Gaussian weights as a share of the patch. Borders have little context, so they get small weights
 (nnU-Net)."""
 WHOLE = 1.6
-"""Images of up to so many patches are one tile: it costs less than the two to eight that would cover them, and has no
-seam. On hippocampus a third of the time is saved, and Dice is the same to 0.0001."""
+"""Maximum size, in patches, of an image that is predicted as one tile. One tile is faster than the two to eight that
+would cover the image, and has no seam. On hippocampus it saves a third of the time and changes Dice by less than
+0.0001."""
 
 
 def fitting_patch(image: Shape, patch: Shape, divisor: Shape, *, least: int = 0) -> Shape:
-    """Return the patch, grown to hold the whole of an image that is only a little larger.
+    """Return the tile size: the patch, or a larger size that covers the whole image if this is little larger.
 
-    Tiles of up to ``least`` voxels hold a whole image whatever the patch.
+    A tile of up to ``least`` voxels always covers the whole image. Tile sizes are multiples of ``divisor``.
     """
     grown = tuple(max(p, math.ceil(n / d) * d) for n, p, d in zip(image, patch, divisor, strict=True))
     return grown if math.prod(grown) <= max(WHOLE * math.prod(patch), least) else patch
 
 
 def tile_starts(image: Shape, patch: Shape, *, step: float = STEP) -> list[Shape]:
-    """Return the first voxels of tiles that cover an image at least as large as the patch, evenly spread."""
+    """Return the first voxels of evenly spaced tiles that cover an image; it must be at least as large as the patch."""
     return list(itertools.product(*(_axis_starts(n, p, step) for n, p in zip(image, patch, strict=True))))
 
 
@@ -41,14 +42,14 @@ def _axis_starts(image: int, patch: int, step: float) -> list[int]:
 
 
 def padding(image: Shape, patch: Shape) -> list[tuple[int, int]]:
-    """Return the zeros before and after each axis that bring an image up to the patch, itself in the middle."""
+    """Return the padding (before, after) of each axis that extends an image to the patch size and centres it."""
     missing = [max(p - n, 0) for n, p in zip(image, patch, strict=True)]
     return [(m - m // 2, m // 2) for m in missing]
 
 
 @lru_cache(maxsize=16)
 def gaussian_weights(patch: Shape) -> torch.Tensor:
-    """Return the weights of a tile, [*patch] float32, 1 at its centre and nowhere 0."""
+    """Return the Gaussian weights of a tile, [*patch] float32, 1 at the centre and above 0 everywhere."""
     weights = torch.ones(())
     for n in patch:
         distance = torch.arange(n, dtype=torch.float32) - (n - 1) / 2
@@ -58,5 +59,5 @@ def gaussian_weights(patch: Shape) -> torch.Tensor:
 
 
 def mirrorings(axes: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return every combination of ``axes`` to mirror along, the empty one first."""
+    """Return every combination of ``axes`` to mirror along, starting with the empty one."""
     return [combination for count in range(len(axes) + 1) for combination in itertools.combinations(axes, count)]

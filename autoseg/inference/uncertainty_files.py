@@ -1,4 +1,4 @@
-"""What is written of the uncertainty of cases: maps and figures for each, and one table of all."""
+"""Files about the uncertainty of predictions: maps and figures for each case, and one table of all cases."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ import numpy as np
 
 from autoseg.errors import WorkspaceError
 from autoseg.evaluation.overlap import mean_defined
-from autoseg.geometry import Geometry
-from autoseg.images import write_volume
+from autoseg.files.records import read_record, to_plain
+from autoseg.files.storage import write_json, write_text
+from autoseg.images.geometry import Geometry
+from autoseg.images.volumes import write_volume
 from autoseg.inference.uncertainty import Uncertainty
-from autoseg.records import read_record, to_plain
-from autoseg.storage import write_json, write_text
 
 FOLDER = "uncertainty"
-"""Beside the label maps: among them the maps would be taken for label maps, as by ``autoseg evaluate``."""
+"""Sub-folder for the maps. In the folder of the label maps, ``autoseg evaluate`` would read them as label maps."""
 TABLE = "uncertainty.csv"
 
 
 @dataclass(frozen=True)
 class CaseUncertainty:
-    """How sure an ensemble is of a case as a whole."""
+    """Uncertainty figures of a whole case."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     networks: int
     expected_dice: float | None
-    """Mean of ``expected`` over its classes."""
+    """Mean of ``expected`` over the classes."""
     entropy: float | None
-    """Mean over the predicted foreground, in nats; None where there is none."""
+    """Mean entropy over the predicted foreground, in nats; None without foreground."""
     expected: dict[str, float | None]
-    """Dice of the label map with an unknown reference, less what cross-validation found to be expected too much; None
-    for a class that it does not hold."""
+    """Expected Dice of the label map for each class, minus ``overconfidence``; None for a class that the label map does
+    not contain."""
     overconfidence: float
-    """What was taken off."""
+    """Correction from cross-validation that is subtracted from the expected Dice."""
     agreement: dict[str, float | None]
-    """Mean Dice between the networks' label maps; None for a class that none of them sees; empty for one network."""
+    """Mean Dice between the networks' label maps; None for a class that no network predicts; empty for one network."""
 
 
 @dataclass(frozen=True)
 class UncertaintyFiles:
-    """Where they are, for the label maps of a folder."""
+    """The uncertainty files of a folder of predictions."""
 
     output: Path
     overconfidence: float = 0.0
-    """What is taken off the Dice that probabilities let expect."""
+    """Correction from cross-validation that is subtracted from the expected Dice."""
 
     def record(self, case: str) -> Path:
-        """Return where the figures of a case are, written last: a case that has them is whole."""
+        """Return the path of a case's figures. They are written last, so that a case with figures is complete."""
         return self.output / FOLDER / f"{case}.json"
 
     def has(self, case: str) -> bool:
-        """Tell whether the figures of a case are there, as this version has them and corrected by as much."""
+        """Return whether a case has valid figures with the same ``overconfidence``."""
         return self._found(case) is not None
 
     def _found(self, case: str) -> CaseUncertainty | None:
@@ -91,7 +91,7 @@ class UncertaintyFiles:
         write_json(self.record(case), to_plain(figures))
 
     def write_table(self, cases: Sequence[str], classes: Sequence[str]) -> Path:
-        """Write the figures of those of the cases that have some, a row each."""
+        """Write a CSV table with one row for each case that has figures; return its path."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         each = (f"{what} {name}" for what in ("expected_dice", "agreement") for name in classes)

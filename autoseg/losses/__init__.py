@@ -20,9 +20,10 @@ losses: Registry = Registry(
         "autoseg.losses.weighted_sum",
     ),
 )
-"""Functions of logits [B,outputs,*space] and label indices [B,*space].
+"""Losses are functions of logits [B,outputs,*space] and label indices [B,*space].
 
-Those of overlapping regions say ``activation = "sigmoid"`` and also take which regions were annotated, [B,outputs]."""
+Losses for overlapping regions declare ``activation = "sigmoid"``. They accept a third argument: a mask [B,outputs] of
+the annotated regions."""
 
 INVERSE_FREQUENCY = "inverse_frequency"
-"""What a loss may say in place of its weights until the planner knows them."""
+"""Placeholder for the class weights of a loss; the planner replaces it by numbers."""

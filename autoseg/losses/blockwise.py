@@ -1,7 +1,7 @@
 """Soft Dice and cross-entropy of a softmax in blocks of voxels, with the gradient in closed form.
 
-Nothing as large as the logits is made but their gradient, where softmax, one-hot target and products of the two are
-several times as large; and what stays in the cache is faster as well.
+The gradient is the only new tensor as large as the logits. The plain formula also needs the softmax, the one-hot target
+and their products, which together are several times as large. Blocks that fit into the cache are also faster.
 """
 
 from __future__ import annotations
@@ -12,19 +12,24 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from autoseg.losses.blocks import voxel_blocks
+from autoseg.losses.in_blocks import voxel_blocks
 
 BLOCK_ELEMENTS = 1 << 20
-"""Logits of a sample that are worked on at once: in float32 some megabytes, as caches have, and few enough blocks for a
-GPU, where each costs the start of two dozen kernels. The same on all devices, so that a plan counts what is used."""
+"""Number of logits of a sample in one block.
+
+In float32 a block is a few megabytes, which fits into the cache of a CPU. The number of blocks stays small for a GPU,
+where each block launches about 24 kernels. The value is the same on all devices, so that the memory estimate of a plan
+matches training."""
 FIXED_POINT = 2.0**36
-"""Units in 1 of a sum in fixed point. Integers add up to the same in any order, in which a GPU adds as it comes; and
-the voxels of a patch, each 1 at most, do not overflow it below 2**27 of them."""
+"""Fixed-point units per 1.0 of a sum.
+
+A GPU adds in an undefined order, and a sum of integers does not depend on the order. Each voxel adds at most 1, so that
+patches below 2**27 voxels do not overflow int64."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What the loss is made of; see :class:`autoseg.losses.dice_cross_entropy.DiceCrossEntropy`."""
+    """Weights and options of the loss; see :class:`autoseg.losses.dice_cross_entropy.DiceCrossEntropy`."""
 
     dice: float
     cross_entropy: float
@@ -35,9 +40,10 @@ class Terms:
 def dice_cross_entropy(
     logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None, terms: Terms
 ) -> torch.Tensor:
-    """Return the loss, a scalar of at least single precision, of logits [B,classes,*space].
+    """Return the loss of logits [B,classes,*space], a scalar of at least single precision.
 
-    ``target`` [B,*space] int64 are classes; 0 where ``valid`` [B,*space] bool says that a voxel does not count.
+    ``target`` [B,*space] int64 contains class indices. ``valid`` [B,*space] bool marks the voxels that count; at all
+    other voxels ``target`` is 0.
     """
     counted = None if valid is None else valid.flatten(1)
     loss: torch.Tensor = _DiceCrossEntropy.apply(logits.flatten(2), target.flatten(1), counted, terms)  # type: ignore[no-untyped-call]
@@ -45,11 +51,12 @@ def dice_cross_entropy(
 
 
 class _DiceCrossEntropy(torch.autograd.Function):
-    """Of logits [B,classes,voxels].
+    """The loss of logits [B,classes,voxels].
 
-    With p the softmax, y the one-hot target, n the voxels that count, w the weight of the cross-entropy and a and b as
-    :func:`_dice_slopes` returns them, the loss changes by b − a·y with p, so that its derivative by the logits is
-    p·(b − Σ p·b + a_y·p_y + w/n) − y·(a_y·p_y + w/n): one formula for all classes, and one number for a voxel's own.
+    Symbols: p is the softmax, y the one-hot target, n the number of valid voxels, w the weight of the cross-entropy; a
+    and b are the results of :func:`_dice_slopes`. The derivative of the Dice term by p is b − a·y. The derivative of
+    the loss by the logits is p·(b − Σ p·b + a_y·p_y + w/n) − y·(a_y·p_y + w/n). The first term has the same form for
+    all classes; the second term is one number for the true class of each voxel.
     """
 
     @staticmethod
@@ -71,7 +78,7 @@ class _DiceCrossEntropy(torch.autograd.Function):
         with torch.autocast(logits.device.type, enabled=False):
             own, every, entropy = own * outer, every * outer, entropy * outer
             for block in voxel_blocks(logits, BLOCK_ELEMENTS):
-                # Where a voxel does not count, the normalizer is infinite and all probabilities are 0.
+                # At ignored voxels the normalizer is infinite, so that all probabilities are 0.
                 shift, label = normalizer[:, None, block], target[:, None, block]
                 probabilities = (logits[..., block] - shift).exp_()
                 extra = own[..., None].expand_as(probabilities).gather(1, label) * probabilities.gather(1, label)
@@ -85,16 +92,16 @@ class _DiceCrossEntropy(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums over voxels that count."""
+    """Sums over the valid voxels."""
 
     entropy: torch.Tensor
-    """Scalar."""
+    """Sum of the cross-entropies, a scalar."""
     overlap: torch.Tensor
-    """Σ p·y, [B,classes]; not of the background, which has no Dice."""
+    """Σ p·y, [B,classes]. The Dice term does not use the entry of the background."""
     total: torch.Tensor
-    """Σ p + Σ y, as well."""
+    """Σ p + Σ y, [B,classes]."""
     normalizer: torch.Tensor
-    """Logarithm of the sum of exponentials of each voxel, [B,voxels]; infinite where it does not count."""
+    """Log-sum-exp of the logits of each voxel, [B,voxels]; infinite at ignored voxels."""
 
 
 def _sums(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> _Sums:
@@ -126,7 +133,7 @@ def _sums(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None
 def _dice_slopes(
     overlap: torch.Tensor, total: torch.Tensor, terms: Terms
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the mean Dice of the foreground and what −dice·Dice changes by p, [B,classes]: b − a·y, as (a, b)."""
+    """Return the mean foreground Dice, and a and b [B,classes] of the derivative b − a·y of −dice·Dice by p."""
     if terms.batch_dice:
         overlap, total = (sums.sum(0, keepdim=True).expand_as(sums) for sums in (overlap, total))
     size = total + terms.smooth

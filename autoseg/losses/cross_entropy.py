@@ -1,4 +1,4 @@
-"""Cross-entropy by itself, of classes or regions."""
+"""Cross-entropy without a Dice term, for classes or regions."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from autoseg.losses.partial import NEVER
 from autoseg.losses.voxelwise import ClassWeightedLoss, own, surprises
 
 Smoothing = Annotated[float, Ge(0), Lt(1)]
-"""Share of a label that is spread over all classes."""
+"""Fraction of a label that label smoothing distributes over all classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyLoss(ClassWeightedLoss):
-    """What all cross-entropies share.
+    """Base class of the cross-entropy losses.
 
-    With ``label_smoothing`` ε the target is 1 − ε of a voxel's class and ε/C of each of all C (Szegedy et al. 2016), of
-    a region 1 − ε/2 inside and ε/2 outside.
+    With ``label_smoothing`` ε the target is 1 − ε for the class of a voxel, plus ε/C for each of all C classes (Szegedy
+    et al. 2016). For a region the target is 1 − ε/2 inside and ε/2 outside.
     """
 
     label_smoothing: Smoothing = 0.0
 
     def of_classes(self, logarithms: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return −w·log p of each voxel's class, [B,N], smoothed."""
+        """Return −w·log p of the class of each voxel, [B,N], with label smoothing."""
         costs = -own(logarithms, labels) * self.weights_of(labels, logarithms.dtype)
         if not self.label_smoothing:
             return costs
-        # A class that partial annotation hides cannot be predicted: no share of a label is spread to it.
+        # Partial annotation hides some classes (see NEVER): they get no part of the smoothed label.
         told = logarithms > NEVER / 2
         every = -torch.where(told, logarithms, 0)
         if self.weights is not None:
@@ -39,25 +39,25 @@ class EntropyLoss(ClassWeightedLoss):
         return (1 - self.label_smoothing) * costs + self.label_smoothing * every.sum(1) / told.sum(1)
 
     def of_regions(self, logits: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-        """Return the binary cross-entropy of each region, [B,regions,N], smoothed."""
+        """Return the binary cross-entropy of each region, [B,regions,N], with label smoothing."""
         costs = surprises(logits, expected)
         if not self.label_smoothing:
             return costs
-        # Of the other answer it is more by the logit towards this one.
+        # The cross-entropy of the opposite target is larger by x inside a region and by −x outside.
         return costs + self.label_smoothing / 2 * torch.where(expected, logits, -logits)
 
 
 @losses.register("cross_entropy")
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(EntropyLoss):
-    """The weighted mean of −log p over voxels, of regions that of the binary cross-entropy over voxels and regions.
+    """The weighted mean of −log p over voxels; for regions, the mean binary cross-entropy over voxels and regions.
 
-    Weights by inverse frequency: ``autoseg plan --set 3d_fullres.loss.weights=inverse_frequency`` writes them to the
-    plan as numbers; see :mod:`autoseg.planners.class_weights`.
+    To weight classes by inverse frequency, use ``autoseg plan --set 3d_fullres.loss.weights=inverse_frequency``, which
+    writes the weights to the plan as numbers; see :mod:`autoseg.planners.class_weights`.
     """
 
     def __call__(
         self, logits: torch.Tensor, target: torch.Tensor, annotated: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the loss, a float32 scalar, of logits [B,outputs,*space] against label indices [B,*space]."""
+        """Return the loss, a float32 scalar, of logits [B,outputs,*space] for label indices [B,*space]."""
         return self.voxels(logits, target, annotated).mean()

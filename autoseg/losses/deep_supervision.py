@@ -1,4 +1,4 @@
-"""A loss at every resolution that a network predicts."""
+"""Deep supervision: a loss at every resolution of the network's logits."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import torch
 from torch.nn import functional as F
 
 Loss = Callable[..., torch.Tensor]
-"""A loss of logits and label indices, and of which outputs were annotated where not all were."""
+"""A function of logits, label indices and, with partial annotation, a mask of the annotated outputs."""
 
 
 class DeepSupervision:
-    """The mean of a loss over resolutions, each weighted half as much as the next finer, the coarsest not at all.
+    """The weighted mean of a loss over resolutions.
 
-    nnU-Net's weights; targets are brought to each resolution by the nearest voxel.
+    Weights are those of nnU-Net: each resolution has half the weight of the next finer one, and the coarsest has weight
+    0. Targets are resampled to each resolution by nearest neighbour.
     """
 
     def __init__(self, loss: Loss) -> None:
@@ -24,9 +25,9 @@ class DeepSupervision:
     def __call__(
         self, logits: Sequence[torch.Tensor], target: torch.Tensor, annotated: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the loss of logits, finest first, against label indices [B,*space] at the finest resolution.
+        """Return the loss of logits, finest first, for label indices [B,*space] at the finest resolution.
 
-        ``annotated`` [B,outputs], where given, is handed on to the loss.
+        ``annotated`` [B,outputs], if given, is passed to the loss.
         """
         more: tuple[Any, ...] = () if annotated is None else (annotated,)
         weights = resolution_weights(len(logits))
@@ -39,7 +40,7 @@ class DeepSupervision:
 
 
 def resolution_weights(count: int) -> list[float]:
-    """Return 1, 1/2, 1/4 … and 0 for the last of several, scaled to a sum of 1."""
+    """Return the weights 1, 1/2, 1/4 …, scaled to a sum of 1; the last of two or more is 0."""
     weights = [0.5**level for level in range(count)]
     if count > 1:
         weights[-1] = 0.0
@@ -47,7 +48,7 @@ def resolution_weights(count: int) -> list[float]:
 
 
 def at_resolution(target: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Take the nearest voxels of label indices [B,*space] for another shape."""
+    """Resample label indices [B,*space] to ``shape`` by nearest neighbour."""
     if tuple(target.shape[1:]) == shape:
         return target
     return F.interpolate(target[:, None].float(), shape, mode="nearest-exact")[:, 0].to(target.dtype)

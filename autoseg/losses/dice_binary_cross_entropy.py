@@ -1,4 +1,4 @@
-"""Soft Dice and binary cross-entropy: nnU-Net's objective for regions that may overlap."""
+"""Soft Dice and binary cross-entropy: nnU-Net's loss for regions that may overlap."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DiceBinaryCrossEntropy:
 
     ``regions`` lists, for each output, the label indices that make up its region. Dice is the mean over samples and
     regions of (2 Σ p·t + s) / (Σ p + Σ t + s); with ``batch_dice`` the sums run over the whole batch. The minimum is
-    −``dice``. Voxels whose target is ``ignore_index``, and regions that were not annotated in a sample, count nowhere.
+    −``dice``. Voxels whose target is ``ignore_index`` are ignored, as are regions that are not annotated in a sample.
     """
 
     regions: list[list[int]]
@@ -34,9 +34,9 @@ class DiceBinaryCrossEntropy:
     def __call__(
         self, logits: torch.Tensor, target: torch.Tensor, annotated: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the loss, a float32 scalar, of logits [B,regions,*space] against label indices [B,*space] int64.
+        """Return the loss, a float32 scalar, of logits [B,regions,*space] for label indices [B,*space] int64.
 
-        ``annotated`` [B,regions] tells which regions were annotated in each sample; None: all.
+        ``annotated`` [B,regions] marks the annotated regions of each sample; None means all.
         """
         logits = logits.float().flatten(2)
         expected = region_masks(target.flatten(1), self.regions)
@@ -68,9 +68,10 @@ class DiceBinaryCrossEntropy:
 
 
 def region_masks(target: torch.Tensor, regions: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Return where each region is, [B,regions,*space] bool, for label indices [B,*space]; ignored voxels are nowhere.
+    """Return the mask of each region, [B,regions,*space] bool, for label indices [B,*space].
 
-    One byte a voxel and region; a target in float32 would be as large as the logits.
+    Ignored voxels belong to no region. A mask needs one byte per voxel and region; a float32 target would need as much
+    memory as the logits.
     """
     masks = torch.zeros(target.shape[0], len(regions), *target.shape[1:], dtype=torch.bool, device=target.device)
     for index, members in enumerate(regions):
@@ -80,8 +81,8 @@ def region_masks(target: torch.Tensor, regions: Sequence[Sequence[int]]) -> torc
 
 
 def _entropy(logits: torch.Tensor, expected: torch.Tensor, counted: torch.Tensor | None) -> torch.Tensor:
-    """Return the mean binary cross-entropy over what counts, 0 where nothing does."""
-    # −log p is softplus(−x) and −log(1 − p) is softplus(x): a mask serves, where PyTorch's own wants a float target.
+    """Return the mean binary cross-entropy over the counted voxels and regions; 0 if none count."""
+    # −log p is softplus(−x) and −log(1 − p) is softplus(x). A mask suffices; PyTorch's function needs a float target.
     terms = F.softplus(torch.where(expected, -logits, logits))
     if counted is None:
         return terms.mean()

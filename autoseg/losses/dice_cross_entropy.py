@@ -1,4 +1,4 @@
-"""Soft Dice and cross-entropy, nnU-Net's objective."""
+"""Soft Dice and cross-entropy, nnU-Net's loss."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autoseg.losses import losses
 from autoseg.losses.blockwise import Terms, dice_cross_entropy
 
 FEW_CLASSES = 5
-"""Classes up to which the plain formula is the faster one and its copies of the logits are small."""
+"""Largest number of classes for which the plain formula is faster and its copies of the logits are small."""
 
 
 @losses.register("dice_cross_entropy")
@@ -20,7 +20,7 @@ class DiceCrossEntropy:
     """Cross-entropy minus soft Dice, each with its weight (Isensee et al. 2021; Milletari et al. 2016).
 
     Dice is the mean over samples and foreground classes of (2 Σ p·t + s) / (Σ p + Σ t + s); with ``batch_dice`` the
-    sums run over the whole batch. The minimum is −``dice``. Voxels whose target is ``ignore_index`` count nowhere.
+    sums run over the whole batch. The minimum is −``dice``. Voxels whose target is ``ignore_index`` are ignored.
     """
 
     dice: float = 1.0
@@ -30,7 +30,7 @@ class DiceCrossEntropy:
     ignore_index: int | None = None
 
     def __call__(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the loss, a float32 scalar, of logits [B,classes,*space] against classes [B,*space] int64."""
+        """Return the loss, a float32 scalar, of logits [B,classes,*space] for class indices [B,*space] int64."""
         valid = None if self.ignore_index is None else target != self.ignore_index
         if logits.shape[1] > FEW_CLASSES:
             terms = Terms(self.dice, self.cross_entropy, self.batch_dice, self.smooth)
@@ -42,7 +42,7 @@ class DiceCrossEntropy:
     def _mean_dice(self, probabilities: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
         foreground = probabilities[:, 1:].flatten(2)
         classes = torch.arange(1, probabilities.shape[1], device=target.device)
-        # One byte a voxel and class; a one-hot target in float32 would be as large as the probabilities.
+        # The mask needs one byte per voxel and class; a float32 one-hot target would be as large as the probabilities.
         expected = target.flatten(1)[:, None] == classes[:, None]
         if valid is not None:
             here = valid.flatten(1)[:, None]
@@ -55,7 +55,7 @@ class DiceCrossEntropy:
 
 
 def _entropy(log_probabilities: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-    """Return the mean cross-entropy over valid voxels, 0 where there are none."""
+    """Return the mean cross-entropy over valid voxels; 0 if no voxel is valid."""
     if valid is None:
         return F.nll_loss(log_probabilities, target)
     nowhere = -1

@@ -1,4 +1,4 @@
-"""The F_β loss: soft Dice in which a missed voxel weighs β² times as much as one too many."""
+"""The F_β loss: soft Dice in which a false negative weighs β² times as much as a false positive."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from annotated_types import Le
 
 from autoseg.losses import losses
 from autoseg.losses.soft_counts import OverlapLoss
-from autoseg.quantities import Positive
+from autoseg.registry import Positive
 
 MOST_BETA = 1000.0
-"""Far beyond what makes sense; its square is far below what a float32 holds."""
+"""Upper bound of β: far above useful values, and its square is far below the maximum of float32."""
 
 
 @losses.register("f_beta")
@@ -21,9 +21,10 @@ MOST_BETA = 1000.0
 class FBeta(OverlapLoss):
     """One minus soft F_β (Moe, *Deep learning for automatic delineation of tumours from PET/CT images*, NMBU 2019).
 
-    F_β is ((1 + β²) Σ p·y + ε) / (β² Σ y + Σ p^s + ε), with ε, which the source does not state, ``smooth``: a class
-    that is neither there nor predicted costs nothing. β = 1 and s = 2 is V-Net's Dice loss (Milletari et al. 2016),
-    s = 1 nnU-Net's; the source recommends β from 2 to 4. Its power of y has no say where y is 0 or 1, and is left out.
+    F_β is ((1 + β²) Σ p·y + ε) / (β² Σ y + Σ p^s + ε), with s = ``power`` and ε = ``smooth``. The source does not state
+    ε; with it, the loss is 0 for a class that is neither present nor predicted. β = 1 and s = 2 is the Dice loss of
+    V-Net (Milletari et al. 2016); β = 1 and s = 1 is that of nnU-Net. The source recommends β from 2 to 4. The source
+    also raises y to a power; this is left out, because it changes nothing for y of 0 or 1.
     """
 
     beta: Annotated[Positive, Le(MOST_BETA)] = 2.0
@@ -33,7 +34,7 @@ class FBeta(OverlapLoss):
     def __call__(
         self, logits: torch.Tensor, target: torch.Tensor, annotated: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the loss, a float32 scalar, of logits [B,outputs,*space] against label indices [B,*space]."""
+        """Return the loss, a float32 scalar, of logits [B,outputs,*space] for label indices [B,*space]."""
         counts = self.counts(logits, target, annotated, power=self.power)
         weight = self.beta**2
         size = weight * counts.expected + counts.predicted + self.smooth

@@ -1,31 +1,31 @@
-"""Any function of the voxels of logits, worked out in blocks, so that nothing as large as the logits is kept for it."""
+"""Evaluate a function of logits in blocks of voxels, so that autograd stores no tensors as large as the logits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from autoseg.losses.blocks import voxel_blocks
-
 BLOCK_ELEMENTS = 1 << 19
-"""Logits of a sample that are worked on at once. A block has about ten temporary tensors of this size for each sample,
-which the C library keeps when they are freed: few, so that they are little beside the logits of a patch, and stay in
-the cache; and enough for a GPU, where each block costs the start of some dozens of kernels."""
+"""Number of logits of a sample in one block.
+
+A block has about ten temporary tensors of this size for each sample, and the C library keeps their memory when they are
+freed. The size is small compared with the logits of a patch and fits into the cache. It is large enough for a GPU,
+where each block launches some dozens of kernels."""
 
 BlockFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Of logits [B,outputs,N] of at least single precision and label indices [B,N] of the N voxels of a block."""
+"""A function of a block of N voxels: logits [B,outputs,N] of at least single precision and label indices [B,N]."""
 
 
 def voxels_in_blocks(function: BlockFunction, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return what ``function`` makes of each voxel, [B,V], from logits [B,outputs,*space] and labels [B,*space]."""
+    """Return the result of ``function`` for each voxel, [B,V], of logits [B,outputs,*space] and labels [B,*space]."""
     return _apply(function, logits, target, False)
 
 
 def sums_in_blocks(function: BlockFunction, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the sum over blocks of what ``function`` makes of each, of any one shape."""
+    """Return the sum of the results of ``function`` over all blocks; the results have the same shape."""
     return _apply(function, logits, target, True)
 
 
@@ -35,7 +35,7 @@ def _apply(function: BlockFunction, logits: torch.Tensor, target: torch.Tensor, 
 
 
 class _InBlocks(torch.autograd.Function):
-    """Going back, each block is worked out once more, and differentiated while it is in the cache."""
+    """The backward pass recomputes each block and differentiates it while it is in the cache."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -72,3 +72,18 @@ class _InBlocks(torch.autograd.Function):
 
 def _precise(values: torch.Tensor) -> torch.Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+MOST_BLOCKS = 32
+"""Largest number of blocks of a sample.
+
+More blocks hardly save memory compared with the logits, but cost time: each block launches some dozens of kernels on a
+GPU, and the planner counts as many operations for each candidate plan."""
+
+
+def voxel_blocks(logits: torch.Tensor, elements: int) -> Iterator[slice]:
+    """Cut the voxels of logits [B,outputs,V] into blocks of about ``elements`` logits; the batch size has no effect."""
+    voxels = logits.shape[2]
+    size = max(1, elements // logits.shape[1], -(-voxels // MOST_BLOCKS))
+    for start in range(0, voxels, size):
+        yield slice(start, start + size)

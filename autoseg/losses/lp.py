@@ -1,4 +1,4 @@
-"""The L_p distance of probabilities from what they should be."""
+"""The L_p distance between probabilities and the target."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from autoseg.losses.voxelwise import VoxelwiseLoss
 @losses.register("lp")
 @dataclass(frozen=True, kw_only=True)
 class Lp(VoxelwiseLoss):
-    """The mean over voxels of Σ |p − y|^P / P over all classes; of regions, the mean over voxels and regions.
+    """The mean over voxels of Σ |p − y|^P / P over all classes; for regions, the mean over voxels and regions.
 
-    Moe (*Deep learning for automatic delineation of tumours from PET/CT images*, NMBU 2019) sums over voxels; a mean
-    does not depend on the patch, nor do the learning rates that suit it. P = 2 is half the squared error (Brier's).
+    P is ``order``; P = 2 is half the squared error (Brier score). Moe (*Deep learning for automatic delineation of
+    tumours from PET/CT images*, NMBU 2019) sums over voxels. A mean is used here, because neither it nor a suitable
+    learning rate depends on the patch size.
     """
 
     order: Annotated[float, Ge(1), Lt(float("inf"))] = 2.0
@@ -26,16 +27,16 @@ class Lp(VoxelwiseLoss):
     def __call__(
         self, logits: torch.Tensor, target: torch.Tensor, annotated: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the loss, a float32 scalar, of logits [B,outputs,*space] against label indices [B,*space]."""
+        """Return the loss, a float32 scalar, of logits [B,outputs,*space] for label indices [B,*space]."""
         return self.voxels(logits, target, annotated).mean()
 
     def of_classes(self, logarithms: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the cost of each voxel, [B,N]."""
+        """Return the loss of each voxel, [B,N]."""
         expected = self.masks(labels, logarithms.shape[1])
         return self._powers(logarithms.exp() - expected.to(logarithms.dtype)).sum(1)
 
     def of_regions(self, logits: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-        """Return the cost of each region, [B,regions,N]."""
+        """Return the loss of each voxel and region, [B,regions,N]."""
         return self._powers(logits.sigmoid() - expected.to(logits.dtype))
 
     def _powers(self, differences: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The loss of Matthews' correlation coefficient, which counts true negatives as well."""
+"""A loss from Matthews' correlation coefficient, which also uses true negatives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from autoseg.losses import losses
 from autoseg.losses.soft_counts import OverlapLoss
-from autoseg.quantities import Positive
+from autoseg.registry import Positive
 
 
 @losses.register("mcc")
@@ -16,10 +16,11 @@ from autoseg.quantities import Positive
 class MCC(OverlapLoss):
     """One minus Matthews' correlation coefficient of soft counts (Abhishek and Hamarneh, ISBI 2021).
 
-    With e voxels expected, q predicted, n in all and t true positives, the coefficient is
-    (t − e·q/n) / √(e·q·(1 − e/n)·(1 − q/n) + ε): the same as (TP·TN − FP·FN) / √…, without products of four counts.
-    Where a class is nowhere, or everywhere, it is 0, and teaches nothing: therefore the batch is one image unless
-    ``per_image``, and in patches this loss is best one of a ``sum`` with a cross-entropy.
+    With e expected voxels, q predicted voxels, n voxels in total and t true positives, the coefficient is
+    (t − e·q/n) / √(e·q·(1 − e/n)·(1 − q/n) + ε). This equals (TP·TN − FP·FN) / √…, without products of four counts.
+    If a class covers no voxel or all voxels, the coefficient is 0 and the gradient carries no information. Therefore
+    the counts of a batch are pooled unless ``per_image`` is set. For patches, combine this loss with a cross-entropy in
+    a ``sum``.
     """
 
     per_image: bool = False
@@ -28,7 +29,7 @@ class MCC(OverlapLoss):
     def __call__(
         self, logits: torch.Tensor, target: torch.Tensor, annotated: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the loss, a float32 scalar, of logits [B,outputs,*space] against label indices [B,*space]."""
+        """Return the loss, a float32 scalar, of logits [B,outputs,*space] for label indices [B,*space]."""
         counts = self.counts(logits, target, annotated)
         voxels = counts.voxels.clamp(min=1)
         expected, predicted = counts.expected, counts.predicted

@@ -1,4 +1,4 @@
-"""Confusion matrices of probabilities: what all losses of overlap are made of."""
+"""Soft confusion matrices (sums of probabilities), the basis of all overlap losses."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from autoseg.losses.labelled import LabelledLoss, check_for_classes_only
 
 @dataclass(frozen=True)
 class SoftCounts:
-    """Sums over the voxels that count, [B,outputs], or [1,outputs] where the images of a batch are pooled."""
+    """Sums over the valid voxels, [B,outputs], or [1,outputs] if the images of a batch are pooled."""
 
     overlap: torch.Tensor
     """Σ p·y, the true positives."""
     predicted: torch.Tensor
-    """Σ p^s."""
+    """Σ p^s, the predicted voxels; s is 1 in most losses."""
     expected: torch.Tensor
-    """Σ y."""
+    """Σ y, the voxels of the target."""
     voxels: torch.Tensor
-    """Of all kinds."""
+    """Number of valid voxels."""
     measured: torch.Tensor | None
-    """Where there is anything to measure; None: everywhere."""
+    """Mask of the annotated outputs; None means all."""
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the mean of ``values``, shaped as the counts, over what is measured."""
+        """Return the mean of ``values`` over the measured entries; ``values`` has the shape of the counts."""
         if self.measured is None:
             return values.mean()
         return (values * self.measured).sum() / self.measured.sum().clamp(min=1)
@@ -34,10 +34,11 @@ class SoftCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class OverlapLoss(LabelledLoss):
-    """A loss of soft counts: each class against the rest, then the mean over classes, or regions.
+    """A loss of soft counts: one value for each class (one against the rest) or region, then the mean of these.
 
-    Sums run over each image, whose losses are averaged, or, without ``per_image``, over the whole batch. The background
-    is a class only with ``background``. Regions that were not annotated in a sample count nowhere.
+    With ``per_image``, sums run over each image and the losses of the images are averaged; otherwise sums run over the
+    whole batch. ``background`` includes the background as a class. Regions that are not annotated in a sample are
+    ignored.
     """
 
     per_image: bool = True
@@ -49,9 +50,9 @@ class OverlapLoss(LabelledLoss):
     def counts(
         self, logits: torch.Tensor, target: torch.Tensor, annotated: torch.Tensor | None, *, power: float = 1.0
     ) -> SoftCounts:
-        """Count the voxels of logits [B,outputs,*space] against label indices [B,*space]; ``power`` is the s of p^s.
+        """Return the soft counts of logits [B,outputs,*space] and label indices [B,*space]; ``power`` is the s of p^s.
 
-        ``annotated`` [B,regions] tells which regions were annotated in each sample; None: all.
+        ``annotated`` [B,regions] marks the annotated regions of each sample; None means all.
         """
         sums = sums_in_blocks(lambda values, labels: self._sums(values, labels, power), logits, target)
         first = 0 if self.background or self.regions is not None else 1
@@ -65,11 +66,11 @@ class OverlapLoss(LabelledLoss):
         return SoftCounts(overlap, predicted, expected, voxels, annotated)
 
     def _sums(self, logits: torch.Tensor, labels: torch.Tensor, power: float) -> torch.Tensor:
-        """Return overlap, predicted, expected and all voxels of a block, [4,B,outputs]."""
+        """Return the sums overlap, predicted, expected and voxels of a block, [4,B,outputs]."""
         logarithms = self.log_probabilities(logits)
         masks, counted = self.masks(labels, logits.shape[1]), self.counted(labels)
         probabilities = logarithms.exp()
-        # By the logarithm, so that the slope of a power below 1 is finite where a probability is 0.
+        # Powers are computed from the logarithm, so that the slope is finite at probability 0 for exponents below 1.
         powers = probabilities if power == 1 else (logarithms * power).exp()
         voxels = torch.full_like(logits[..., 0], labels.shape[1])
         if counted is not None:

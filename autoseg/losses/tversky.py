@@ -1,4 +1,4 @@
-"""The Tversky loss, with weights of its own for voxels too many and voxels missed, and its focal form."""
+"""The Tversky loss, with separate weights for false positives and false negatives, and its focal form."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from autoseg.errors import PlanError
 from autoseg.losses import losses
 from autoseg.losses.soft_counts import OverlapLoss
-from autoseg.quantities import NonNegative, Positive
+from autoseg.registry import NonNegative, Positive
 
 SMALLEST_BASE = 1e-6
-"""What a focal exponent is taken of at least: below 1, its slope has no bound at 0."""
+"""Lower bound of the base of the focal power: for an exponent below 1, the slope at 0 is infinite."""
 
 
 @losses.register("tversky")
@@ -20,8 +20,9 @@ SMALLEST_BASE = 1e-6
 class Tversky(OverlapLoss):
     """One minus (TP + ε) / (TP + α FP + β FN + ε) of soft counts (Salehi et al. 2017), to the power ``focal``.
 
-    α = β = ½ is soft Dice, α = β = 1 soft IoU; a larger β finds more of small classes. A ``focal`` above 1 turns to
-    classes that are far from right, one below 1 to those that are nearly right, as the ¾ of Abraham and Khan 2019.
+    α = β = ½ is soft Dice and α = β = 1 is soft IoU. A larger β raises the recall of small classes. A ``focal`` above 1
+    emphasizes classes with a high loss; one below 1 emphasizes classes with a low loss, such as the ¾ of Abraham and
+    Khan 2019.
     """
 
     alpha: NonNegative = 0.3
@@ -37,10 +38,10 @@ class Tversky(OverlapLoss):
     def __call__(
         self, logits: torch.Tensor, target: torch.Tensor, annotated: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the loss, a float32 scalar, of logits [B,outputs,*space] against label indices [B,*space]."""
+        """Return the loss, a float32 scalar, of logits [B,outputs,*space] for label indices [B,*space]."""
         counts = self.counts(logits, target, annotated)
         excess, missed = counts.predicted - counts.overlap, counts.expected - counts.overlap
         faults = self.alpha * excess + self.beta * missed
-        # The same as one minus the index, without the rounding of a difference.
+        # Equal to one minus the index, but without the rounding error of the subtraction.
         shares = faults / (counts.overlap + faults + self.smooth)
         return counts.mean(shares if self.focal == 1 else shares.clamp_min(SMALLEST_BASE) ** self.focal)

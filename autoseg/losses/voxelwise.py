@@ -1,4 +1,4 @@
-"""Losses of single voxels: what each costs, how much it weighs, and their mean."""
+"""Voxelwise losses: the loss and the weight of each voxel, and their weighted mean."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from torch.nn import functional as F
 from autoseg.errors import PlanError
 from autoseg.losses.in_blocks import voxels_in_blocks
 from autoseg.losses.labelled import LabelledLoss, check_for_classes_only
-from autoseg.quantities import NonNegative
+from autoseg.registry import NonNegative
 
 
 @dataclass(frozen=True)
 class VoxelLosses:
-    """What voxels cost, and the weights whose sum a mean divides by, both [B,V]; both 0 where a voxel is ignored."""
+    """Losses of voxels, already weighted, and their weights; both [B,V], and 0 at ignored voxels."""
 
     losses: torch.Tensor
     weights: torch.Tensor
 
     def mean(self) -> torch.Tensor:
-        """Return the sum of losses by the sum of weights, 0 where nothing counts."""
+        """Return the sum of losses divided by the sum of weights; 0 if all voxels are ignored."""
         return self.losses.sum() / _divisor(self.weights.sum())
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoxelwiseLoss(LabelledLoss, ABC):
-    """A loss that is a mean over voxels of what each costs by itself.
+    """A loss that is the weighted mean of the losses of single voxels.
 
-    Of regions, a voxel's cost is the sum over those that were annotated, and its weight is their number.
+    For regions, the loss of a voxel is the sum over the annotated regions, and its weight is their number.
     """
 
     @abstractmethod
     def of_classes(self, logarithms: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return what voxels cost, [B,N], by the log-softmax [B,classes,N] and their classes [B,N]."""
+        """Return the losses of voxels, [B,N], from the log-softmax [B,classes,N] and the class indices [B,N]."""
 
     @abstractmethod
     def of_regions(self, logits: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-        """Return what voxels cost for each region, [B,regions,N], by logits and masks of that shape."""
+        """Return the losses of voxels for each region, [B,regions,N], from logits and masks of the same shape."""
 
     def weights_of(self, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """Return how much voxels of classes [B,N] weigh."""
         return torch.ones_like(labels, dtype=dtype)
 
     def voxels(self, logits: torch.Tensor, target: torch.Tensor, annotated: torch.Tensor | None) -> VoxelLosses:
-        """Return the costs of logits [B,outputs,*space] against label indices [B,*space].
+        """Return the losses and weights of voxels, from logits [B,outputs,*space] and label indices [B,*space].
 
-        ``annotated`` [B,regions] tells which regions were annotated in each sample; None: all.
+        ``annotated`` [B,regions] marks the annotated regions of each sample; None means all.
         """
         costs = voxels_in_blocks(lambda values, labels: self._costs(values, labels, annotated), logits, target)
         labels = target.flatten(1)
@@ -73,9 +73,10 @@ class VoxelwiseLoss(LabelledLoss, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassWeightedLoss(VoxelwiseLoss):
-    """One whose voxels weigh as their class does.
+    """A voxelwise loss with a weight for each class.
 
-    ``weights`` are those of the classes, the background first; a mean is by their sum over voxels, as PyTorch's.
+    ``weights`` has one entry for each class, the background first. As in PyTorch, the mean divides by the sum of the
+    weights over voxels.
     """
 
     weights: list[NonNegative] | None = None
@@ -83,7 +84,7 @@ class ClassWeightedLoss(VoxelwiseLoss):
     def __post_init__(self) -> None:
         check_for_classes_only("weights", given=self.weights is not None, regions=self.regions)
         if self.weights is not None and not any(self.weights):
-            raise PlanError(f"losses, argument 'weights': found {self.weights}, expected one above 0 at least")
+            raise PlanError(f"losses, argument 'weights': found {self.weights}, expected at least one above 0")
 
     def weights_of(self, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """Return how much voxels of classes [B,N] weigh."""
@@ -93,16 +94,16 @@ class ClassWeightedLoss(VoxelwiseLoss):
 
 
 def own(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return of ``values`` [B,classes,N] those of the classes [B,N] of the voxels, [B,N]."""
+    """Return the entries of ``values`` [B,classes,N] at the class ``labels`` [B,N] of each voxel, [B,N]."""
     return values.gather(1, labels[:, None])[:, 0]
 
 
 def surprises(logits: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    """Return −log of the probability of what is expected of sigmoids, by logits and masks of one shape."""
-    # −log p is softplus(−x) and −log(1 − p) is softplus(x): a mask serves, where PyTorch's own wants a float target.
+    """Return −log of the sigmoid probability of the target, from logits and masks of the same shape."""
+    # −log p is softplus(−x) and −log(1 − p) is softplus(x). A mask suffices; PyTorch's function needs a float target.
     return F.softplus(torch.where(expected, -logits, logits))
 
 
 def _divisor(total: torch.Tensor) -> torch.Tensor:
-    """Return what to divide by: 1 where nothing counts; a sum of small weights stays what it is."""
+    """Return ``total``, or 1 if it is 0; small totals are not changed."""
     return torch.where(total > 0, total, 1)

@@ -1,4 +1,4 @@
-"""What the U-Nets are made of."""
+"""Building blocks of the U-Nets."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ SLOPE = 0.01
 
 
 class Convolution3d(nn.Conv3d):
-    """A 3D convolution whose gradient is right on a CPU as well where its kernel is longer than its input.
+    """A 3D convolution with a correct gradient on CPUs, even if the kernel is longer than the input.
 
-    There oneDNN's gradient of the weights in bfloat16 reads memory that nobody wrote (seen in PyTorch 2.13: 3 voxels of
-    kernel along 2 of input, 5 along 4): such small inputs are computed in float32, which costs next to nothing.
+    For such small inputs, oneDNN's gradient of the weights in bfloat16 reads uninitialized memory (seen in PyTorch 2.13
+    for a kernel of 3 voxels and an input of 2, and for 5 and 4). They are therefore computed in float32, at almost no
+    cost.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,9 +53,9 @@ POOLINGS = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 class InstanceNorm(nn.Module):
     """Instance normalization with a learned scale and shift for each channel (Ulyanov et al. 2016).
 
-    Computed on CPUs as group normalization with one channel a group, which is the same and takes half the time in
-    bfloat16, and with a gradient of its own where features lie channels-last. Elsewhere autocast would make that
-    float32, in twice the memory; instance normalization it leaves alone.
+    CPUs compute it as group normalization with one channel per group. The result is the same, and bfloat16 takes half
+    the time. Channels-last features use a custom gradient. Other devices use instance normalization, because autocast
+    converts group normalization to float32, which needs twice the memory.
     """
 
     def __init__(self, channels: int) -> None:
@@ -65,7 +66,7 @@ class InstanceNorm(nn.Module):
     def forward(self, x: torch.Tensor, slope: float = 1.0) -> torch.Tensor:
         """Normalize x [B,C,*space]; statistics, scale and shift are float32, the result has the type of x.
 
-        LeakyReLU follows, with the ``slope`` of what is negative; 1 leaves it out.
+        LeakyReLU with the negative slope ``slope`` follows; a slope of 1 omits it.
         """
         if torch.is_grad_enabled() and is_channels_last(x):
             return normalized(x, self.weight, self.bias, slope)
@@ -77,7 +78,7 @@ class InstanceNorm(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """Convolution, instance normalization and, unless it is left out, LeakyReLU."""
+    """Convolution, instance normalization and, with ``activation``, LeakyReLU."""
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class ConvNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return features [B,outputs,*space / stride]."""
         if prefers_channels_last(x, self.convolution.out_channels):
-            # PyTorch computes a small image that is alone in its batch in the usual layout nevertheless.
+            # Convert the result too: PyTorch may return the usual layout for a batch of one small image.
             x = to_channels_last(self.convolution(to_channels_last(x)))
         else:
             x = self.convolution(x)
@@ -107,10 +108,10 @@ class ConvNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions around which the input is added (He et al. 2016), as nnU-Net's residual encoder has them.
+    """Two convolutions with a residual connection (He et al. 2016), as in nnU-Net's residual encoder.
 
-    Where the block strides, the skip is averaged to the same size; where the number of features changes, a 1×1
-    convolution and normalization follow.
+    If the block strides, average pooling reduces the shortcut to the same size. If the number of features changes, a
+    1×1 convolution and normalization follow in the shortcut.
     """
 
     def __init__(
@@ -157,9 +158,9 @@ def _learns_on_cpu(x: torch.Tensor) -> bool:
 
 
 def _as_product(x: torch.Tensor, layer: nn.ConvTranspose2d | nn.ConvTranspose3d) -> torch.Tensor:
-    """Compute the transposed convolution as one matrix product, whose results are then put in their places.
+    """Compute the transposed convolution as one matrix product, then rearrange the result.
 
-    On CPUs the gradient of the weights is so found two to five times as fast.
+    On CPUs this makes the gradient of the weights two to five times as fast.
     """
     batch, inputs, *space = x.shape
     outputs, *kernel = layer.weight.shape[1:]
@@ -177,13 +178,13 @@ def _as_product(x: torch.Tensor, layer: nn.ConvTranspose2d | nn.ConvTranspose3d)
 def stack(
     dimension: int, inputs: int, outputs: int, *, kernel: Sequence[int], stride: Sequence[int], count: int
 ) -> nn.Sequential:
-    """Return ``count`` convolutions of a stage, the first of which strides."""
+    """Return the ``count`` convolutions of a stage; the first one has the stride."""
     first = ConvNorm(dimension, inputs, outputs, kernel=kernel, stride=stride)
     return nn.Sequential(first, *(ConvNorm(dimension, outputs, outputs, kernel=kernel) for _ in range(count - 1)))
 
 
 def initialize(module: nn.Module) -> None:
-    """Draw convolution weights as He et al. 2015 do for LeakyReLU; biases begin at 0."""
+    """Initialize convolution weights for LeakyReLU (He et al. 2015) and biases with 0."""
     if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         nn.init.kaiming_normal_(module.weight, a=SLOPE)
         if module.bias is not None:

@@ -1,4 +1,4 @@
-"""Context of voxels: differences between the means of boxes around them, from integral images."""
+"""Context features of voxels: differences between the means of nearby boxes, computed from integral images."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import torch
 from torch.nn import functional as F
 
 REACH = 20.0
-"""Millimetres that boxes are displaced at most, along each axis, and that they are long at most (Kamnitsas 2019)."""
+"""Maximum displacement and maximum length of a box along each axis, in millimetres (Kamnitsas 2019)."""
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Features that are each the mean of a first box less, mostly, that of a second.
+    """F features; each is the mean of a first box minus ``second`` times the mean of a second box.
 
-    Of one feature each: ``channels`` [F,2] int64, the channel of either box; ``low`` and ``high`` [F,2,axes] int64,
-    where either begins and ends, in voxels from the voxel that is described, the last one excluded; ``second`` [F]
-    float32, how much the second box counts: 0 or 1.
+    ``channels`` [F,2] int64: the channel of each box. ``low`` and ``high`` [F,2,axes] int64: start (included) and end
+    (excluded) of each box, in voxels relative to the described voxel. ``second`` [F] float32: weight of the second box,
+    0 or 1.
     """
 
     channels: torch.Tensor
@@ -33,16 +33,17 @@ class Boxes:
 
 
 def empty_boxes(count: int, axes: int) -> Boxes:
-    """Return arrays of the right sizes and types: features that are 0, of boxes of one voxel."""
+    """Return features of one-voxel boxes, whose value is 0, as arrays of the right size and type."""
     ends = torch.zeros(count, 2, axes, dtype=torch.int64)
     return Boxes(torch.zeros(count, 2, dtype=torch.int64), ends, ends + 1, torch.ones(count))
 
 
 def draw_boxes(count: int, *, channels: int, spacing: Sequence[float], rng: np.random.Generator) -> Boxes:
-    """Draw features: first each channel's own intensity, then kinds of context in equal parts (Geremia et al. 2011).
+    """Draw random features: first the intensity of each channel, then context features (Geremia et al. 2011).
 
-    These are the mean of a displaced box, a voxel's own intensity less such a mean, and the difference of two such
-    means; either box has a channel of its own. ``spacing`` in millimetres along the axes of the image.
+    Three kinds of context features have equal probability: the mean of a displaced box; the intensity of the voxel
+    minus such a mean; the difference of two such means. The channel of each box is drawn separately. ``spacing`` is in
+    millimetres along the axes of the image.
     """
     reach = np.array([REACH / s for s in spacing])
     size = 1 + np.floor(rng.random((count, 2, len(spacing))) * np.maximum(reach, 1)).astype(np.int64)
@@ -51,7 +52,7 @@ def draw_boxes(count: int, *, channels: int, spacing: Sequence[float], rng: np.r
     kind = rng.integers(3, size=count)
     own = np.arange(count) < channels
     picked[own, 0] = np.arange(min(channels, count))
-    # A voxel itself is a box of one voxel that is not displaced.
+    # The intensity of the voxel itself is a one-voxel box without displacement.
     itself = own | (kind == 1)
     size[itself, 0], centre[itself, 0] = 1, 0
     low = centre - size // 2
@@ -60,7 +61,7 @@ def draw_boxes(count: int, *, channels: int, spacing: Sequence[float], rng: np.r
 
 
 def integral_image(image: torch.Tensor) -> torch.Tensor:
-    """Sum an image [C,*space] from its first voxel on along each axis; returns [C,*(space + 1)] float64."""
+    """Return the cumulative sums of an image [C,*space] along all axes, [C,*(space + 1)] float64."""
     total = image.double()
     for axis in range(1, image.ndim):
         total = total.cumsum(axis)
@@ -68,9 +69,9 @@ def integral_image(image: torch.Tensor) -> torch.Tensor:
 
 
 def box_features(boxes: Boxes, integral: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
-    """Describe some ``voxels``, flat indices [N], of an image whose ``integral`` is given; returns [F,N] float32.
+    """Return the features [F,N] float32 of ``voxels`` (flat indices [N]) of an image with the given ``integral``.
 
-    A box that reaches beyond the image is cut to it. One that lies outside becomes the row of voxels at the border.
+    A box that extends beyond the image is cropped to it. A box outside the image becomes a row of voxels at the border.
     """
     places = torch.unravel_index(voxels, [n - 1 for n in integral.shape[1:]])
     result = torch.empty(len(boxes), len(voxels), dtype=torch.float32, device=voxels.device)
@@ -79,9 +80,9 @@ def box_features(boxes: Boxes, integral: torch.Tensor, voxels: torch.Tensor) -> 
 
 
 def block_features(boxes: Boxes, integral: torch.Tensor, block: Sequence[slice]) -> torch.Tensor:
-    """Describe all voxels of a ``block`` of an image, as :func:`box_features` does; returns [F,*block] float32.
+    """Return the features [F,*block] float32 of all voxels of a ``block``, like :func:`box_features`.
 
-    This is several times as fast: what boxes have in common along an axis is computed once.
+    This is several times as fast, because sums that boxes share along an axis are computed once.
     """
     places = [torch.arange(part.start, part.stop, device=integral.device) for part in block]
     result = torch.empty(len(boxes), *map(len, places), dtype=torch.float32, device=integral.device)
@@ -90,11 +91,11 @@ def block_features(boxes: Boxes, integral: torch.Tensor, block: Sequence[slice])
 
 
 Mean = Callable[[int, Sequence[int], Sequence[int]], torch.Tensor]
-"""Returns the means of a channel in a box that begins and ends somewhere around voxels."""
+"""A function of a channel, and of start and end of a box relative to voxels; returns the mean for each voxel."""
 
 
 def _fill(result: torch.Tensor, boxes: Boxes, mean: Mean) -> None:
-    """Compute every feature, a row of the result."""
+    """Compute each feature and write it to its row of ``result``."""
     features = zip(boxes.channels.tolist(), boxes.low.tolist(), boxes.high.tolist(), boxes.second.tolist(), strict=True)
     for row, ((one, other), low, high, second) in zip(result, features, strict=True):
         value = mean(one, low[0], high[0])
@@ -106,7 +107,7 @@ def _fill(result: torch.Tensor, boxes: Boxes, mean: Mean) -> None:
 def _mean_at(
     integral: torch.Tensor, places: Sequence[torch.Tensor], low: Sequence[int], high: Sequence[int]
 ) -> torch.Tensor:
-    """Return the mean of a box around each of some places, [N] float64, of one channel's integral image."""
+    """Return the mean of a box around each of N voxels, [N] float64, from the integral image of one channel."""
     flat, ends, voxels = integral.flatten(), [], torch.ones((), dtype=torch.int64, device=integral.device)
     for place, a, b, n, stride in zip(places, low, high, integral.shape, integral.stride(), strict=True):
         begin, end = _cut(place, a, b, n - 1)
@@ -124,7 +125,7 @@ def _mean_at(
 def _mean_in(
     integral: torch.Tensor, places: Sequence[torch.Tensor], low: Sequence[int], high: Sequence[int]
 ) -> torch.Tensor:
-    """Return the mean of a box around each voxel of a block, [*block] float64; ``places`` along each axis."""
+    """Return the mean of a box around each voxel of a block, [*block] float64; ``places`` are indices on each axis."""
     total, voxels = integral, torch.ones((), dtype=torch.int64, device=integral.device)
     for axis, (place, a, b, n) in enumerate(zip(places, low, high, integral.shape, strict=True)):
         begin, end = _cut(place, a, b, n - 1)
@@ -134,5 +135,5 @@ def _mean_in(
 
 
 def _cut(place: torch.Tensor, low: int, high: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return where boxes around some places begin and end along an axis, at least one voxel of the image apart."""
+    """Return start and end of boxes along an axis, cropped to the image; each keeps at least one voxel."""
     return (place + low).clamp_(0, size - 1), (place + high).clamp_(1, size)

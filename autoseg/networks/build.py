@@ -1,4 +1,4 @@
-"""The network of a configuration: what a plan says of it, and the channels that the dataset gives it."""
+"""Build the network of a configuration from the plan and from the channels of the dataset."""
 
 from __future__ import annotations
 
@@ -7,32 +7,25 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.networks import networks
 from autoseg.networks.input_layers import WithInputLayer, input_layers
-from autoseg.networks.prior_map import PriorMapReader, reader_of
-from autoseg.plan import Configuration
-from autoseg.preprocessing.extra import extra_count, stored_channels
-from autoseg.preprocessing.normalization import output_channels, stored_units
-
-
-def input_channels(configuration: Configuration, dataset: Dataset) -> int:
-    """Count the channels that a network reads: those of preprocessed images, and a label each of a previous stage."""
-    previous = len(dataset.values) if configuration.previous_stage else 0
-    return stored_channels(configuration) + previous
+from autoseg.plan.schema import Configuration
+from autoseg.preprocessing.channel_layout import ChannelLayout, channel_layout
+from autoseg.preprocessing.extra import ReadByNetwork, TrainingCases
 
 
 def build_network(configuration: Configuration, dataset: Dataset) -> nn.Module:
-    """Build the network that a configuration names, behind the prior maps and the input layer that it has.
+    """Build the network of a configuration, preceded by the layers of computed channels and by the input layer.
 
-    Raises :class:`autoseg.errors.PlanError` for a network, input layer or arguments that do not exist.
+    Raises :class:`autoseg.errors.PlanError` for an unknown network, input layer or argument.
     """
-    readers = _prior_map_readers(configuration, dataset)
-    channels, layer = readers[-1].out_channels if readers else input_channels(configuration, dataset), None
+    layout = channel_layout(configuration, dataset)
+    readers = _channel_layers(layout)
+    channels, layer = readers[-1].out_channels if readers else layout.inputs, None
     if configuration.input_layer is not None:
-        units = stored_units(configuration.normalization)
-        layer = input_layers.build(configuration.input_layer, in_channels=channels, units=units)
+        layer = input_layers.build(configuration.input_layer, in_channels=channels, units=layout.units)
     network: nn.Module = networks.build(
         configuration.network,
         in_channels=layer.out_channels if layer else channels,
@@ -45,41 +38,49 @@ def build_network(configuration: Configuration, dataset: Dataset) -> nn.Module:
 
 
 def described_network(configuration: Configuration, dataset: Dataset) -> nn.Module:
-    """Build a configuration's network without any weights, to ask it what it declares."""
+    """Build the network of a configuration without memory for weights, to read its attributes."""
     with torch.device("meta"):
         return build_network(configuration, dataset)
 
 
 def network_margin(configuration: Configuration, dataset: Dataset) -> tuple[int, ...]:
-    """Return the voxels on each side of a patch for which a configuration's network gives no logits."""
+    """Return the number of voxels on each side of a patch for which the network returns no logits."""
     return described_network(configuration, dataset).margin  # type: ignore[return-value]
 
 
 class PatchError(PlanError):
-    """A patch that a network cannot take: one of which its margin leaves nothing, or that its strides do not divide."""
+    """A patch size that a network cannot use: not larger than its margins, or not a multiple of its strides."""
 
 
 def output_size(patch: Sequence[int], margin: Sequence[int]) -> tuple[int, ...]:
-    """Return the voxels of a patch that a network gives logits of; raise :class:`PatchError` where there are none."""
+    """Return the size of the logits of a patch, in voxels; raise :class:`PatchError` if nothing remains."""
     size = tuple(n - 2 * m for n, m in zip(patch, margin, strict=True))
     if min(size) < 1:
         raise PatchError(
             f"found {list(patch)}, expected at least {[2 * m + 1 for m in margin]}, the network's receptive field; "
-            "take a larger patch or a network of fewer layers"
+            "use a larger patch or a network with fewer layers"
         )
     return size
 
 
-def _prior_map_readers(configuration: Configuration, dataset: Dataset) -> list[PriorMapReader]:
-    """Return what puts maps in the place of extra channels, in the order in which the network's input passes them."""
-    readers: list[PriorMapReader] = []
-    channels, place = input_channels(configuration, dataset), output_channels(configuration.normalization)
-    for spec in configuration.extra_channels.values():
-        reader, count = reader_of(spec, in_channels=channels, channel=place), extra_count({"": spec})
-        if reader is not None:
-            readers.append(reader)
-            # What follows has moved by what the maps are more, or less, than their coordinates.
-            count += reader.out_channels - channels
-            channels = reader.out_channels
-        place += count
-    return readers
+def _channel_layers(layout: ChannelLayout) -> list[nn.Module]:
+    """Return the layers that replace computed channels, in the order in which they are applied."""
+    layers: list[nn.Module] = []
+    channels, moved = layout.inputs, 0
+    for computed in layout.computed:
+        if isinstance(computed.kind, ReadByNetwork):
+            layer: nn.Module = computed.kind.layer(channels, computed.place.start + moved)
+            layers.append(layer)
+            # A layer may change the number of channels, which shifts all channels behind it.
+            moved += layer.out_channels - channels  # type: ignore[assignment, operator]
+            channels = layer.out_channels  # type: ignore[assignment]
+    return layers
+
+
+def learn_channels(network: nn.Module, layout: ChannelLayout, cases: TrainingCases) -> None:
+    """Train the layers of computed channels on the training cases of a fold."""
+    kinds = [computed.kind for computed in layout.computed if isinstance(computed.kind, ReadByNetwork)]
+    for kind in kinds:
+        # Each layer wraps the following ones, see build_network.
+        kind.learn(network.layer, cases)
+        network = network.network  # type: ignore[assignment]

@@ -1,9 +1,9 @@
-"""ConvMixerSeg: a network of one coarse resolution, between an embedding of patches and their decoding."""
+"""ConvMixerSeg: patch embedding, layers at one coarse resolution, and a decoder to full resolution."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Le
@@ -15,22 +15,55 @@ from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS, TRANSPOSED
 from autoseg.networks.gaussian_smoothing import GaussianSmoothing
 from autoseg.networks.layers import LINEAR, Residual, convolution, norm
-from autoseg.quantities import Positive
+from autoseg.networks.planning import Plans, Topology
+from autoseg.registry import Component, Positive
 
 Count = Annotated[int, Ge(1)]
 MOST_SMOOTHING = 1000.0
-"""Voxels: more than images have."""
+"""Upper bound of ``smoothing`` in voxels, larger than any image."""
+
+
+WIDER = 8
+"""Ratio of features to those of nnU-Net's first stage: the thesis has 256, nnU-Net 32."""
+DECODED = 100
+"""Features of the decoder at full resolution, for 256 features in the layers."""
+PATCH = {2: 7, 3: 4}
+"""Edge length of an embedded patch in voxels: 7×7 pixels in the thesis; a cube of 4 has about as many voxels."""
+KERNEL = {2: 9, 3: 5}
+"""Edge length of a depthwise kernel, in embedded patches.
+
+ConvMixer uses 9×9. A cube of 5 has 1.5 times as many weights, a cube of 9 nine times as many."""
+
+
+def convmixer_spec(dimension: int, topology: Topology, first_features: int) -> Component:
+    """Return the plan of the network of Joakimsen 2021; embedded patches have about the same size in mm on each axis.
+
+    The thesis smooths logits with a Gaussian of 7 pixels on slices of 512. The plan does not include this, because it
+    removes small structures; set ``network.smoothing`` to add it.
+    """
+    flat = [sum(kernel[axis] == 1 for kernel in topology.kernels) for axis in range(dimension)]
+    return {
+        "name": "convmixer",
+        "features": WIDER * first_features,
+        "depth": 20,
+        "patch": [max(1, PATCH[dimension] // 2**stages) for stages in flat],
+        "kernel": KERNEL[dimension],
+        "decoded_features": DECODED * first_features // 32,
+    }
 
 
 @networks.register("convmixer")
 class ConvMixer(nn.Module):
-    """Patches are embedded, mixed in place and in depth ``depth`` times, and decoded (Joakimsen 2021).
+    """Patch embedding, ``depth`` pairs of a depthwise and a 1×1 convolution, and a decoder (Joakimsen 2021).
 
-    ``patch`` and ``kernel``: voxels of an embedded patch and patches that a depthwise convolution spans, one number or
-    one for each axis. Images of any size are padded with zeros to whole patches, and logits cropped. ``upsampling`` is
-    ``transposed``, or ``bilinear`` (trilinear in 3D) without weights of its own. ``smoothing``: standard deviation in
-    voxels of a Gaussian that smoothes the logits, in training and prediction (the thesis' has 7); None for none.
+    ``patch`` is the size of an embedded patch in voxels; ``kernel`` is the size of the depthwise kernel in embedded
+    patches. Each is one number, or one for each axis. Images of any size are zero-padded to whole patches, and logits
+    are cropped. ``upsampling`` is ``transposed``, or ``bilinear`` (trilinear in 3D), which has no weights.
+    ``smoothing`` is the std in voxels of a Gaussian that smooths the logits in training and prediction (7 in the
+    thesis); None disables it.
     """
+
+    plans: ClassVar[Plans] = {"convmixer": convmixer_spec}
 
     def __init__(
         self,
@@ -69,7 +102,7 @@ class ConvMixer(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages that losses may read, by name."""
+        """Hidden stages whose features losses may read, by name."""
         layers = {f"layers.{index}": layer for index, layer in enumerate(self.layers)}
         return {"embedding": self.embedding} | layers | {"decoder": self.decoder}
 
@@ -81,19 +114,19 @@ class ConvMixer(nn.Module):
             x = F.pad(x, [n for size in reversed(missing) for n in (size // 2, size - size // 2)])
         x = self.head(self.decoder(self.layers(self.embedding(x))))
         inside = (slice(n // 2, n // 2 + size) for n, size in zip(missing, space, strict=True))
-        # What was padded has no say in what is smoothed.
+        # Crop before smoothing, so that padding does not affect the result.
         return [self.smoothing(x[(slice(None), slice(None), *inside)])]
 
 
 def _mixed(dimension: int, *layers: nn.Module) -> nn.Sequential:
-    """Put GELU and batch normalization behind layers, the first of which says how many channels there are."""
+    """Append GELU and batch normalization to layers; the first layer defines the number of channels."""
     return nn.Sequential(*layers, nn.GELU(), norm(dimension, layers[0].out_channels))  # type: ignore[arg-type]
 
 
 def _decoder(dimension: int, inputs: int, outputs: int, patch: tuple[int, ...], upsampling: str) -> list[nn.Module]:
     if upsampling == "transposed":
         return [TRANSPOSED[dimension](inputs, outputs, patch, patch)]  # type: ignore[arg-type]
-    # Interpolating features is linear: after the 1×1 convolution there are fewer of them to interpolate.
+    # Interpolation is linear, so the 1×1 convolution can come first and leave fewer features to interpolate.
     interpolation = nn.Upsample(scale_factor=tuple(map(float, patch)), mode=LINEAR[dimension])
     return [CONVOLUTIONS[dimension](inputs, outputs, 1), interpolation]
 

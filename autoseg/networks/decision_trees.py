@@ -1,4 +1,4 @@
-"""Decision trees as plain arrays, and walking many of them at once."""
+"""Decision trees as plain arrays, and parallel evaluation of many trees."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 
 LEAF = -1
-"""Feature of a node at which a tree ends."""
+"""Value of ``feature`` that marks a leaf."""
 
 
 @dataclass(frozen=True)
 class Trees:
-    """Some trees, whose nodes are numbered one tree after the other, each child after its parent.
+    """Decision trees; nodes are numbered tree by tree, each child after its parent.
 
-    ``roots`` [trees] int32; ``children`` [nodes,2] int32, where to go on if the value of ``feature`` [nodes] int32 is
-    at most ``threshold`` [nodes] float32, and where if it is larger; ``shares`` [nodes,labels] float32 are those of
-    each label in a leaf.
+    ``roots`` [trees] int32: the root node of each tree. ``feature`` [nodes] int32 and ``threshold`` [nodes] float32:
+    the test of each node. ``children`` [nodes,2] int32: the next node if the value is at most the threshold, and the
+    next node if it is larger. ``shares`` [nodes,labels] float32: the share of each label in a leaf.
     """
 
     roots: torch.Tensor
@@ -30,14 +30,14 @@ class Trees:
         return len(self.roots)
 
     def fault(self, features: int) -> str | None:
-        """Say what is wrong with trees that came from a file; None where they can be walked to their ends."""
+        """Return the error in trees that were read from a file; None if every path ends in a leaf."""
         nodes = len(self.feature)
         inner = self.feature != LEAF
         own = torch.arange(nodes, device=self.children.device)[inner, None]
         children = self.children[inner]
         if bool(((self.feature < LEAF) | (self.feature >= features)).any()):
             return f"'feature', expected numbers from {LEAF} to {features - 1}"
-        # A child after its parent: no way leads round in a circle.
+        # Each child comes after its parent, so that no path is a cycle.
         if bool(((children <= own) | (children >= nodes)).any()):
             return f"'children', expected numbers above their parent's and below {nodes}"
         if bool(((self.roots < 0) | (self.roots >= nodes)).any()):
@@ -57,7 +57,7 @@ def empty_trees(*, trees: int, nodes: int, labels: int) -> Trees:
 
 
 def joined(parts: Sequence[Trees]) -> Trees:
-    """Put the trees of all parts together, their nodes numbered one tree after the other."""
+    """Concatenate the trees of all parts; nodes are renumbered tree by tree."""
     offsets = torch.tensor([0, *(len(part.feature) for part in parts)]).cumsum(0).int()
     return Trees(
         roots=torch.cat([part.roots + offset for part, offset in zip(parts, offsets[:-1], strict=True)]),
@@ -69,7 +69,7 @@ def joined(parts: Sequence[Trees]) -> Trees:
 
 
 def separated(trees: Trees) -> list[Trees]:
-    """Return what :func:`joined` joined, each tree with nodes numbered from 0."""
+    """Split trees into single ones, each with nodes numbered from 0; the inverse of :func:`joined`."""
     ends = [*trees.roots[1:].tolist(), len(trees.feature)]
     parts = []
     for first, end in zip(trees.roots.tolist(), ends, strict=True):
@@ -81,7 +81,7 @@ def separated(trees: Trees) -> list[Trees]:
 
 
 def summed_shares(trees: Trees, values: torch.Tensor) -> torch.Tensor:
-    """Add up what each tree says of some samples, whose features ``values`` [features,N] float32 are; [N,labels]."""
+    """Return the label shares [N,labels] of N samples, summed over trees, from ``values`` [features,N] float32."""
     samples, count = values.shape[1], len(trees)
     flat, children = values.flatten(), trees.children.flatten()
     node = trees.roots.repeat_interleave(samples)

@@ -1,4 +1,4 @@
-"""DeepMedic: pathways of valid convolutions that see the same place at several resolutions."""
+"""DeepMedic: pathways of unpadded convolutions that read the same region at several resolutions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS
 from autoseg.networks.layers import Normalization, norm
 from autoseg.networks.prelu import PReLU
-from autoseg.quantities import Decay
+from autoseg.registry import Decay
 
 Count = Annotated[int, Ge(1)]
 Factor = Count | Sequence[Count]
@@ -24,19 +24,20 @@ Factor = Count | Sequence[Count]
 
 @networks.register("deepmedic")
 class DeepMedic(nn.Module):
-    """Pathways of unpadded convolutions, one for each of ``factors``, whose features are classified together.
+    """Pathways of unpadded convolutions, one for each of ``factors``, and a classifier of their concatenated features.
 
-    Kamnitsas et al., Medical Image Analysis 36, 2017. A pathway of factor f takes every f-th voxel, without smoothing,
-    and its features are repeated f times. ``forward`` takes one patch, large enough for the coarsest pathway, and gives
-    logits of all but ``margin`` voxels on each side: for the published pathways of 25³ and 19³ voxels, 9³ of 57³. What
-    it gives is best a multiple of ``divisor`` long; where it is not, zeros are put behind what a coarse pathway sees.
+    Kamnitsas et al., Medical Image Analysis 36, 2017. A pathway of factor f reads every f-th voxel, without smoothing,
+    and its features are repeated f times. ``forward`` takes one patch that is large enough for the coarsest pathway. It
+    returns logits of all but ``margin`` voxels on each side: 9³ of 57³ for the published pathways of 25³ and 19³
+    voxels. The size of the logits should be a multiple of ``divisor``; otherwise the input of coarse pathways is
+    zero-padded at the end.
 
-    ``features`` and ``kernels`` have one entry for each layer of a pathway; None stands for kernels of 3. Pathways
-    after the first have ``coarse_features`` instead, where given. A factor is one number or one for each axis.
-    ``residual`` lists layers, counted from 1, to whose output the input of the layer before is added, the middle of it
-    and to as many features as both have: 4, 6 and 8 in the authors' public configurations. ``hidden`` are the 1×1
-    convolutions before the classifier, of which the outputs of the last two are dropped with the chance ``dropout``;
-    those of all layers of pathways with ``convolution_dropout``.
+    ``features`` and ``kernels`` have one entry for each layer of a pathway; None means kernels of 3. Pathways after the
+    first use ``coarse_features`` instead, if given. A factor is one number, or one for each axis. ``residual`` lists
+    layers, counted from 1, with a residual connection: the input of the previous layer is cropped to the centre and
+    added to the output, for as many features as both have. The public configurations of the authors use 4, 6 and 8.
+    ``hidden`` are the features of the 1×1 convolutions before the classifier. ``dropout`` is the dropout probability of
+    the last two of these, ``convolution_dropout`` that of all layers of pathways.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class DeepMedic(nn.Module):
         self.factors = _factors(factors, dimension)
         coarse = features if coarse_features is None else coarse_features
         if len(coarse) != len(features):
-            raise _refused("coarse_features", list(coarse), f"{len(features)} numbers, as there are features")
+            raise _refused("coarse_features", list(coarse), f"{len(features)} numbers, as in 'features'")
         self.paths = nn.ModuleList()
         for widths in [features, *[coarse] * (len(self.factors) - 1)]:
             layers = (
@@ -83,7 +84,7 @@ class DeepMedic(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden layers that losses may read, by name; those of pathways are of different sizes."""
+        """Hidden layers whose features losses may read, by name; layers of pathways differ in size."""
         paths = {
             f"paths.{place}.layers.{index}": layer
             for place, path in enumerate(self.paths)
@@ -104,10 +105,10 @@ class DeepMedic(nn.Module):
         return [self.classifier(x)]
 
     def _seen(self, x: torch.Tensor, space: Sequence[int], factor: Sequence[int]) -> torch.Tensor:
-        """Take what a pathway of a factor needs of a patch for an output of ``space``.
+        """Return the input of a pathway of a given factor for logits of size ``space``.
 
-        One voxel of each f along an axis: of those that share a feature in the end the middle one, from which on both
-        sides every f-th.
+        Along each axis, every f-th voxel is read. Each is the middle one of the f voxels that share a feature of the
+        result.
         """
         places = []
         for axis, (size, f) in enumerate(zip(space, factor, strict=True)):
@@ -120,7 +121,7 @@ class DeepMedic(nn.Module):
         return x[(slice(None), slice(None), *places)]
 
     def _at_full_resolution(self, x: torch.Tensor, space: Sequence[int], factor: Sequence[int]) -> torch.Tensor:
-        """Repeat features [B,C,*space / factor], and leave out what is then too much."""
+        """Repeat features [B,C,*space / factor] and crop the result to ``space``."""
         for axis, (size, f) in enumerate(zip(space, factor, strict=True)):
             if f > 1:
                 x = x.repeat_interleave(f, dim=axis + 2).narrow(axis + 2, 0, size)
@@ -140,14 +141,14 @@ class _Layer(nn.Sequential):
         normalization: Normalization,
         dropout: float,
     ) -> None:
-        # A normalization shifts each feature by itself.
+        # A normalization has its own shift and makes the bias redundant.
         layer = CONVOLUTIONS[dimension](inputs, outputs, tuple(kernel), bias=normalization == "none")  # type: ignore[arg-type]
         dropped = [nn.Dropout(dropout)] if dropout else []
         super().__init__(layer, norm(dimension, outputs, normalization), PReLU(outputs), *dropped)
 
 
 class _Path(nn.Module):
-    """Layers one after the other, with residual connections to some of them."""
+    """A sequence of layers, some with residual connections."""
 
     def __init__(self, layers: Sequence[nn.Module], residual: Sequence[int]) -> None:
         super().__init__()
@@ -155,7 +156,7 @@ class _Path(nn.Module):
         self.residual = frozenset(residual)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return features [B,C,*space], smaller than the input by twice the reach of the kernels."""
+        """Return features [B,C,*space]; each unpadded kernel of size k makes them smaller by k − 1."""
         before = x
         for number, layer in enumerate(self.layers, start=1):
             before, skipped = x, before
@@ -166,7 +167,7 @@ class _Path(nn.Module):
 
 
 def _added(x: torch.Tensor, skipped: torch.Tensor) -> torch.Tensor:
-    """Add the middle of a larger map to the first features."""
+    """Crop ``skipped`` to the centre and add it to the first features of ``x``."""
     both = min(x.shape[1], skipped.shape[1])
     middle = [slice((m - n) // 2, (m - n) // 2 + n) for n, m in zip(x.shape[2:], skipped.shape[2:], strict=True)]
     shortcut = skipped[(slice(None), slice(both), *middle)]
@@ -174,7 +175,7 @@ def _added(x: torch.Tensor, skipped: torch.Tensor) -> torch.Tensor:
 
 
 def _initialize(module: nn.Module) -> None:
-    """Draw weights with a variance of 2 / inputs (He et al. 2015); biases begin at 0."""
+    """Initialize weights with a variance of 2 / inputs (He et al. 2015) and biases with 0."""
     if isinstance(module, nn.Conv2d | nn.Conv3d):
         nn.init.kaiming_normal_(module.weight)
         if module.bias is not None:
@@ -185,7 +186,7 @@ def _factors(factors: Sequence[Factor], dimension: int) -> list[tuple[int, ...]]
     listed = [(f,) * dimension if isinstance(f, int) else tuple(f) for f in factors]
     if not listed or any(len(f) != dimension for f in listed):
         found = [f if isinstance(f, int) else list(f) for f in factors]
-        raise _refused("factors", found, f"for each pathway one number or {dimension} of them")
+        raise _refused("factors", found, f"one number or {dimension} numbers for each pathway")
     return listed
 
 

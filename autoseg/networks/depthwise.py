@@ -1,4 +1,4 @@
-"""Depthwise convolutions with gradients that are quick on a CPU."""
+"""Depthwise convolutions with fast gradients on CPUs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn.grad import conv2d_weight, conv3d_weight
 from autoseg.networks.blocks import Convolution3d
 
 BLOCK = 16
-"""Channels that the gradient of the weights takes together: what a vector register of 512 bits holds in float32."""
+"""Channels in one block of the weight gradient: as many float32 values as fit into a vector register of 512 bits."""
 CONVOLVE: dict[int, Callable[..., torch.Tensor]] = {2: F.conv2d, 3: F.conv3d}
 WEIGHT_GRADIENT: dict[int, Callable[..., torch.Tensor]] = {2: conv2d_weight, 3: conv3d_weight}
 
@@ -23,9 +23,10 @@ WEIGHT_GRADIENT: dict[int, Callable[..., torch.Tensor]] = {2: conv2d_weight, 3: 
 class _Depthwise(torch.autograd.Function):
     """A depthwise convolution x [B,C,*space], weight [C,1,*kernel], bias [C] → [B,C,*space], padded with zeros.
 
-    On a CPU, PyTorch 2.13 takes ten times as long for the gradients as for the result, and more (benchmarks/README.md).
-    Here the input's is a convolution with the mirrored kernel. The weights' is found as if each channel had seen all
-    others of its block, of which it keeps its own: sixteen times the work, by code that is many times as quick.
+    On a CPU, PyTorch 2.13 takes ten or more times as long for the gradients as for the result (benchmarks/README.md).
+    Here the gradient of the input is a convolution with the mirrored kernel. The gradient of the weights is computed
+    between all channels of a block, and only the diagonal is kept. This is sixteen times the work, but by code that is
+    many times as fast.
     """
 
     @staticmethod
@@ -60,7 +61,7 @@ def weight_gradient(x: torch.Tensor, gradient: torch.Tensor, kernel: tuple[int, 
 
 
 class _QuickOnCpu:
-    """What a convolution layer does to be quick."""
+    """Mixin for convolution layers: use the fast gradients on CPUs."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return features [B,C,*space]."""
@@ -75,20 +76,20 @@ class _QuickOnCpu:
 
 
 class Depthwise2d(_QuickOnCpu, nn.Conv2d):
-    """One kernel a channel in 2D."""
+    """A 2D depthwise convolution: one kernel per channel."""
 
 
 class Depthwise3d(_QuickOnCpu, Convolution3d):
-    """One kernel a channel in 3D."""
+    """A 3D depthwise convolution: one kernel per channel."""
 
 
 DEPTHWISE = {2: Depthwise2d, 3: Depthwise3d}
 
 
 def _is_worth_it(x: torch.Tensor, layer: nn.Conv3d) -> bool:
-    """Tell whether gradients will be asked for on a CPU, and are slow there: all but those of 3×3 in 2D.
+    """Return whether gradients are needed on a CPU and PyTorch's are slow: all kernels but 3×3 in 2D.
 
-    Where a kernel is longer than its input, the layer has a way of its own.
+    If a kernel is longer than its input, the layer uses another implementation (see :class:`.blocks.Convolution3d`).
     """
     kernel = layer.kernel_size
     is_longer = any(k > n for k, n in zip(kernel, x.shape[2:], strict=True))

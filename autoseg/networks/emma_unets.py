@@ -1,4 +1,4 @@
-"""EMMA's two U-Nets: one adds its skips and pools, one concatenates them and strides."""
+"""EMMA's two U-Nets: one with added skips and max pooling, one with concatenated skips and strided convolutions."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS, TRANSPOSED, initialize
 from autoseg.networks.encoder_decoder import check_stages, for_each_stage
 from autoseg.networks.layers import Normalization, pooled, units
+from autoseg.networks.planning import Plans, Topology, doubling_features, stage_arguments
 from autoseg.networks.u_shape import UShape, concatenate
+from autoseg.registry import Component
 
 
 class _EmmaUNet(UShape):
     """Convolutions followed by normalization and ReLU, all zero-padded (Kamnitsas et al. 2018).
 
-    ``features``, ``kernels`` and ``strides`` have one entry for each stage, finest first. How many features and
-    convolutions there were is not published.
+    ``features``, ``kernels`` and ``strides`` have one entry for each stage, finest first. The numbers of features and
+    convolutions are not published.
     """
 
     name: ClassVar[str]
     adds: ClassVar[bool]
-    """Whether skips are added, and stages begin with max pooling; otherwise concatenated, and a convolution strides."""
+    """True: skips are added and stages begin with max pooling. False: concatenated skips and strided convolutions."""
 
     def __init__(
         self,
@@ -74,9 +76,30 @@ class _EmmaUNet(UShape):
         self.apply(initialize)
 
 
+def unet_sum_spec(dimension: int, topology: Topology, first_features: int) -> Component:
+    """Return the plan of EMMA's U-Net-1 with the features of nnU-Net."""
+    return _spec("unet_sum", dimension, topology, first_features)
+
+
+def unet_strided_spec(dimension: int, topology: Topology, first_features: int) -> Component:
+    """Return the plan of EMMA's U-Net-2 with the features of nnU-Net."""
+    return _spec("unet_strided", dimension, topology, first_features)
+
+
+def _spec(name: str, dimension: int, topology: Topology, first_features: int) -> Component:
+    return {
+        "name": name,
+        "features": doubling_features(dimension, topology.stages, first_features),
+        **stage_arguments(topology),
+        "convolutions": 2,
+    }
+
+
 @networks.register("unet_sum")
 class SummingUNet(_EmmaUNet):
     """EMMA's U-Net-1: max pooling, and skips that are added (after Guerrero et al. 2018)."""
+
+    plans: ClassVar[Plans] = {"unet_sum": unet_sum_spec}
 
     name = "unet_sum"
     adds = True
@@ -85,6 +108,8 @@ class SummingUNet(_EmmaUNet):
 @networks.register("unet_strided")
 class StridedUNet(_EmmaUNet):
     """EMMA's U-Net-2: strided convolutions, and skips that are concatenated."""
+
+    plans: ClassVar[Plans] = {"unet_strided": unet_strided_spec}
 
     name = "unet_strided"
     adds = False

@@ -1,4 +1,4 @@
-"""nnU-Net's decoder for any encoder, and the checks of a plan's stages."""
+"""nnU-Net's decoder for any encoder, and checks of the stages of a plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autoseg.networks.u_shape import UShape
 
 
 class EncoderDecoder(UShape):
-    """Any stages of an encoder under nnU-Net's decoder: transposed convolutions, stacks of convolutions, 1×1 heads."""
+    """Any encoder with nnU-Net's decoder: transposed convolutions, stacks of convolutions and 1×1 heads."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class EncoderDecoder(UShape):
             )
             heads.append(CONVOLUTIONS[dimension](features[stage], outputs, 1))
         if not heads:
-            # A single stage has nothing to decode: its features are classified as they are.
+            # A network of one stage has no decoder: the head reads the features of the encoder.
             heads.append(CONVOLUTIONS[dimension](features[0], outputs, 1))
         super().__init__(
             encoder=encoder, up=up, decoder=decoder, heads=heads, strides=strides, deep_supervision=deep_supervision
@@ -60,7 +60,7 @@ def check_stages(
     kernels: Sequence[Sequence[int]],
     strides: Sequence[Sequence[int]],
 ) -> None:
-    """Raise :class:`PlanError`, naming the field, where a plan's stages cannot be built."""
+    """Raise :class:`PlanError`, with the name of the field, if the stages of a plan are invalid."""
     if dimension not in (2, 3):
         raise PlanError(f"network '{name}': found dimension {dimension}, expected 2 or 3")
     if not features or min(features) < 1:
@@ -74,13 +74,13 @@ def check_stages(
         if any(len(value) != dimension or min(value) < 1 for value in values):
             raise PlanError(f"network '{name}', field '{field}': expected {dimension} numbers above 0 for each stage")
     if any(k % 2 == 0 for kernel in kernels for k in kernel):
-        raise PlanError(f"network '{name}', field 'kernels': found an even kernel, expected odd ones")
+        raise PlanError(f"network '{name}', field 'kernels': found an even kernel, expected odd kernels")
     if max(strides[0]) > 1:
-        raise PlanError(f"network '{name}', field 'strides': found {list(strides[0])} first, expected ones")
+        raise PlanError(f"network '{name}', field 'strides': found {list(strides[0])} first, expected only 1")
 
 
 def for_each_stage(name: str, field: str, value: int | Sequence[int], stages: int) -> list[int]:
-    """Return one number for each stage; :class:`PlanError` where a list has another length or numbers below 1."""
+    """Return one number for each stage; raise :class:`PlanError` for a wrong number of values or for values below 1."""
     values = [value] * stages if isinstance(value, int) else list(value)
     if len(values) != stages or min(values, default=1) < 1:
         raise PlanError(f"network '{name}', field '{field}': found {value}, expected {stages} numbers above 0")

@@ -1,10 +1,10 @@
-"""Fully convolutional networks, plain and residual: class scores of each resolution, upsampled and added."""
+"""Fully convolutional networks, plain and residual: logits of each resolution are upsampled and added."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -14,17 +14,43 @@ from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS, initialize
 from autoseg.networks.encoder_decoder import check_stages, for_each_stage
 from autoseg.networks.layers import LINEAR, Normalization, Residual, convolution, norm, unit
+from autoseg.networks.planning import Plans, Topology, doubling_features, stage_arguments
+from autoseg.registry import Component
+
+
+def fcn_spec(dimension: int, topology: Topology, first_features: int) -> Component:
+    """Return the plan of EMMA's FCN-1, with the stages and features of nnU-Net's encoder."""
+    return {
+        "name": "fcn",
+        "features": doubling_features(dimension, topology.stages, first_features),
+        **stage_arguments(topology),
+        "layers": 2,
+        "layer": "plain",
+    }
+
+
+def fcn_residual_spec(dimension: int, topology: Topology, first_features: int) -> Component:
+    """Return the plan of EMMA's FCN-2: each layer is a residual block."""
+    return {**fcn_spec(dimension, topology, first_features), "layer": "residual"}
+
+
+def fcn_shallow_spec(dimension: int, topology: Topology, first_features: int) -> Component:
+    """Return the plan of EMMA's FCN-3: FCN-2 without its coarsest stage (a single stage is kept)."""
+    stages = max(1, topology.stages - 1)
+    return fcn_residual_spec(dimension, Topology(topology.strides[:stages], topology.kernels[:stages]), first_features)
 
 
 @networks.register("fcn")
 class FCN(nn.Module):
-    """An encoder whose stages are each classified; the decoder is linear (Long et al. 2015).
+    """An encoder with a 1×1 classifier at each stage; the decoder is linear (Long et al. 2015).
 
-    EMMA's members FCN-1 with ``layer`` ``plain``, FCN-2 with ``residual``, where each layer is a residual block of two
-    convolutions, and FCN-3, which has one stage fewer (Kamnitsas et al. 2018; their features are not published).
+    EMMA's ensemble members are FCN-1 (``layer`` is ``plain``), FCN-2 (``residual``: each layer is a residual block of
+    two convolutions) and FCN-3 (one stage fewer); their features are not published (Kamnitsas et al. 2018).
     ``features``, ``kernels`` and ``strides`` have one entry for each stage, finest first; the first layer of a stage
-    strides.
+    has the stride.
     """
+
+    plans: ClassVar[Plans] = {"fcn": fcn_spec, "fcn_residual": fcn_residual_spec, "fcn_shallow": fcn_shallow_spec}
 
     def __init__(
         self,
@@ -59,11 +85,11 @@ class FCN(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages that losses may read, by name."""
+        """Hidden stages whose features losses may read, by name."""
         return {f"encoder.{index}": stage for index, stage in enumerate(self.encoder)}
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return one level of logits [B,outputs,*space] of images [B,C,*space], multiples of ``divisor``."""
+        """Return one level of logits [B,outputs,*space] of images [B,C,*space]; sizes are multiples of ``divisor``."""
         scores = []
         for stage, score in zip(self.encoder, self.scores, strict=True):
             x = stage(x)
@@ -85,7 +111,7 @@ def _residual(
     stride: Sequence[int] | None = None,
     normalization: Normalization,
 ) -> Residual:
-    """Return a block of two convolutions (He et al. 2016, figure 2)."""
+    """Return a residual block of two convolutions (He et al. 2016, figure 2)."""
     branch = nn.Sequential(
         unit(dimension, inputs, outputs, kernel=kernel, stride=stride, normalization=normalization),
         convolution(dimension, outputs, outputs, kernel=kernel),

@@ -1,9 +1,9 @@
-"""A fully convolutional network on a dilated ResNet-50."""
+"""A fully convolutional network with a dilated ResNet-50 as encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
@@ -13,25 +13,40 @@ from torch.nn import functional as F
 from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS, initialize
 from autoseg.networks.layers import LINEAR, MAX_POOLINGS, Residual, norm
+from autoseg.networks.planning import Plans, Topology
+from autoseg.registry import Component
 
 BLOCKS = (3, 4, 6, 3)
 """Bottleneck blocks of the four stages (He et al. 2016, table 1)."""
 EXPANSION = 4
-"""A block's results have so many times its own features."""
+"""Ratio of the output features of a block to its inner features."""
 STRIDES = (1, 2, 1, 1)
 DILATIONS = (1, 1, 2, 4)
-"""The last two stages dilate where ResNet-50 strides, so that features are an eighth of the image's size. The first
-block of a stage still has the dilation of the stage before."""
+"""Dilations of the four stages.
+
+The last two stages dilate instead of striding, so that features have an eighth of the image size. The first block of a
+stage uses the dilation of the previous stage."""
+
+
+WIDER = 2
+"""Ratio of the first features of ResNet-50 (64) to those of nnU-Net (32)."""
+
+
+def fcn_resnet50_spec(dimension: int, topology: Topology, first_features: int) -> Component:
+    """Return the plan of the baseline of Joakimsen 2021; it does not depend on the patch size."""
+    return {"name": "fcn_resnet50", "features": WIDER * first_features}
 
 
 @networks.register("fcn_resnet50")
 class FCNResNet50(nn.Module):
-    """ResNet-50 at an eighth of the resolution, a 3×3 and a 1×1 convolution, and interpolation to the image's size.
+    """ResNet-50 to an eighth of the resolution, a 3×3 and a 1×1 convolution, and interpolation to the image size.
 
-    The baseline of Joakimsen 2021, after torchvision's, from random weights and without its auxiliary head; in 2D and,
-    with cubes for squares, in 3D. ``features`` of the first stage: 64 in ResNet-50. No dropout before the last layer:
-    training repeats bit for bit. Images may have any size.
+    This is the baseline of Joakimsen 2021. It follows the torchvision model, but starts from random weights and has no
+    auxiliary head. In 3D, kernels are cubes. ``features`` are those of the first stage: 64 in ResNet-50. There is no
+    dropout before the last layer, so that training is reproducible bit for bit. Images may have any size.
     """
+
+    plans: ClassVar[Plans] = {"fcn_resnet50": fcn_resnet50_spec}
 
     def __init__(self, *, in_channels: int, outputs: int, dimension: int, features: Annotated[int, Ge(4)] = 64) -> None:
         super().__init__()
@@ -56,7 +71,7 @@ class FCNResNet50(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages that losses may read, by name."""
+        """Hidden stages whose features losses may read, by name."""
         return {"stem": self.stem} | {f"stages.{index}": stage for index, stage in enumerate(self.stages)}
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -71,14 +86,14 @@ class FCNResNet50(nn.Module):
 def _unit(
     dimension: int, inputs: int, outputs: int, *, kernel: int, stride: int = 1, dilation: int = 1
 ) -> Sequence[nn.Module]:
-    """List a convolution without bias, its normalization and ReLU."""
+    """Return a convolution without bias, its normalization and ReLU."""
     padding = dilation * (kernel // 2)
     layer = CONVOLUTIONS[dimension](inputs, outputs, kernel, stride, padding, dilation, bias=False)
     return layer, norm(dimension, outputs), nn.ReLU(inplace=True)
 
 
 def _bottleneck(dimension: int, inputs: int, width: int, *, stride: int, dilation: int) -> Residual:
-    """Return a block of 1×1, 3×3 and 1×1 convolutions, of which the second strides or dilates."""
+    """Return a block of 1×1, 3×3 and 1×1 convolutions; the 3×3 convolution has the stride or dilation."""
     outputs = EXPANSION * width
     branch = nn.Sequential(
         *_unit(dimension, inputs, width, kernel=1),

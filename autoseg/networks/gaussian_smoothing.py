@@ -1,4 +1,4 @@
-"""Logits that agree with their neighbourhood: a fixed Gaussian."""
+"""Smoothing of logits with a fixed Gaussian."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from torch import nn
 from torch.nn import functional as F
 
 TRUNCATED = 3.5
-"""Standard deviations beyond which the Gaussian is cut off: 99.95 % lie within, as within the thesis' 50 pixels."""
+"""Cutoff of the Gaussian in std: 99.95 % of its weight lies inside, as in the thesis, which uses 50 pixels."""
 
 
 class GaussianSmoothing(nn.Module):
-    """Smooth every channel of [B,C,*space] by a Gaussian of ``sigma`` voxels (Joakimsen 2021).
+    """Smooth each channel of [B,C,*space] with a Gaussian whose std is ``sigma`` voxels (Joakimsen 2021).
 
-    Weights sum to 1, and at borders those inside the image do: a constant map stays as it is everywhere.
+    Weights are normalized to a sum of 1. At borders, the weights inside the image are, so that a constant map does not
+    change.
     """
 
     def __init__(self, sigma: float) -> None:
@@ -26,13 +27,13 @@ class GaussianSmoothing(nn.Module):
         self.register_buffer("weights", weights / weights.sum(), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return [B,C,*space]."""
+        """Return the smoothed map [B,C,*space]."""
         for axis in range(2, x.ndim):
             x = self._along(x, axis) / self._along(torch.ones_like(x[:1, :1]), axis)
         return x
 
     def _along(self, x: torch.Tensor, axis: int) -> torch.Tensor:
-        """Smooth along one axis, with zeros beyond the border."""
+        """Smooth along one axis, with zeros outside the image."""
         lines = x.movedim(axis, -1)
         kernel = self.get_buffer("weights").to(x.dtype)[None, None]
         flat = F.conv1d(lines.reshape(-1, 1, lines.shape[-1]), kernel, padding=kernel.shape[-1] // 2)

@@ -1,4 +1,4 @@
-"""HyperDenseNet: a path for each modality, every layer of which reads all layers before it in all paths."""
+"""HyperDenseNet: one path for each modality; each layer reads all previous layers of all paths."""
 
 from __future__ import annotations
 
@@ -19,24 +19,28 @@ from autoseg.networks.prelu import PReLU
 Count = Annotated[int, Ge(1)]
 
 MOST_PATHS = 4
-"""Paths where none are listed: every further one costs as much as all before it read; channels that are left over, such
-as the labels of a previous stage, join the last."""
+"""Largest number of paths if ``paths`` is None.
+
+The limit exists because each further path increases the inputs of the layers of all paths. Remaining channels, such as
+labels of a previous stage, join the last path."""
 
 
 @networks.register("hyperdense")
 class HyperDenseNet(nn.Module):
     """Dense connections within and across paths, at full resolution throughout (Dolz et al. 2018).
 
-    ``features`` and ``kernels`` have one entry for each layer of a path, ``classifier`` one for each 1×1 convolution
-    that follows on all features together; None stands for kernels of 3. ``paths`` lists the channels of each path,
-    counted from 0; None gives each channel its own. Convolutions are zero-padded, where the paper's shrink the image,
-    and each feature is classified once, where the paper gives it to the classifier in the order of each path.
+    ``features`` and ``kernels`` have one entry for each layer of a path; None means kernels of 3. ``classifier`` has
+    one entry for each 1×1 convolution on the concatenated features of all paths. ``paths`` lists the channels of each
+    path, counted from 0; None gives each channel its own path, up to four. Two details differ from the paper:
+    convolutions are zero-padded, where the paper's are unpadded; and the classifier reads each feature once, where the
+    paper's reads it once for each path.
     """
 
     whole_voxels = 8 * 27**3
-    """Images of up to so many voxels are predicted as one tile, whatever the patch: without pooling, a larger tile
-    differs at its borders only. On hippocampus that takes a quarter of the time of patches of 28³ that overlap, and
-    costs 0.005 of Dice."""
+    """Largest image, in voxels, that is predicted as one tile, whatever the patch size.
+
+    Without pooling, a larger tile changes results only near its borders. On hippocampus, one tile takes a quarter of
+    the time of overlapping patches of 28³ and lowers Dice by 0.005."""
 
     def __init__(
         self,
@@ -73,17 +77,17 @@ class HyperDenseNet(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden layers that losses may read, by name."""
+        """Hidden layers whose features losses may read, by name."""
         layers = {f"paths.{p}.{i}": layer for p, path in enumerate(self._layers()) for i, layer in enumerate(path)}
         return layers | {f"classifier.{i}": layer for i, layer in enumerate([*self.classifier.children()][:-1])}
 
     def _layers(self) -> list[list[nn.Module]]:
-        """List the layers of each path."""
+        """Return the layers of each path."""
         return [list(path.children()) for path in self.paths]
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return one level of logits [B,outputs,*space] of images [B,C,*space] of any size."""
-        # For each layer, the last first, what each path found.
+        # Features of each path, for each layer; the last layer comes first.
         found: list[list[torch.Tensor]] = []
         for index, layers in enumerate(zip(*self._layers(), strict=True)):
             if index == 0:
@@ -95,12 +99,12 @@ class HyperDenseNet(nn.Module):
 
 
 def _of_all(found: Sequence[Sequence[torch.Tensor]], path: int) -> torch.Tensor:
-    """Concatenate all features; of each layer those of ``path`` come first, so that no two paths read them alike."""
+    """Concatenate all features; those of ``path`` come first in each layer, so that each path has its own order."""
     return torch.cat([part for layer in found for part in (*layer[path:], *layer[:path])], dim=1)
 
 
 def _activated(dimension: int, inputs: int, layer: nn.Module, normalization: Normalization) -> nn.Sequential:
-    """Put normalization and PReLU before a layer."""
+    """Return normalization, PReLU and then ``layer``."""
     return nn.Sequential(norm(dimension, inputs, normalization), PReLU(inputs), layer)
 
 
@@ -111,7 +115,7 @@ def _paths(paths: Sequence[Sequence[int]] | None, channels: int) -> list[list[in
     if sorted(index for path in paths for index in path) != list(range(channels)) or not all(paths):
         raise PlanError(
             f"network 'hyperdense', field 'paths': found {[list(path) for path in paths]}, expected each of the "
-            f"{channels} channels, counted from 0, in one of them"
+            f"{channels} channels, counted from 0, in exactly one path"
         )
     return [list(path) for path in paths]
 

@@ -1,4 +1,4 @@
-"""First layers by name, that learn how images enter a network."""
+"""Input layers by name: learned layers between the image and the network."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import numpy as np
 import torch
 from torch import nn
 
-from autoseg.networks.own_ways import Hypothesis, Learn, hypothesis_of, learning_of
+from autoseg.networks.protocols import Hypothesis, Learn, hypothesis_of, learning_of
 from autoseg.registry import Registry
 
 input_layers: Registry = Registry("input_layers", modules=("autoseg.networks.learnable_window",))
 
 
 class InputLayer(Protocol):
-    """What a plan's input layer becomes.
+    """A layer that is built from the input layer of a plan.
 
-    It is made from ``in_channels``, the number of channels that it reads, and ``units``, as
-    :func:`autoseg.preprocessing.normalization.stored_units` gives them for those of the image, which come first.
+    Its constructor gets ``in_channels``, the number of channels that it reads, and ``units``, the result of
+    :func:`autoseg.preprocessing.normalization.stored_units` for the channels of the image, which come first.
     """
 
     out_channels: int
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Return [B,out_channels,*patch] of [B,in_channels,*patch]."""
+        """Return [B,out_channels,*patch] for an input [B,in_channels,*patch]."""
         ...
 
 
 class Undecayed(nn.Parameter):
-    """A parameter that no optimizer pulls towards 0."""
+    """A parameter without weight decay."""
 
 
 class WithInputLayer(nn.Module):
-    """A network behind an input layer; to others it is that network."""
+    """A network with an input layer in front; it has the same attributes as the network."""
 
     def __init__(self, layer: nn.Module, network: nn.Module) -> None:
         super().__init__()
@@ -44,12 +44,12 @@ class WithInputLayer(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages that losses may read, by name."""
+        """Hidden stages whose features losses may read, by name."""
         return self.network.taps  # type: ignore[return-value]
 
     @property
     def learn(self) -> Learn | None:
-        """How the network learns, where it has a way of its own."""
+        """The method ``learn`` of the network, applied after the input layer; None if the network has none."""
         own = learning_of(self.network)
         if own is None:
             return None
@@ -63,7 +63,7 @@ class WithInputLayer(nn.Module):
 
     @property
     def hypothesis(self) -> Hypothesis | None:
-        """What draws one of the network's hypotheses, where it has several."""
+        """The method ``hypothesis`` of the network, with the input layer in front; None if the network has none."""
         own = hypothesis_of(self.network)
         if own is None:
             return None
@@ -74,6 +74,6 @@ class WithInputLayer(nn.Module):
         return hypothesis
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return the network's logits, finest first."""
+        """Return the logits of the network, finest first."""
         logits: list[torch.Tensor] = self.network(self.layer(x))
         return logits

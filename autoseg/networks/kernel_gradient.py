@@ -1,8 +1,8 @@
 """The gradient of 3D convolution kernels as matrix products, for CPUs on which PyTorch's own is slow.
 
-Where features lie channels-last and both images have the same zeros around them, a shift by some voxels is a shift in
-memory: each voxel of the kernel gets its gradient from one product of two matrices, whose rows are voxels. With AVX2
-that is a third faster than oneDNN's own way. With AVX-512 it is slower.
+If features are channels-last and both images have the same zero padding, a shift by some voxels is a shift in memory.
+The gradient of each voxel of the kernel is then one product of two matrices, whose rows are voxels. With AVX2 this is a
+third faster than oneDNN; with AVX-512 it is slower.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from torch.utils.flop_counter import register_flop_formula
 from autoseg.networks.channels_last import is_channels_last
 
 FEWEST_FEATURES = 16
-"""On both sides of a convolution. Products of narrower matrices are slower."""
+"""Smallest number of input features and of output features; products of narrower matrices are slower."""
 MOST_PADDED = 1.3
-"""Times by which zeros around an image may enlarge it: they are multiplied as well. Of 20×28×20 voxels it is 1.29."""
+"""Largest ratio of padded to unpadded voxels, because padding costs time too; 1.29 for 20×28×20 voxels."""
 BLOCK_BYTES = 600_000
-"""Bytes of both images that one thread works on at once. All voxels of the kernel read them from the cache."""
+"""Bytes of both images in one block of a thread; all voxels of the kernel read them from the cache."""
 
 
 def has_own_gradient(layer: nn.Conv3d, x: torch.Tensor) -> bool:
-    """Tell whether the gradient of a layer's kernel is quicker as matrix products, for its input x [B,C,z,y,x]."""
+    """Return whether matrix products are faster for the gradient of a layer's kernel, for input x [B,C,z,y,x]."""
     if torch.backends.cpu.get_cpu_capability() != "AVX2" or not torch.is_grad_enabled():
         return False
     if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu") or not is_channels_last(x):
@@ -37,7 +37,7 @@ def has_own_gradient(layer: nn.Conv3d, x: torch.Tensor) -> bool:
 
 
 def _is_same(layer: nn.Conv3d) -> bool:
-    """Tell whether a layer does nothing but mix voxels and channels, and keeps the size of images."""
+    """Return whether a layer is a plain convolution (no stride, dilation or groups) that keeps the image size."""
     odd = all(k % 2 for k in layer.kernel_size) and layer.padding == tuple(k // 2 for k in layer.kernel_size)
     return odd and layer.groups == 1 and max(layer.kernel_size) > 1 == max(*layer.stride, *layer.dilation)
 
@@ -47,7 +47,7 @@ def _enlarged(layer: nn.Conv3d, x: torch.Tensor) -> float:
 
 
 def convolved(x: torch.Tensor, layer: nn.Conv3d) -> torch.Tensor:
-    """Return features [B,outputs,z,y,x] of a layer of which :func:`has_own_gradient` is true."""
+    """Return features [B,outputs,z,y,x] of a layer for which :func:`has_own_gradient` is true."""
     result = _Convolution.apply(x, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
     return cast(torch.Tensor, result)
 
@@ -77,7 +77,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _kernel_gradient(gradient: torch.Tensor, x: torch.Tensor, kernel: Sequence[int]) -> torch.Tensor:
-    """Return the gradient [outputs,inputs,*kernel]; each thread works on some planes of a sample at a time."""
+    """Return the gradient [outputs,inputs,*kernel]; each thread processes a block of planes of a sample at a time."""
     images, gradients = x.movedim(1, -1), gradient.movedim(1, -1)
     depth, height, width = images.shape[1:4]
     rows, row = height + kernel[1] - 1, width + kernel[2] - 1
@@ -98,7 +98,7 @@ def _kernel_gradient(gradient: torch.Tensor, x: torch.Tensor, kernel: Sequence[i
 
 
 def _fill(padded: torch.Tensor, image: torch.Tensor, start: Sequence[int]) -> None:
-    """Copy the planes of an image [z,y,x,C] that begin at ``start``, where there are such; zeros lie around them."""
+    """Copy the planes of an image [z,y,x,C] from ``start`` on to ``padded``; voxels outside the image are 0."""
     first, height, width = start[0], image.shape[1], image.shape[2]
     low, high = max(first, 0), min(first + len(padded), len(image))
     if high - low < len(padded):
@@ -107,10 +107,10 @@ def _fill(padded: torch.Tensor, image: torch.Tensor, start: Sequence[int]) -> No
 
 
 def _add_products(total: torch.Tensor, image: torch.Tensor, slope: torch.Tensor, kernel: Sequence[int]) -> None:
-    """Add, for each voxel of the kernel, the product of the image that is shifted by it with the gradient."""
+    """Add, for each voxel of the kernel, the product of the shifted image and the gradient."""
     row, plane = image.shape[3], image.shape[2] * image.shape[3]
     images, slopes = image.flatten(1, 3), slope.flatten(1, 3)
-    # What is left out at the end are zeros of the gradient.
+    # The omitted voxels at the end are zeros of the gradient.
     voxels = slopes.shape[1] - (kernel[1] - 1) * row - (kernel[2] - 1)
     for index, (z, y, x) in enumerate(itertools.product(*map(range, kernel))):
         shift = z * plane + y * row + x
@@ -121,7 +121,7 @@ def _shape_of_gradient(gradient: torch.Tensor, x: torch.Tensor, kernel: Sequence
     return x.new_empty(gradient.shape[1], x.shape[1], *kernel)
 
 
-# One operation to PyTorch: planning counts work and memory on tensors without storage, for a thousand samples at once.
+# Registered as one operation: planning counts work and memory on tensors without storage, for 1000 samples at once.
 torch.library.custom_op(
     "autoseg::kernel_gradient",
     _kernel_gradient,

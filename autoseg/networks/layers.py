@@ -1,4 +1,4 @@
-"""Layers that published networks share beside nnU-Net's: other normalizations, orders and upsampling kernels."""
+"""Layers of published networks other than nnU-Net: other normalizations, layer orders and upsampling kernels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
 class Residual(nn.Module):
-    """What a branch makes of its input beside a shortcut, which by default is the input itself (He et al. 2016)."""
+    """The sum of a branch and a shortcut, which by default is the input itself (He et al. 2016)."""
 
     def __init__(
         self, branch: nn.Module, shortcut: nn.Module | None = None, activation: nn.Module | None = None
@@ -32,7 +32,7 @@ class Residual(nn.Module):
         self.activation = activation or nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the activation of the sum, as large as the branch's result."""
+        """Return the activation of the sum, with the shape of the branch."""
         result: torch.Tensor = self.activation(self.shortcut(x) + self.branch(x))
         return result
 
@@ -40,7 +40,7 @@ class Residual(nn.Module):
 def norm(dimension: int, channels: int, normalization: Normalization = "batch") -> nn.Module:
     """Return a normalization of [B,channels,*space]; an identity for ``none``.
 
-    Running means of batches keep 0.9 of their past, and 1e-5 is added to variances, as PyTorch has it.
+    Values are PyTorch's defaults: running statistics keep 0.9 of their previous value, and 1e-5 is added to variances.
     """
     if normalization == "batch":
         return BATCH_NORMS[dimension](channels)
@@ -73,7 +73,7 @@ def upsampling(
 
 
 def pooled(dimension: int, stride: Sequence[int], layers: nn.Module) -> nn.Module:
-    """Put max pooling over windows of ``stride`` before layers: *space becomes *ceil(space / stride)."""
+    """Put max pooling with windows of ``stride`` before layers: *space becomes *ceil(space / stride)."""
     if max(stride) == 1:
         return layers
     pooling = MAX_POOLINGS[dimension](tuple(stride), tuple(stride), ceil_mode=True)  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ def units(
     stride: Sequence[int] | None = None,
     normalization: Normalization = "batch",
 ) -> nn.Sequential:
-    """Return ``count`` units, the first of which strides."""
+    """Return ``count`` units (see :func:`unit`); the first one has the stride."""
     first = unit(dimension, inputs, outputs, kernel=kernel, stride=stride, normalization=normalization)
     others = (unit(dimension, outputs, outputs, kernel=kernel, normalization=normalization) for _ in range(count - 1))
     return nn.Sequential(first, *others)

@@ -1,4 +1,4 @@
-"""Hounsfield windows whose centres and widths are learned with the network."""
+"""Hounsfield windows with learned centres and widths."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _FAMILY = "input_layers"
 
 @input_layers.register(_NAME)
 class LearnableWindow(nn.Module):
-    """Put windowed copies in the place of one channel; they begin as fixed windows would be (Moe 2019, section 6).
+    """Replace one channel by windowed copies, which start as fixed windows (Moe 2019, section 6).
 
-    The channel is stored by a normalization that is the same for all cases, such as ``ct`` or ``none``, and clips no
-    more than windows may learn to see. A window is learned as the shift of its centre, in widths, and the logarithm of
-    its width's growth: one learning rate suits narrow and wide windows in any stored unit, and widths stay above 0.
-    Gradients are those of the clip: a voxel inside a window moves both, one outside it neither, where ``output`` is a
-    range; where it is None, voxels outside move centre and width as in the source.
+    The normalization of the channel must be the same for all cases, such as ``ct`` or ``none``, and should not clip
+    values that the windows may include later. The learned parameters of a window are the shift of its centre, relative
+    to the first width, and the logarithm of the ratio of its width to the first width. Therefore one learning rate
+    suits narrow and wide windows in any stored unit, and widths stay above 0. Gradients are those of the clip. If
+    ``output`` is a range, only voxels inside a window change its centre and width. If ``output`` is None, voxels
+    outside change them too, as in the source.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class LearnableWindow(nn.Module):
         output: Sequence[float] | None = (-1.0, 1.0),
         hu_offset: float = 0.0,
     ) -> None:
-        """``windows``, ``output``, ``hu_offset``: as the normalization ``window`` has; ``channel``: of those stored."""
+        """``windows``, ``output``, ``hu_offset``: as in the normalization ``window``; ``channel``: a stored channel."""
         super().__init__()
         check_windows(_NAME, windows, family=_FAMILY)
         if output is not None:
@@ -44,7 +45,7 @@ class LearnableWindow(nn.Module):
             refuse(_NAME, "channel", channel, f"one of the {len(units)} channels, counted from 0", family=_FAMILY)
         stored = units[channel]
         if stored is None:
-            expected = "one whose normalization is the same for all cases, such as 'ct' or 'none'"
+            expected = "a channel whose normalization is the same for all cases, such as 'ct' or 'none'"
             refuse(_NAME, "channel", channel, expected, family=_FAMILY)
         else:
             self.offset, self.scale = stored[0] - hu_offset, stored[1]
@@ -67,16 +68,16 @@ class LearnableWindow(nn.Module):
         return self.first_widths * self.growth.exp()  # type: ignore[operator]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return [B,out_channels,*patch], the windows where their channel was."""
+        """Return [B,out_channels,*patch]; the windows are at the position of the replaced channel."""
         shape = (1, -1, *[1] * (x.ndim - 2))
         centres, half = self.centres.view(shape), self.widths.view(shape) / 2
         image = x[:, self.channel : self.channel + 1]
-        # In stored units: the image, which is large, is not first turned into Hounsfield units.
+        # Compute in stored units, to avoid a conversion of the whole image to Hounsfield units.
         place = ((image - (centres - self.offset) / self.scale) / (half / self.scale)).clamp(-1, 1)
         windowed = centres + half * place if self.output is None else _stretched(place, *self.output)
         return torch.cat([x[:, : self.channel], windowed, x[:, self.channel + 1 :]], dim=1)
 
 
 def _stretched(place: torch.Tensor, first: float, last: float) -> torch.Tensor:
-    """Turn −1…1 into ``first``…``last``."""
+    """Map the range −1…1 to ``first``…``last``."""
     return place * ((last - first) / 2) + (first + last) / 2

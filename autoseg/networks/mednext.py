@@ -1,8 +1,10 @@
-"""MedNeXt: a U-shape of ConvNeXt blocks, whose changes of resolution are residual as well."""
+"""MedNeXt: a U-Net of ConvNeXt blocks, with residual blocks for down- and upsampling."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -11,18 +13,58 @@ from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS, InstanceNorm
 from autoseg.networks.encoder_decoder import check_stages, for_each_stage
 from autoseg.networks.layers import Residual, convolution, upsampling
+from autoseg.networks.planning import Plans, Topology
 from autoseg.networks.u_shape import UShape
+from autoseg.registry import Component
+
+SIZES = {
+    "mednext": ((2, 2, 2, 2, 2), (2, 2, 2, 2, 2)),
+    "mednext_b": ((2, 2, 2, 2, 2), (2, 3, 4, 4, 4)),
+    "mednext_m": ((3, 4, 4, 4, 4), (2, 3, 4, 4, 4)),
+    "mednext_l": ((3, 4, 8, 8, 8), (3, 4, 8, 8, 8)),
+}
+"""Blocks and expansions of the five stages of S, B, M and L (Roy et al. 2023); further stages equal the fifth."""
+KERNELS = {"": 3, "_k5": 5}
+"""Depthwise kernel size in voxels, by suffix of the planner name; it replaces kernels of 3 in nnU-Net's rules."""
+MOST_FEATURES = 512
+"""Largest number of features of a stage: that of the fifth stage in the paper."""
+
+
+def mednext_spec(dimension: int, topology: Topology, first_features: int, *, size: str, kernel: int) -> Component:
+    """Return the plan of MedNeXt of one size."""
+    blocks, expansions = SIZES[size]
+    stages = [min(stage, len(blocks) - 1) for stage in range(topology.stages)]
+    return {
+        "name": "mednext",
+        "features": [min(first_features * 2**stage, MOST_FEATURES) for stage in range(topology.stages)],
+        "kernels": [[1 if k == 1 else kernel for k in kernels] for kernels in topology.kernels],
+        "strides": [list(stride) for stride in topology.strides],
+        "blocks": [blocks[stage] for stage in stages],
+        "expansions": [expansions[stage] for stage in stages],
+        "deep_supervision": True,
+    }
+
+
+def _planned() -> Plans:
+    """Return the plan functions of all sizes and kernels, by planner name."""
+    return {
+        f"{size}{ending}": partial(mednext_spec, size=size, kernel=kernel)
+        for size in SIZES
+        for ending, kernel in KERNELS.items()
+    }
 
 
 @networks.register("mednext")
 class MedNeXt(UShape):
-    """Inverted bottlenecks: a depthwise convolution, then features expand and shrink again (Roy et al. 2023).
+    """A U-Net of inverted bottlenecks: depthwise convolution, then features expand and shrink (Roy et al. 2023).
 
     ``features``, ``kernels``, ``strides``, ``blocks`` and ``expansions`` have one entry for each stage, finest first;
-    the last two may be one number for all. A decoder's stage has as many blocks as the encoder's of the same size, and
-    their expansion. Skips are added. The authors' code has one more head, at the coarsest stage, and pads transposed
-    convolutions in front, where these end with the voxel that is missing.
+    the last two may be one number for all stages. A decoder stage has as many blocks and the same expansion as the
+    encoder stage of the same resolution. Skips are added. The authors' code differs in two details: it has one more
+    head, at the coarsest stage, and it pads the missing voxel of transposed convolutions at the start, not at the end.
     """
+
+    plans: ClassVar[Plans] = _planned()
 
     def __init__(
         self,
@@ -71,7 +113,7 @@ class MedNeXt(UShape):
 
 
 def _block(dimension: int, width: int, kernel: Sequence[int], ratio: int) -> Residual:
-    """Return a block that keeps size and features."""
+    """Return a block that keeps the resolution and the number of features."""
     depthwise = convolution(dimension, width, width, kernel=kernel, groups=width)
     return Residual(_bottleneck(dimension, depthwise, width, ratio))
 
@@ -85,7 +127,7 @@ def _resampling(
     stride: Sequence[int],
     ratio: int,
 ) -> Residual:
-    """Return a block from one width to another, whose depthwise convolution is ``make``: striding or transposed.
+    """Return a block that changes resolution and features; ``make`` builds a strided or a transposed convolution.
 
     The shortcut is a 1×1 convolution of the same kind.
     """
@@ -96,7 +138,7 @@ def _resampling(
 
 
 def _bottleneck(dimension: int, depthwise: nn.Module, outputs: int, ratio: int) -> nn.Sequential:
-    """Return a depthwise convolution, its normalization channel by channel, and two 1×1 convolutions around GELU."""
+    """Return a depthwise convolution, instance normalization, and two 1×1 convolutions with GELU in between."""
     inputs: int = depthwise.out_channels  # type: ignore[assignment]
     return nn.Sequential(
         depthwise,

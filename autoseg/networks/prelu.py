@@ -1,4 +1,4 @@
-"""PReLU with gradients that are quick on a CPU."""
+"""PReLU with fast gradients on CPUs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 
 class _PReLU(torch.autograd.Function):
-    """x where it is positive, ``slopes`` [C] times x elsewhere, for x [B,C,*space].
+    """PReLU of x [B,C,*space]: x if x is positive, otherwise ``slopes`` [C] times x.
 
-    On a CPU, PyTorch 2.13 makes the gradient of the slopes as large as x before it adds that up, which in bfloat16
-    takes longer than the convolution before (benchmarks/README.md).
+    On a CPU, PyTorch 2.13 computes the gradient of the slopes as a tensor as large as x and then sums it. In bfloat16
+    this takes longer than the preceding convolution (benchmarks/README.md).
     """
 
     @staticmethod
@@ -28,7 +28,7 @@ class _PReLU(torch.autograd.Function):
         x, slopes = ctx.saved_tensors
         for_x = for_slopes = None
         if ctx.needs_input_grad[1]:
-            # One axis after the other: both at once take many times as long in bfloat16.
+            # Sum one axis at a time: in bfloat16 this is many times faster than both at once.
             for_slopes = x.clamp(max=0).mul_(gradient).flatten(2).sum(2).sum(0)
         if ctx.needs_input_grad[0]:
             where_positive = torch.ops.aten.threshold_backward(gradient, x, 0)
@@ -41,7 +41,7 @@ def _for_channels(slopes: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 class PReLU(nn.PReLU):
-    """A leaky ReLU whose slope is learned for each channel (He et al. 2015)."""
+    """A leaky ReLU with one learned slope for each channel (He et al. 2015)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return features [B,C,*space]."""
@@ -52,5 +52,5 @@ class PReLU(nn.PReLU):
 
 
 def _is_worth_it(x: torch.Tensor) -> bool:
-    """Tell whether gradients will be asked for on a CPU."""
+    """Return whether gradients are needed on a CPU."""
     return x.device.type == "cpu" and torch.is_grad_enabled()

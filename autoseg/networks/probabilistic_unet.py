@@ -1,4 +1,4 @@
-"""The probabilistic U-Net: a U-Net whose map depends on a latent variable as well, for images that are ambiguous."""
+"""The probabilistic U-Net: a U-Net with a latent variable, for ambiguous images."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS, initialize
 from autoseg.networks.diagonal_gaussian import DiagonalGaussian, standard_normal
 from autoseg.networks.encoder_decoder import check_stages, for_each_stage
-from autoseg.networks.label_channels import label_channels
 from autoseg.networks.layers import units
 from autoseg.networks.unet import UNet
-from autoseg.quantities import NonNegative
+from autoseg.preprocessing.previous_stage import label_channels
+from autoseg.registry import NonNegative
 
 Count = Annotated[int, Ge(1)]
 
 MOST_LOG_VARIANCE = 10.0
-"""Bound of logarithms of variances, which nothing else keeps from overflowing as the networks begin to learn."""
+"""Bound of the log variances; without it, they can overflow at the start of training."""
 
 
 @networks.register("probabilistic_unet")
 class ProbabilisticUNet(nn.Module):
-    """A U-Net, and a normal distribution of a latent variable for each image (Kohl et al., NeurIPS 2018).
+    """A U-Net and, for each image, a normal distribution of a latent variable (Kohl et al., NeurIPS 2018).
 
-    A prior network tells the distribution from the image; while the network learns, a posterior network tells it from
-    the image and its label map. The last features of the U-Net are combined with one value of the variable by 1×1
-    convolutions (``combinations`` of them, the last of which gives the logits): every value is a map that is coherent
-    over the patch. ``forward`` takes the mean of the prior.
+    A prior network predicts the distribution from the image. During training, a posterior network predicts it from the
+    image and its label map. Then ``combinations`` 1×1 convolutions combine the last features of the U-Net with one
+    value of the latent variable; the last convolution returns the logits. Each value gives a segmentation that is
+    consistent over the whole patch. ``forward`` uses the mean of the prior.
 
-    The loss is the plan's of a map drawn from the posterior, and ``beta`` times the divergence of the posterior from
-    the prior in nats (equation 4). The paper's loss is a sum over voxels where the plan's is a mean: its β of 1 to 10
-    is one of thousandths here.
+    The training loss is the loss of the plan for a segmentation drawn from the posterior, plus ``beta`` times the
+    Kullback–Leibler divergence of the posterior from the prior in nats (equation 4). The loss of the paper is a sum
+    over voxels, that of the plan is a mean. Therefore the paper's β of 1 to 10 corresponds to thousandths here.
 
-    ``features``, ``kernels``, ``strides`` and ``convolutions`` are those of the U-Net, and of the two other networks,
-    which are its encoder without normalization: what it takes away, such as how much of a patch is a class, is what
-    the latent variable is about. ``labels``: label values of the dataset beside the background, which the posterior
-    network reads; ignored voxels, and classes that were not annotated, are background to it.
+    ``features``, ``kernels``, ``strides`` and ``convolutions`` are those of the U-Net, the prior network and the
+    posterior network. The last two are encoders without normalization, because normalization removes information that
+    the latent variable needs, such as the share of a class in the patch. ``labels`` is the number of label values of
+    the dataset without the background, which the posterior network reads. Ignored voxels and classes that are not
+    annotated count as background there.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class ProbabilisticUNet(nn.Module):
             decoder_convolutions=decoder_convolutions,
             deep_supervision=False,
         )
-        # The combination stands in the place of the U-Net's head.
+        # The combination replaces the head of the U-Net.
         self.unet.heads = nn.ModuleList([nn.Identity()])
         self.combination = _Combination(dimension, features[0], latent, outputs, combinations)
 
@@ -102,27 +103,27 @@ class ProbabilisticUNet(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages that losses may read, by name."""
+        """Hidden stages whose features losses may read, by name."""
         return self.unet.taps
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Return the logits [B,outputs,*patch] of images [B,C,*patch] at the mean of the prior, in a list of one."""
+        """Return the logits [B,outputs,*patch], in a list of one, of images [B,C,*patch] at the mean of the prior."""
         return self._logits(images, self.prior(images).mean)
 
     def learn(
         self, images: torch.Tensor, labels: torch.Tensor, seeds: Sequence[int]
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Return logits of a map drawn from the posterior, and β times the divergence; see :mod:`.own_ways`."""
+        """Return logits of a map drawn from the posterior, and β times the divergence; see :mod:`.protocols`."""
         posterior = self.posterior(torch.cat([images, label_channels(labels, self.labels)], dim=1))
         drawn = posterior.at(standard_normal(seeds, self.latent, images.device))
         return self._logits(images, drawn), self.beta * posterior.divergence(self.prior(images)).mean()
 
     def hypothesis(self, rng: np.random.Generator) -> nn.Module:
-        """Return the network of one map: the same noise for all patches, each turned by its own prior."""
+        """Return the network of one hypothesis: all patches use the same noise, each with its own prior."""
         return _Drawn(self, torch.from_numpy(rng.standard_normal(self.latent, dtype=np.float32)))
 
     def at_noise(self, images: torch.Tensor, noise: torch.Tensor) -> list[torch.Tensor]:
-        """Return the logits of images [B,C,*patch] at what ``noise`` [latent] is in the prior of each."""
+        """Return the logits of images [B,C,*patch], with ``noise`` [latent] transformed by the prior of each image."""
         return self._logits(images, self.prior(images).at(noise.to(images.device)))
 
     def _logits(self, images: torch.Tensor, latent: torch.Tensor) -> list[torch.Tensor]:
@@ -130,30 +131,31 @@ class ProbabilisticUNet(nn.Module):
 
 
 class _GaussianEncoder(nn.Module):
-    """Stages of an encoder, the mean over space of the last of them, and a distribution of the latent variable."""
+    """An encoder: stages, global average pooling, and a linear layer that predicts the latent distribution."""
 
     def __init__(self, stages: Sequence[nn.Module], features: int, latent: int) -> None:
         super().__init__()
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(features, 2 * latent)
         self.apply(initialize)
-        # Both distributions begin near the standard normal one, and thereby near each other.
+        # At the start of training, both distributions are close to standard normal and thus to each other.
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: torch.Tensor) -> DiagonalGaussian:
         features = self.stages(x).flatten(2).mean(dim=2, dtype=torch.float32)
-        # Written out, since autocast would make a matrix product of 16 bits, too few for the divergence.
+        # Not a matrix product: autocast would compute it in 16 bits, which is not enough for the divergence.
         told = (features[:, None] * self.head.weight).sum(dim=2) + self.head.bias
         mean, raw = told.chunk(2, dim=1)
         return DiagonalGaussian(mean, MOST_LOG_VARIANCE * torch.tanh(raw / MOST_LOG_VARIANCE))
 
 
 class _Combination(nn.Module):
-    """1×1 convolutions of features beside a latent variable that is the same everywhere.
+    """1×1 convolutions of features and a latent variable, which is the same for all voxels.
 
-    The first of them is the sum of a convolution of the features and a product with the variable: the paper's, which
-    lays the variable out over all of space, without the memory for that.
+    The paper repeats the latent variable over all voxels and concatenates it to the features. Here the first layer is
+    the sum of a convolution of the features and a matrix product with the variable. The result is equal and needs less
+    memory.
     """
 
     def __init__(self, dimension: int, features: int, latent: int, outputs: int, count: int) -> None:
@@ -174,7 +176,7 @@ class _Combination(nn.Module):
 
 
 class _Drawn(nn.Module):
-    """A probabilistic U-Net at given noise."""
+    """A probabilistic U-Net with fixed noise."""
 
     def __init__(self, network: ProbabilisticUNet, noise: torch.Tensor) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A random forest over context features as a network: what predicts with networks predicts with it."""
+"""A random forest over context features, with the interface of a network, so that prediction can use it."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from autoseg.networks.box_features import Boxes, block_features, empty_boxes, in
 from autoseg.networks.decision_trees import Trees, empty_trees, summed_shares
 
 BLOCKS = {2: (128, 128), 3: (16, 32, 32)}
-"""Voxels that are described and classified together: their features take about 25 MB."""
+"""Size of a block that is classified at once, in voxels; its features need about 25 MB."""
 LEAST = 1e-6
-"""Probability of what no tree has seen: a logit has to be finite."""
+"""Lower bound of probabilities, so that logits are finite for labels that no tree has seen."""
 
 Count = Annotated[int, Ge(1), Le(2**28)]
-"""Rows of an array; a file that names more is damaged."""
+"""Number of rows of an array; a file with a larger number is damaged."""
 
 
 @networks.register("random_forest")
 class RandomForest(nn.Module):
-    """Means of what decision trees say of the context of each voxel (Geremia et al. 2011; Kamnitsas 2019, 3.4.1).
+    """Mean of decision trees over the context of each voxel (Geremia et al. 2011; Kamnitsas 2019, 3.4.1).
 
-    ``trees`` of ``nodes`` together decide by ``features`` of boxes; the sizes are those of a trained forest. Its log
-    probabilities, corrected by a ``bias`` of each label for the labels' share in the training voxels, are the logits
-    [B,outputs,*space]. ``regions`` are the label indices of each output where outputs may overlap: the
-    probabilities of these are added up.
+    ``trees``, ``nodes`` and ``features`` are the numbers of trees, of nodes of all trees and of box features of the
+    trained forest. The logits [B,outputs,*space] are the log probabilities plus a ``bias`` for each label, which
+    corrects for the share of the label in the training voxels. If outputs may overlap, ``regions`` lists the label
+    indices of each output, and their probabilities are added.
 
-    It takes images of any size as they are, because context ends only where the image does; it has not learnt
-    mirrored ones.
+    Images of any size are predicted whole, because the context of a voxel ends only at the border of the image.
+    Mirrored images were not part of training.
     """
 
     takes_whole = True
@@ -68,17 +68,17 @@ class RandomForest(nn.Module):
         return Trees(*(self.get_buffer(f"tree_{field.name}").to(device) for field in fields(Trees)))
 
     def boxes(self, device: torch.device) -> Boxes:
-        """Return the features that the trees decide by."""
+        """Return the box features that the trees use."""
         return Boxes(*(self.get_buffer(f"box_{field.name}").to(device) for field in fields(Boxes)))
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return one level of logits [B,outputs,*space] of images [B,C,*space]."""
-        # Apple's GPUs have no double precision, which sums over whole images need.
+        # Sums over whole images need double precision, which Apple's GPUs do not have.
         home = torch.device("cpu") if x.device.type == "mps" else x.device
         return [torch.stack([self._logits(image) for image in x.to(home)]).to(x.device)]
 
     def _logits(self, image: torch.Tensor) -> torch.Tensor:
-        """Classify each voxel of an image [C,*space]."""
+        """Return the logits [outputs,*space] of an image [C,*space]."""
         trees, boxes, bias = (
             self.trees(image.device),
             self.boxes(image.device),
@@ -95,7 +95,7 @@ class RandomForest(nn.Module):
 
 
 def blocks(space: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Cut an image into blocks."""
+    """Yield the blocks of an image of size ``space``."""
     sizes = BLOCKS[len(space)]
     starts = (range(0, n, size) for n, size in zip(space, sizes, strict=True))
     for first in itertools.product(*starts):
@@ -105,7 +105,7 @@ def blocks(space: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
 def class_logits(
     shares: torch.Tensor, bias: torch.Tensor, regions: Sequence[Sequence[int]] | None = None
 ) -> torch.Tensor:
-    """Turn shares of labels [N,labels] into logits [N,outputs]: of classes, or of ``regions`` that may overlap."""
+    """Turn label shares [N,labels] into logits [N,outputs]: of classes, or of ``regions`` that may overlap."""
     logits = shares.clamp_min(LEAST).log() + bias
     if regions is None:
         return logits
@@ -115,21 +115,21 @@ def class_logits(
 
 
 def forest_spec(trees: Trees, boxes: Boxes, regions: Sequence[Sequence[int]] | None) -> dict[str, Any]:
-    """Name a forest as a plan would."""
+    """Return the network entry of a plan for a trained forest."""
     sizes = {"trees": len(trees), "nodes": len(trees.feature), "features": len(boxes)}
     plain = {} if regions is None else {"regions": [list(indices) for indices in regions]}
     return {"name": "random_forest", **sizes, **plain}
 
 
 def forest_tensors(trees: Trees, boxes: Boxes, bias: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return what the state of a :class:`RandomForest` is."""
+    """Return the state dict of a :class:`RandomForest`."""
     named = {f"tree_{field.name}": getattr(trees, field.name) for field in fields(Trees)}
     named |= {f"box_{field.name}": getattr(boxes, field.name) for field in fields(Boxes)}
     return {**named, "bias": bias}
 
 
 def _check(network: RandomForest, _keys: Any) -> None:
-    """Refuse arrays from a file that lead out of themselves, by a ``ValueError``."""
+    """Raise ``ValueError`` if arrays from a file contain indices out of range."""
     boxes = network.boxes(torch.device("cpu"))
     fault = network.trees(torch.device("cpu")).fault(len(boxes))
     if bool(((boxes.channels < 0) | (boxes.channels >= network.in_channels)).any()):

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import nn
 
 from autoseg.networks import networks
 from autoseg.networks.blocks import ConvNorm, ResidualBlock
 from autoseg.networks.encoder_decoder import EncoderDecoder, check_stages, for_each_stage
+from autoseg.networks.planning import Plans, Topology, doubling_features, stage_arguments
+from autoseg.registry import Component
+
+PLANNED_BLOCKS = (1, 3, 4, 6)
+"""Residual blocks of the first stages; every later stage has as many as the last (nnU-Net)."""
+SIZES = ("residual_unet", "residual_unet_m", "residual_unet_l", "residual_unet_xl")
+"""Planner names for nnU-Net's memory targets; all use the same network."""
+
+
+def residual_unet_spec(dimension: int, topology: Topology, first_features: int) -> Component:
+    """Return the plan of nnU-Net's residual-encoder U-Net."""
+    return {
+        "name": "residual_unet",
+        "features": doubling_features(dimension, topology.stages, first_features),
+        **stage_arguments(topology),
+        "blocks": [PLANNED_BLOCKS[min(stage, len(PLANNED_BLOCKS) - 1)] for stage in range(topology.stages)],
+        "decoder_convolutions": 1,
+        "deep_supervision": True,
+    }
 
 
 @networks.register("residual_unet")
@@ -17,6 +37,8 @@ class ResidualUNet(EncoderDecoder):
 
     ``features``, ``kernels``, ``strides`` and ``blocks`` have one entry for each stage, finest first.
     """
+
+    plans: ClassVar[Plans] = dict.fromkeys(SIZES, residual_unet_spec)
 
     def __init__(
         self,

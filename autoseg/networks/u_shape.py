@@ -1,4 +1,4 @@
-"""The shape that U-Nets share: an encoder, whose stages a decoder joins on its way up, and logits."""
+"""The common structure of U-Nets: an encoder, a decoder with skips, and heads."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import torch
 from torch import nn
 
 Join = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Brings what comes up from the coarser stage [B,C,*space] and a skip of the same stage together."""
+"""A function that joins upsampled features [B,C,*space] of the coarser stage with the skip of the same stage."""
 
 
 def concatenate(up: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-    """Put a skip behind what comes up, as further channels (Ronneberger et al. 2015)."""
+    """Concatenate upsampled features and skip along the channel axis (Ronneberger et al. 2015)."""
     return torch.cat([up, skip], dim=1)
 
 
 class UShape(nn.Module):
     """A U-Net (Ronneberger et al. 2015) of any stages.
 
-    ``encoder`` and ``strides`` go from fine to coarse, ``up``, ``decoder`` and ``heads`` from coarse to fine; without
-    deep supervision a single head, the finest, will do. ``forward`` takes images [B,C,*patch], every axis a multiple
-    of ``divisor``, and returns a list of logits, finest first: one for each stage of the decoder in training with deep
-    supervision, otherwise the finest alone.
+    ``encoder`` and ``strides`` are ordered from fine to coarse; ``up``, ``decoder`` and ``heads`` from coarse to fine.
+    Without deep supervision one head, the finest, suffices. ``forward`` takes images [B,C,*patch], in which each axis
+    is a multiple of ``divisor``, and returns a list of logits, finest first. In training with deep supervision, the
+    list has one entry for each decoder stage; otherwise it contains only the finest.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class UShape(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages that losses may read, by name."""
+        """Hidden stages whose features losses may read, by name."""
         encoder = {f"encoder.{index}": stage for index, stage in enumerate(self.encoder)}
         return encoder | {f"decoder.{index}": stage for index, stage in enumerate(self.decoder)}
 

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from autoseg.networks import networks
 from autoseg.networks.blocks import stack
 from autoseg.networks.encoder_decoder import EncoderDecoder, check_stages, for_each_stage
+from autoseg.networks.planning import Plans, Topology, doubling_features, stage_arguments
+from autoseg.registry import Component
+
+
+def unet_spec(dimension: int, topology: Topology, first_features: int) -> Component:
+    """Return the plan of nnU-Net's plain U-Net: features double at each stage; stages have two convolutions."""
+    return {
+        "name": "unet",
+        "features": doubling_features(dimension, topology.stages, first_features),
+        **stage_arguments(topology),
+        "convolutions": 2,
+        "decoder_convolutions": 2,
+        "deep_supervision": True,
+    }
 
 
 @networks.register("unet")
 class UNet(EncoderDecoder):
-    """Convolutions of each stage, one of which strides on the way down; transposed convolutions on the way up.
+    """A U-Net with strided convolutions in the encoder and transposed convolutions in the decoder.
 
     ``features``, ``kernels`` and ``strides`` have one entry for each stage, finest first (Isensee et al. 2021).
     """
+
+    plans: ClassVar[Plans] = {"unet": unet_spec}
 
     def __init__(
         self,

@@ -1,10 +1,10 @@
-"""The U-Net of SciNets: batch normalization after the activation, 3×3 upsampling and head, images of any size."""
+"""The U-Net of SciNets: batch normalization after the activation, 3×3 upsampling and head, any image size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -14,20 +14,42 @@ from autoseg.networks import networks
 from autoseg.networks.blocks import initialize
 from autoseg.networks.encoder_decoder import check_stages, for_each_stage
 from autoseg.networks.layers import LINEAR, Normalization, Residual, convolution, norm, pooled, upsampling
+from autoseg.networks.planning import Plans, Topology, stage_arguments
 from autoseg.networks.u_shape import UShape
+from autoseg.registry import Component
 
 Layer = Literal["plain", "residual"]
 
 
+WIDER = 2
+"""Ratio of the first features of the thesis (64) to those of nnU-Net (32)."""
+MOST_FEATURES = {2: 1024, 3: 320}
+"""Largest number of features of a stage: that of the thesis in 2D, that of nnU-Net in 3D."""
+
+
+def unet_scinets_spec(dimension: int, topology: Topology, first_features: int) -> Component:
+    """Return the plan of the U-Net of Moe 2019 with plain layers."""
+    return {
+        "name": "unet_scinets",
+        "features": [min(WIDER * first_features * 2**i, MOST_FEATURES[dimension]) for i in range(topology.stages)],
+        **stage_arguments(topology),
+        "convolutions": 2,
+        "layer": "plain",
+    }
+
+
 @networks.register("unet_scinets")
 class SciNetsUNet(UShape):
-    """Max pooling on the way down, transposed convolutions on the way up (Moe 2019).
+    """A U-Net with max pooling in the encoder and transposed convolutions in the decoder (Moe 2019).
 
     ``features``, ``kernels`` and ``strides`` have one entry for each stage, finest first. ``layer`` is ``plain`` (a
-    convolution, ReLU, normalization) or ``residual``: the pre-activation layers of He et al. 2016b, whose 1×1 shortcut
-    is normalized where ``shortcut_norm`` says so; the thesis did not and saw these networks diverge. Logits are as
-    large as the image, whatever its size: what comes up is interpolated to its skip's size where pooling rounded.
+    convolution, ReLU, normalization) or ``residual`` (the pre-activation layers of He et al. 2016b). With
+    ``shortcut_norm``, the 1×1 shortcut of residual layers is normalized; without it, in the thesis, these networks
+    diverged. Images may have any size, and logits have the size of the image: if pooling rounds a size, upsampled
+    features are interpolated to the size of the skip.
     """
+
+    plans: ClassVar[Plans] = {"unet_scinets": unet_scinets_spec}
 
     def __init__(
         self,
@@ -65,7 +87,7 @@ class SciNetsUNet(UShape):
 
 @dataclass(frozen=True)
 class _Layers:
-    """Makes the layers of one kind."""
+    """Builds layers of one kind."""
 
     dimension: int
     layer: Layer
@@ -73,7 +95,7 @@ class _Layers:
     normalization: Normalization
 
     def one(self, inputs: int, outputs: int, kernel: Sequence[int], up: Sequence[int] | None = None) -> nn.Module:
-        """Return a layer; with ``up`` one that makes its input so many times as large."""
+        """Return a layer; ``up`` is the upsampling factor for each axis."""
         if self.layer == "residual":
             return _preactivated(self, inputs, outputs, kernel, up)
         return nn.Sequential(self.convolution(inputs, outputs, kernel, up), nn.ReLU(inplace=True), self.norm(outputs))
@@ -83,7 +105,7 @@ class _Layers:
         return nn.Sequential(*(self.one(outputs if i else inputs, outputs, kernel) for i in range(count)))
 
     def convolution(self, inputs: int, outputs: int, kernel: Sequence[int], up: Sequence[int] | None) -> nn.Module:
-        """Return a convolution, transposed where ``up`` is given."""
+        """Return a convolution; a transposed one if ``up`` is given."""
         if up is None:
             return convolution(self.dimension, inputs, outputs, kernel=kernel)
         return upsampling(self.dimension, inputs, outputs, kernel=kernel, stride=up)
@@ -96,10 +118,10 @@ class _Layers:
 def _preactivated(
     make: _Layers, inputs: int, outputs: int, kernel: Sequence[int], up: Sequence[int] | None
 ) -> Residual:
-    """Return twice normalization, ReLU and convolution, the first of which may upsample, beside a shortcut."""
+    """Return a residual layer: two times normalization, ReLU and convolution; the first one upsamples with ``up``."""
     branch = nn.Sequential(
         make.norm(inputs),
-        # Without a normalization it is the shortcut's input too, which must stay as it is.
+        # Without normalization, ReLU and shortcut read the same tensor, so that ReLU must not change it in place.
         nn.ReLU(inplace=make.normalization != "none"),
         make.convolution(inputs, outputs, kernel, up),
         make.norm(outputs),
@@ -111,7 +133,7 @@ def _preactivated(
         shortcut.append(make.convolution(inputs, outputs, [1] * make.dimension, None))
         shortcut.append(make.norm(outputs) if make.shortcut_norm else nn.Identity())
     if up is not None:
-        # The thesis does not say how its shortcuts grow: by interpolation, which has no weights.
+        # The thesis does not describe upsampling of shortcuts. Interpolation adds no weights.
         shortcut.append(nn.Upsample(scale_factor=tuple(map(float, up)), mode=LINEAR[make.dimension]))
     return Residual(branch, nn.Sequential(*shortcut))
 

@@ -1,8 +1,9 @@
-"""V-Net: residual stages of large kernels, strided down and up."""
+"""V-Net: residual stages with large kernels, strided and transposed convolutions between stages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -11,19 +12,51 @@ from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS, TRANSPOSED, initialize
 from autoseg.networks.encoder_decoder import check_stages, for_each_stage
 from autoseg.networks.layers import Normalization, Residual, convolution, norm
+from autoseg.networks.planning import Plans, Topology
 from autoseg.networks.prelu import PReLU
 from autoseg.networks.u_shape import UShape
+from autoseg.registry import Component
+
+KERNEL = 5
+"""Kernel size in voxels; it replaces kernels of 3 in nnU-Net's rules (Milletari et al. 2016)."""
+PUBLISHED_CONVOLUTIONS = (1, 2, 3)
+"""Convolutions of the first stages; each later stage has as many as the last."""
+MOST_FEATURES = 256
+
+
+def published_convolutions(stages: int) -> list[int]:
+    """Return the convolutions of each stage in the paper: 1, 2, 3, and 3 in all later stages."""
+    return [PUBLISHED_CONVOLUTIONS[min(stage, len(PUBLISHED_CONVOLUTIONS) - 1)] for stage in range(stages)]
+
+
+def vnet_spec(dimension: int, topology: Topology, first_features: int) -> Component:
+    """Return the plan of V-Net: its first stage has 16 features if nnU-Net's has 32.
+
+    Instance normalization is added to the network of the paper, because the learning rates used here suit normalized
+    networks.
+    """
+    return {
+        "name": "vnet",
+        "features": [min(first_features // 2 * 2**stage, MOST_FEATURES) for stage in range(topology.stages)],
+        "kernels": [[1 if k == 1 else KERNEL for k in kernel] for kernel in topology.kernels],
+        "strides": [list(stride) for stride in topology.strides],
+        "convolutions": published_convolutions(topology.stages),
+        "normalization": "instance",
+    }
 
 
 @networks.register("vnet")
 class VNet(UShape):
-    """Each stage adds its input to its last convolution's result (Milletari et al. 2016, figure 2).
+    """A U-Net in which each stage adds its input to the result of its last convolution (Milletari et al. 2016, fig. 2).
 
-    ``features``, ``kernels`` and ``strides`` have one entry for each stage, finest first; ``convolutions`` as well, or
-    a number for all, or None for 1, 2, 3, 3 and so on. The decoder's stages have twice their stage's features and as
-    many convolutions. Stages change size by convolutions whose kernel is their stride; activations are PReLU. The paper
-    has kernels of 5, one to three convolutions a stage, and no ``normalization``.
+    ``features``, ``kernels`` and ``strides`` have one entry for each stage, finest first. ``convolutions`` is such a
+    list too, or one number for all stages, or None for 1, 2, 3, 3 and so on. A decoder stage has as many convolutions
+    as the encoder stage of the same resolution, and twice as many features. Down- and upsampling use convolutions whose
+    kernel equals the stride; activations are PReLU. The paper has kernels of 5, one to three convolutions per stage,
+    and no ``normalization``.
     """
+
+    plans: ClassVar[Plans] = {"vnet": vnet_spec}
 
     def __init__(
         self,
@@ -38,7 +71,7 @@ class VNet(UShape):
         normalization: Normalization = "none",
     ) -> None:
         check_stages("vnet", dimension=dimension, features=features, kernels=kernels, strides=strides)
-        published = [min(index + 1, 3) for index in range(len(features))]
+        published = published_convolutions(len(features))
         counts = for_each_stage("vnet", "convolutions", convolutions or published, len(features))
 
         def active(layer: nn.Module, channels: int) -> list[nn.Module]:
@@ -60,7 +93,7 @@ class VNet(UShape):
 
         def up(index: int) -> nn.Sequential:
             stride = tuple(strides[index + 1])
-            # The coarsest stage has its own features; those that the decoder has been through have twice theirs.
+            # Decoder stages have twice the features of their encoder stage; the coarsest stage has no decoder.
             inputs = features[index + 1] * (1 if index + 2 == len(features) else 2)
             layer = TRANSPOSED[dimension](inputs, features[index], stride, stride)  # type: ignore[arg-type]
             return nn.Sequential(*active(layer, features[index]))
@@ -78,7 +111,7 @@ class VNet(UShape):
 
 
 class _Repeated(nn.Module):
-    """The channels of an image one after the other, over and over, until there are ``width``."""
+    """Repeat the channels of an image cyclically to ``width`` channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

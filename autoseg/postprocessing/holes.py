@@ -1,29 +1,33 @@
-"""Filling the holes of a structure."""
+"""Fill the holes of a structure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cc3d
 import numpy as np
 
-from autoseg.dataset import Dataset
-from autoseg.postprocessing import postprocessing
+from autoseg.data.dataset import Dataset
+from autoseg.postprocessing import PredictedCase, postprocessing
 from autoseg.postprocessing.target import Target, bounding_box, find_target
 
 CONNECTIVITY = 6
-"""A hole that touches the outside only at a corner is closed: the dual of components that join at corners."""
+"""Connectivity of the background. A hole that touches the outside only at a corner counts as closed, because components
+are connected at corners (connectivity 26)."""
 
 
 @dataclass(frozen=True)
 class FillHoles:
-    """Gives a structure the voxels that it encloses, but none that belong to another structure."""
+    """Adds enclosed voxels to a structure, but no voxels of another structure."""
 
     target: Target
 
-    def __call__(self, labels: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-        """Return label values [Z,Y,X] with enclosed voxels of the surroundings filled; slices alone are 2D images."""
+    def __call__(self, case: PredictedCase, labels: np.ndarray) -> np.ndarray:
+        """Return label values [Z,Y,X] with filled holes."""
+        return self.fill(labels)
+
+    def fill(self, labels: np.ndarray) -> np.ndarray:
+        """Fill enclosed voxels of label values [Z,Y,X]; a single slice is filled as a 2D image."""
         mask = self.target.mask(labels)
         box = bounding_box(mask)
         if box is None:
@@ -43,7 +47,10 @@ def fill_holes(dataset: Dataset, of: str) -> FillHoles:
 
 
 def _holes(mask: np.ndarray, *, flat: tuple[bool, ...]) -> np.ndarray:
-    """Return what a mask, cropped to its bounding box, encloses; nothing lies beyond a ``flat`` axis of the image."""
+    """Return the voxels that a mask encloses; the mask is cropped to its bounding box.
+
+    An axis is ``flat`` if the image has one voxel along it. The borders of such an axis do not count as outside.
+    """
     numbers = cc3d.connected_components(np.ascontiguousarray(~mask), connectivity=CONNECTIVITY)
     enclosed = np.ones(int(numbers.max(initial=0)) + 1, dtype=bool)
     enclosed[0] = False

@@ -1,4 +1,4 @@
-"""What a step of post-processing works on: a class, a region, or all of the foreground."""
+"""Target of a post-processing step: a class, a region, or the whole foreground."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
 
 
 @dataclass(frozen=True)
 class Target:
-    """The label values of a structure, the value that paints it, and the one that its voxels get when removed.
+    """The label values of a structure, the value of added voxels (``inside``) and of removed voxels (``outside``).
 
-    A voxel removed from a class becomes background. One removed from a region that lies in another, as a tumour's core
-    does in the whole tumour, becomes the rest of that other: only what was doubtful goes.
+    A voxel removed from a class becomes background. A voxel removed from a region inside another region, for example
+    from a tumour's core in the whole tumour, stays in the outer region.
     """
 
     values: tuple[int, ...]
@@ -23,12 +23,15 @@ class Target:
     outside: int
 
     def mask(self, labels: np.ndarray) -> np.ndarray:
-        """Return where label values [Z,Y,X] belong to the structure."""
+        """Return a mask [Z,Y,X] of the voxels whose label values belong to the structure."""
         return labels == self.values[0] if len(self.values) == 1 else np.isin(labels, self.values)
 
 
 def find_target(dataset: Dataset, of: str | None) -> Target:
-    """Find what a step names: a class or region of the dataset, or all of the foreground with None."""
+    """Return the target for the class or region ``of``, or for the whole foreground with None.
+
+    Raises :class:`PlanError` if the dataset has no such class or region.
+    """
     if of is None:
         return Target(dataset.values, inside=dataset.values[0], outside=0)
     if of not in dataset.classes:
@@ -43,12 +46,12 @@ def find_target(dataset: Dataset, of: str | None) -> Target:
 
 
 def _rest(value: int, removed: tuple[int, ...]) -> int:
-    """Return the value that paints the region around, or background where that would be the removed one again."""
+    """Return the value of the outer region, or background if this value belongs to the removed structure."""
     return 0 if value in removed else value
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """Return the smallest box [Z,Y,X] around what is set; None where nothing is."""
+    """Return the bounding box [Z,Y,X] of a mask; None if the mask is empty."""
     slices = []
     for axis in range(3):
         across = tuple(other for other in range(3) if other != axis)
@@ -56,7 +59,7 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
         if not planes.size:
             return None
         slices.append(slice(int(planes[0]), int(planes[-1]) + 1))
-        # What is left to look at is smaller each time.
+        # Crop the mask, so that the next axis has fewer voxels to test.
         mask = mask[(slice(None),) * axis + (slices[-1],)]
     z, y, x = slices
     return z, y, x

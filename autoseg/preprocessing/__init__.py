@@ -1,1 +1,1 @@
-"""From an image as it is stored to an array that a network reads, and back."""
+"""Preprocessing: convert stored images to the arrays that a network reads, and back."""

@@ -1,4 +1,4 @@
-"""Linear resampling of label maps by a vote of the eight voxels around each output voxel."""
+"""Linear resampling of label maps: the eight neighbours of each output voxel vote for a label."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from autoseg.preprocessing.spline import Indices, nearest_indices, sample_coordi
 Labels = npt.NDArray[np.integer]
 
 VOXELS_PER_VOTE = 1 << 15
-"""Output voxels voted on at once: their eight labels and weights then fit into a core's cache."""
+"""Output voxels processed at once, so that their eight labels and weights fit into the cache of one core."""
 
 TIE = 1e-6
-"""Values closer than this are equal: what the rounding of float32 adds must not decide between two labels."""
+"""Sums closer than this are equal, so that float32 rounding does not decide between two labels."""
 
 
 @dataclass(frozen=True)
 class AxisNeighbours:
-    """The two input voxels on one axis around each output voxel, and the share of each."""
+    """The two input voxels around each output voxel on one axis, and the weight (share) of each."""
 
     indices: tuple[Indices, Indices]
     shares: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 def resample_label_slab(labels: Labels, shape: tuple[int, int, int], *, rows: slice, orders: Sequence[int]) -> Labels:
-    """Return the rows (on the first axis) of a label map [Z,Y,X] resampled to ``shape``; orders are 0 or 1 by axis.
+    """Return the given rows (first axis) of a label map [Z,Y,X] resampled to ``shape``; ``orders`` (0 or 1) by axis.
 
-    A label's linearly resampled mask is the summed share of those of the eight neighbours that have the label, so only
-    labels among them can win, and where all eight agree there is nothing to compute.
+    The value of a label's linearly resampled mask is the sum of the shares of those of the eight neighbours that have
+    the label. So only a label of a neighbour can win, and voxels whose eight neighbours agree need no computation.
     """
     axes = [_neighbours(old, new, order) for old, new, order in zip(labels.shape, shape, orders, strict=True)]
     axes[0] = _cut(axes[0], rows)
@@ -53,7 +53,7 @@ def _neighbours(size: int, new_size: int, order: int) -> AxisNeighbours:
     lower = np.floor(coordinates).astype(np.intp)
     upper = np.minimum(lower + 1, size - 1)
     share = (coordinates - lower).astype(np.float32)
-    # A neighbour without a share must not make a voxel disputed, as it would on every axis that keeps its length.
+    # A neighbour with share 0 must not make a voxel disputed. Every axis that keeps its length has such neighbours.
     upper = np.where(share > 0, upper, lower)
     return AxisNeighbours(indices=(lower, upper), shares=(1 - share, share))
 
@@ -73,7 +73,7 @@ def _extreme(labels: Labels, axes: Sequence[AxisNeighbours], choose: np.ufunc) -
 
 
 def _vote(labels: Labels, axes: Sequence[AxisNeighbours], voxels: Sequence[Indices]) -> Labels:
-    """Return the label with the largest summed share among each voxel's eight neighbours; the lowest of equals."""
+    """Return the label with the largest sum of shares among each voxel's eight neighbours; at ties the lowest label."""
     corners = list(product((0, 1), repeat=3))
     found = np.stack([_at_corner(labels, axes, voxels, corner) for corner in corners])
     shares = [_share_of_corner(axes, voxels, corner) for corner in corners]

@@ -1,10 +1,11 @@
-"""Label maps of a previous stage, each from the fold that did not see its case, on the grid of the one that reads them.
+"""Label maps of a previous stage (cascade), on the grid of the configuration that reads them.
 
-What a cascade reads beside the image is made in one way everywhere: the previous stage's label map on the grid of the
-image's file, cropped, transposed and resampled as the reference label maps were (:func:`labels_on_grid`). For training
-and validation the map comes from the fold that held the case out, and is kept beside the preprocessed images; for
-prediction it comes from all folds of the previous stage, averaged. Fold ``all`` is no exception: its maps are those of
-the numbered folds as well, since those of a network that saw the case would be better than any that prediction meets.
+A cascade reads the previous stage's label map as additional channels. The map is always prepared in the same way: it
+starts on the grid of the image's file, and is cropped, transposed and resampled like the reference label maps
+(:func:`labels_on_grid`). In training and validation, the map comes from the fold that held the case out, and is stored
+next to the preprocessed images. In prediction, it comes from the average of all folds of the previous stage. Fold
+``all`` also uses the maps of the numbered folds: a network that was trained on a case predicts it better than new
+cases, so its maps would be better than the maps in prediction.
 """
 
 from __future__ import annotations
@@ -18,26 +19,28 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
+from autoseg.data.splits import fold_cases
 from autoseg.errors import TrainingError, WorkspaceError
-from autoseg.execution import default_workers, map_cases
-from autoseg.images import read_labels
-from autoseg.plan import Plan
-from autoseg.preprocessing.case import Steps, label_indices
+from autoseg.files.records import read_record, to_plain
+from autoseg.files.storage import write_json
+from autoseg.images.volumes import read_labels
+from autoseg.plan.schema import Plan
+from autoseg.preprocessing.case import label_indices
+from autoseg.preprocessing.record import PreprocessingRecord
 from autoseg.preprocessing.resample import resample_labels
 from autoseg.preprocessing.store import labels_path, read_case_record, write_array
-from autoseg.records import read_record, to_plain
-from autoseg.splits import fold_cases
-from autoseg.storage import write_json
-from autoseg.workspace import Workspace
+from autoseg.system.execution import CaseExecutor, local_executor, map_cases
+from autoseg.workspace.paths import Workspace
 
 logger = logging.getLogger("autoseg.training")
 
 
 @dataclass(frozen=True)
 class PreviousRecord:
-    """What is stored beside a label map."""
+    """The record stored next to a label map."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
@@ -45,40 +48,42 @@ class PreviousRecord:
     source: str
     """State of the label map's file and of the preprocessed case."""
     digest: str
-    """Of the labels themselves, by which a training that is gone on with sees whether they are still the same."""
+    """Digest of the labels; a continued training uses it to check that the labels are unchanged."""
 
 
 @dataclass(frozen=True)
 class PreviousStage:
-    """Where the label maps that a configuration reads come from, and where they go."""
+    """Source and destination of the label maps that a configuration reads."""
 
     maps: Mapping[str, Path]
-    """By case, on the grid of the file."""
+    """Files of the label maps by case, on the grid of the image's file."""
     data: Path
-    """The preprocessed cases."""
+    """Folder of the preprocessed cases."""
     folder: Path
-    """The label maps on the grid of the preprocessed cases."""
+    """Folder of the label maps on the grid of the preprocessed cases."""
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One label map to be brought to its grid."""
+    """One label map to be resampled to its grid."""
 
     name: str
     file: Path
     folder: Path
     source: str
-    steps: Steps
+    preprocessing: PreprocessingRecord
 
 
-def labels_on_grid(labels: np.ndarray, steps: Steps, dataset: Dataset) -> np.ndarray:
-    """Bring a label map [Z,Y,X] of label values on the file's grid to a configuration's own grid.
+def labels_on_grid(labels: np.ndarray, preprocessing: PreprocessingRecord, dataset: Dataset) -> np.ndarray:
+    """Resample a label map [Z,Y,X] of label values from the file's grid to a configuration's grid.
 
-    Returns the places of the values in ``dataset.values``, from 1 on: classes of their own even where regions are
-    segmented.
+    Returns indices into ``dataset.values``, starting at 1. Each value is a class of its own, also if the network
+    segments regions.
     """
-    indices = steps.turn.apply(label_indices(labels[steps.box.slices], dataset))
-    return resample_labels(np.ascontiguousarray(indices), steps.shape, separate_axis=steps.separate_axis)
+    indices = preprocessing.reorientation.apply(label_indices(labels[preprocessing.box.slices], dataset))
+    return resample_labels(
+        np.ascontiguousarray(indices), preprocessing.shape, separate_axis=preprocessing.separate_axis
+    )
 
 
 def find_previous_stage(
@@ -86,7 +91,7 @@ def find_previous_stage(
 ) -> PreviousStage | None:
     """Find the held-out label maps that a fold of configuration ``name`` reads; None if it has no previous stage.
 
-    Raises :class:`TrainingError` that names the folds to train first where some are missing. Writes nothing.
+    Raises :class:`TrainingError` with the folds to train first if some maps are missing. Writes no files.
     """
     configuration = plan.configuration(name)
     stage = configuration.previous_stage
@@ -101,7 +106,7 @@ def find_previous_stage(
         first, *others = sorted(missing)
         folds = f"folds {', '.join(map(str, [first, *others]))} are" if others else f"fold {first} is"
         raise TrainingError(
-            f"{name}: reads the label maps that {stage} made of the cases that its folds held out, but {folds} not "
+            f"{name}: needs the validation label maps of {stage}, but {folds} not "
             f"trained and validated to the end; train first: autoseg train-fold {workspace.root} {stage} {first}"
             + (f" --trainer {trainer}" if trainer != "supervised" else "")
         )
@@ -111,7 +116,7 @@ def find_previous_stage(
 
 
 def _holders(workspace: Workspace, fold: int | str) -> dict[str, int]:
-    """Return which fold held out each case that ``fold`` trains or validates on; the first where several did."""
+    """Return the fold that held out each case of ``fold`` (train and val); the first one if several did."""
     splits = workspace.splits()
     holders: dict[str, int] = {}
     for number, split in enumerate(splits):
@@ -122,29 +127,29 @@ def _holders(workspace: Workspace, fold: int | str) -> dict[str, int]:
     never = next((case for case in cases if case not in holders), None)
     if never is not None:
         raise TrainingError(
-            f"{workspace.splits_file}: case '{never}' is in no fold's val, so that no previous stage can predict it "
-            "unseen; add it to one, or leave it out of train"
+            f"{workspace.splits_file}: case '{never}' is in no fold's val, expected it in one: the previous stage "
+            "must predict each case with a fold not trained on it; add it to a val, or remove it from train"
         )
     return {case: holders[case] for case in cases}
 
 
-def prepare_previous_stage(stage: PreviousStage, dataset: Dataset, *, workers: int | None = None) -> int:
-    """Bring the label maps that are not there yet, or were made from others, to their grid; return how many."""
+def prepare_previous_stage(stage: PreviousStage, dataset: Dataset, *, executor: CaseExecutor | None = None) -> int:
+    """Resample the label maps that are missing or outdated to their grid; return their number."""
     items = [item for item in _items(stage, dataset) if not _is_stored(item)]
     if items:
-        logger.info("bringing %d label maps of the previous stage to the grid", len(items))
+        logger.info("resampling %d label maps of the previous stage to the grid", len(items))
     map_cases(
         partial(_prepare_item, dataset=replace(dataset, cases=())),
         items,
         names=[item.name for item in items],
-        workers=default_workers() if workers is None else workers,
+        executor=executor or local_executor(),
         memory_needed=_memory_needed,
     )
     return len(items)
 
 
 def digest(folder: Path, cases: Sequence[str]) -> str:
-    """Digest the label maps of ``cases`` as they are stored."""
+    """Return a digest of the stored label maps of ``cases``."""
     records = (read_record(PreviousRecord, _record_path(folder, case), error=WorkspaceError) for case in cases)
     return _short_digest("".join(record.digest for record in records).encode())
 
@@ -155,38 +160,38 @@ def _items(stage: PreviousStage, dataset: Dataset) -> list[_Item]:
     for name, file in stage.maps.items():
         record, status = read_case_record(stage.data, name), file.stat()
         source = f"{record.source}:{file.parent.parent.name}:{status.st_size}:{status.st_mtime_ns}:{values}"
-        items.append(_Item(name, file, stage.folder, source, record.steps))
+        items.append(_Item(name, file, stage.folder, source, record.preprocessing))
     return items
 
 
 def _is_stored(item: _Item) -> bool:
-    """Tell whether a label map is there, and made from the files as they are now."""
+    """Return whether a label map is stored and was made from the current files."""
     path = _record_path(item.folder, item.name)
     if not path.exists() or not labels_path(item.folder, item.name).exists():
         return False
     try:
         return read_record(PreviousRecord, path, error=WorkspaceError).source == item.source
     except WorkspaceError:
-        return False  # A record that cannot be read is made again.
+        return False  # An unreadable record is written again.
 
 
 def _prepare_item(item: _Item, dataset: Dataset) -> None:
-    """Write one label map; its record comes last, so that a label map with a record is whole."""
+    """Write one label map; its record is written last, so that a label map with a record is complete."""
     labels, geometry = read_labels(item.file)
-    if geometry.size != item.steps.geometry.size:
+    if geometry.size != item.preprocessing.geometry.size:
         raise WorkspaceError(
-            f"{item.file}: found a size of {geometry.size}, expected {item.steps.geometry.size} as its image; "
-            "remove it and train its fold again"
+            f"{item.file}: found size {geometry.size}, expected {item.preprocessing.geometry.size} as its image; "
+            "remove the file and train its fold again"
         )
-    prepared = labels_on_grid(labels, item.steps, dataset)
+    prepared = labels_on_grid(labels, item.preprocessing, dataset)
     write_array(labels_path(item.folder, item.name), prepared)
     record = PreviousRecord(item.name, item.source, _short_digest(np.ascontiguousarray(prepared).tobytes()))
     write_json(_record_path(item.folder, item.name), to_plain(record))
 
 
 def _memory_needed(item: _Item) -> int:
-    """Bytes that a label map takes: as read, as indices, transposed and resampled, up to four bytes a voxel each."""
-    return 4 * int(3 * np.prod(item.steps.geometry.size) + np.prod(item.steps.shape))
+    """Bytes needed for a label map: read, as indices, transposed and resampled, at most four bytes per voxel each."""
+    return 4 * int(3 * np.prod(item.preprocessing.geometry.size) + np.prod(item.preprocessing.shape))
 
 
 def _record_path(folder: Path, name: str) -> Path:
@@ -195,3 +200,17 @@ def _record_path(folder: Path, name: str) -> Path:
 
 def _short_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def label_channels(labels: torch.Tensor, count: int) -> torch.Tensor:
+    """Convert labels [N,*space] to one-hot channels [N,count,*space] float32 for the labels 1 to ``count``.
+
+    The background has no channel, as in nnU-Net: all channels are zero there.
+    """
+    values = torch.arange(1, count + 1, dtype=labels.dtype, device=labels.device)
+    return (labels[:, None] == values.reshape(-1, *[1] * (labels.ndim - 1))).float()
+
+
+def split_label_map(images: torch.Tensor, count: int) -> torch.Tensor:
+    """Replace the last channel of images [N,C+1,*space], a label map, by ``count`` channels; 0 changes nothing."""
+    return torch.cat([images[:, :-1], label_channels(images[:, -1], count)], dim=1) if count else images

@@ -15,19 +15,19 @@ from autoseg.preprocessing.spline import ROWS_PER_BAND, Band, Floats, axis_bands
 Shape = tuple[int, int, int]
 
 ANISOTROPY_THRESHOLD = 3.0
-"""Where voxels are more than three times as long as wide, neighbours along them are too far to blend (nnU-Net)."""
+"""Ratio of the largest to the smallest spacing above which the coarse axis is resampled separately (nnU-Net)."""
 
 SAME_SPACING = 1e-3
-"""Relative difference below which two spacings are one: file headers round them."""
+"""Relative difference below which two spacings are equal, because file headers round them."""
 
 
 def separate_axis(
     spacing_from: Sequence[float], spacing_to: Sequence[float], *, threshold: float = ANISOTROPY_THRESHOLD
 ) -> int | None:
-    """Return the axis to resample apart from the others because its voxels are far longer, or None.
+    """Return the axis to resample separately because its spacing is much coarser, or None.
 
-    nnU-Net's rule (Isensee et al., Nature Methods 18, 2021): the spacing that the image has decides, or if that is not
-    anisotropic the spacing that it gets; where two axes share the largest spacing, there is none. Spacings in mm.
+    nnU-Net's rule (Isensee et al., Nature Methods 18, 2021): the image's spacing decides if it is anisotropic,
+    otherwise the target spacing decides. If two axes share the largest spacing, the result is None. Spacings in mm.
     """
     for spacing in (spacing_from, spacing_to):
         longest = max(spacing)
@@ -48,10 +48,10 @@ def resample_image(
     """Resample an image [C,Z,Y,X] to ``shape`` (z,y,x) with splines of ``order``; returns float32.
 
     Equal, up to the rounding of float32, to ``skimage.transform.resize(order=order, mode="edge", anti_aliasing=False)``
-    of each channel, the result clipped to the channel's range. With a ``separate_axis`` each slice across it is resized
-    and clipped by itself, then the slices are resampled with ``separate_order``, as nnU-Net does for anisotropic
-    images. Holds at most three volumes of one channel at once beside the other channels. Raises :class:`PlanError` on
-    an order outside 0…5 or an empty ``shape``.
+    of each channel, clipped to the channel's range. With a ``separate_axis``, each slice across it is resized and
+    clipped separately, then the axis is resampled with ``separate_order``, as nnU-Net does for anisotropic images.
+    Besides input and output, memory contains at most three volumes of one channel. Raises :class:`PlanError` for an
+    order outside 0…5 or an empty ``shape``.
     """
     _check_shape(shape)
     check_order(order)
@@ -70,7 +70,7 @@ def _resample_slices(volume: Floats, out: Floats, *, axis: int, order: int, sepa
     orders = [separate_order if other == axis else order for other in range(3)]
     size = out.shape[axis]
     if separate_order == 0 and size < volume.shape[axis]:
-        # Slices that nobody will see need not be resized.
+        # Slices that the result does not contain need not be resized.
         fewer = np.empty((*volume.shape[:axis], size, *volume.shape[axis + 1 :]), dtype=np.float32)
         resample_axes(volume, fewer, orders=orders)
         volume = fewer
@@ -84,7 +84,7 @@ def _resample_slices(volume: Floats, out: Floats, *, axis: int, order: int, sepa
 
 
 def _resample_clipped(volume: Floats, out: Floats, *, orders: Sequence[int], across: tuple[int, ...]) -> None:
-    """Resample into ``out`` and clip to the range that the input has over the axes ``across``."""
+    """Resample into ``out`` and clip to the input's range over the axes ``across``."""
     low, high = volume.min(axis=across, keepdims=True), volume.max(axis=across, keepdims=True)
     resample_axes(volume, out, orders=orders)
     np.clip(out, low, high, out=out)
@@ -93,12 +93,13 @@ def _resample_clipped(volume: Floats, out: Floats, *, orders: Sequence[int], acr
 def resample_labels(
     labels: npt.NDArray[np.integer], shape: Shape, *, order: int = 1, separate_axis: int | None = None
 ) -> npt.NDArray[np.integer]:
-    """Resample a label map [Z,Y,X] to ``shape``: each label's mask linearly, and the largest value wins.
+    """Resample a label map [Z,Y,X] to ``shape``: resample each label's mask linearly, then use the largest value.
 
-    ``order`` 0 takes the nearest voxel instead; a ``separate_axis`` always does along itself. Of labels with equal
-    values the lowest wins. nnU-Net lets the last label of at least 0.5 win instead, and makes background of voxels
-    where none has that much, which opens gaps where three labels meet. Time does not depend on the number of labels,
-    memory beside input and output is a slab. Raises :class:`PlanError` on another order or an empty ``shape``.
+    ``order`` 0 uses the nearest voxel instead; along a ``separate_axis`` the nearest voxel is always used. At equal
+    values, the lowest label wins. nnU-Net instead uses the last label with a value of at least 0.5, and background if
+    no label reaches 0.5, which leaves gaps where three labels meet. The time does not depend on the number of labels.
+    Besides input and output, memory contains one slab. Raises :class:`PlanError` for another order or an empty
+    ``shape``.
     """
     _check_shape(shape)
     check_order(order, highest=1)
@@ -113,12 +114,12 @@ def resample_labels(
 def argmax_resampled(
     scores: npt.NDArray[np.floating], shape: Shape, *, separate_axis: int | None = None
 ) -> npt.NDArray[np.unsignedinteger]:
-    """Resample class scores [C,z,y,x] linearly to ``shape`` and return the class of the largest, uint8 or uint16.
+    """Resample class scores [C,z,y,x] linearly to ``shape``; return the class with the largest score, uint8 or uint16.
 
-    Logits and probabilities both serve. A ``separate_axis`` takes the nearest slice. One class of one slab is resampled
-    at a time and a running maximum kept, so memory beside scores and result is a few slabs whatever the number of
-    classes. Of equal scores the lowest class wins. Raises :class:`WeightsError` on scores that are not finite, which a
-    network gives whose training diverged.
+    Scores are logits or probabilities. Along a ``separate_axis``, the nearest slice is used. One class of one slab is
+    resampled at a time and compared with a running maximum. So, besides scores and result, memory contains a few slabs,
+    independent of the number of classes. At equal scores, the lowest class wins. Raises :class:`WeightsError` if scores
+    are not finite, which happens after a diverged training.
     """
     _check_shape(shape)
     winners = np.zeros(shape, dtype=np.uint8 if len(scores) <= np.iinfo(np.uint8).max + 1 else np.uint16)

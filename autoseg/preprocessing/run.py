@@ -1,4 +1,4 @@
-"""Preprocessing every case of a dataset for the configurations of a plan."""
+"""Preprocess all cases of a dataset for the configurations of a plan."""
 
 from __future__ import annotations
 
@@ -10,34 +10,37 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.dataset import Case, Dataset, source_state
+from autoseg.data.dataset import Case, Dataset, files_of, source_state
+from autoseg.data.optional_channels import read_case
 from autoseg.errors import AutosegError, DatasetError
-from autoseg.execution import map_cases
-from autoseg.geometry import Geometry
-from autoseg.images import read_case, read_geometry, read_labels
-from autoseg.plan import Configuration, Plan, data_id
+from autoseg.images.geometry import Geometry
+from autoseg.images.volumes import read_geometry, read_labels
+from autoseg.plan.schema import Configuration, Plan, data_id
 from autoseg.preprocessing.case import prepare
-from autoseg.preprocessing.extra import files_of, stored_channels
-from autoseg.preprocessing.extra.declared import files_state
-from autoseg.preprocessing.normalization.declared import check_plan
+from autoseg.preprocessing.channel_layout import channel_layout
+from autoseg.preprocessing.declared import check_plan
+from autoseg.preprocessing.extra.files import files_state
 from autoseg.preprocessing.store import is_stored, write_case
-from autoseg.workspace import Workspace
+from autoseg.system.execution import CaseExecutor, map_cases
+from autoseg.workspace.paths import Workspace
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One case to be read, and preprocessed for some configurations."""
+    """One case to be read and preprocessed for some configurations."""
 
     case: Case
     index: int
     targets: tuple[tuple[Path, Configuration], ...]
-    """Where its data go, and a configuration that needs them."""
+    """Pairs (output folder, configuration that needs the data)."""
 
 
-def preprocess(workspace: Workspace, plan: Plan, *, workers: int, progress: Callable[[str], None] | None = None) -> int:
-    """Preprocess what is not there yet or was made from other files; return how many cases that were.
+def preprocess(
+    workspace: Workspace, plan: Plan, *, executor: CaseExecutor, progress: Callable[[str], None] | None = None
+) -> int:
+    """Preprocess the cases whose data are missing or outdated; return their number.
 
-    Each case is read once; configurations that need the same data share them. Data of earlier plans are removed.
+    Each case is read once. Configurations that need the same data share them. Data of earlier plans are removed.
     """
     dataset = workspace.dataset()
     check_plan(plan, dataset, workspace.plan_file)
@@ -47,8 +50,8 @@ def preprocess(workspace: Workspace, plan: Plan, *, workers: int, progress: Call
         partial(_preprocess_item, dataset=described, plan=plan),
         items,
         names=[item.case.name for item in items],
-        workers=workers,
-        memory_needed=_memory_needed,
+        executor=executor,
+        memory_needed=partial(_memory_needed, dataset=described),
         progress=progress,
     )
     _remove_stale(workspace, plan)
@@ -69,14 +72,16 @@ def _missing(workspace: Workspace, plan: Plan, dataset: Dataset) -> list[_Item]:
 
 
 def _made_from(case: Case, dataset: Dataset, configuration: Configuration) -> str:
-    """Tell the files of a case and what its label values mean: where either changes, new data are made."""
+    """Describe a case's files and its label values; if the description changes, the case is preprocessed again."""
     made_from = f"{source_state(case)}:{_joined(dataset.values)}"
     if dataset.regions:
         made_from += f":regions {' '.join(_joined(values) for values in dataset.regions.values())}"
     files = files_state(case, configuration.extra_channels)
     made_from += f":files {files}" if files else ""
-    if case.absent:
-        made_from += f":missing {' '.join(f'{number}={dataset.fills[number]:g}' for number in case.absent)}"
+    if case.missing_channels:
+        made_from += (
+            f":missing {' '.join(f'{number}={dataset.fill_values[number]:g}' for number in case.missing_channels)}"
+        )
     return made_from + (f":ignore {_joined(sorted(dataset.ignore))}" if dataset.ignore else "")
 
 
@@ -102,27 +107,27 @@ def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
         )
 
 
-def _memory_needed(item: _Item) -> int:
-    """Bytes that a case takes: three float32 copies of the image before or after resampling, whichever is larger."""
+def _memory_needed(item: _Item, dataset: Dataset) -> int:
+    """Bytes needed for a case: three float32 copies of the image before or after resampling, whichever is larger."""
     try:
         geometry = read_geometry(item.case.images[0])
     except AutosegError:
         return 0
-    return max(_memory_for(geometry, configuration) for _, configuration in item.targets)
+    return max(_memory_for(geometry, configuration, dataset) for _, configuration in item.targets)
 
 
-def _memory_for(geometry: Geometry, configuration: Configuration) -> int:
-    # Transposition changes no volume, so the axes may stay in the order of the file.
+def _memory_for(geometry: Geometry, configuration: Configuration, dataset: Dataset) -> int:
+    # Transposition does not change the volume, so the axes can keep the order of the file.
     volume = np.prod(geometry.size) * np.prod(geometry.spacing)
     target = [spacing for spacing in configuration.spacing if spacing is not None]
     kept = np.max(geometry.spacing) if len(target) < len(geometry.spacing) else 1.0
     after = volume / (np.prod(target) * kept)
-    channels = max(len(configuration.normalization), stored_channels(configuration))
+    channels = max(len(configuration.normalization), channel_layout(configuration, dataset).stored)
     return int(max(np.prod(geometry.size), after) * 4 * 3 * channels)
 
 
 def _remove_stale(workspace: Workspace, plan: Plan) -> None:
-    """Remove preprocessed data that no configuration of the plan names."""
+    """Remove preprocessed data that no configuration of the plan uses."""
     wanted = {data_id(plan, configuration) for configuration in plan.configurations.values()}
     folder = workspace.root / "preprocessed"
     for other in folder.iterdir() if folder.is_dir() else []:

@@ -1,4 +1,4 @@
-"""Spline interpolation along one axis as a small banded matrix, boundary and prefilter included."""
+"""Spline interpolation along one axis as a small banded matrix that includes boundary and prefilter."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ MAX_ORDER = 5
 """The highest spline order that scipy.ndimage filters."""
 
 EDGE_PADDING = 12
-"""Samples by which scipy.ndimage repeats the edge before it prefilters; kept so that results agree to rounding."""
+"""Samples by which scipy.ndimage repeats the edge before the prefilter; the same value gives the same results."""
 
 ROWS_PER_BAND = 32
-"""Output samples computed by one matrix product: fewer make more calls, more multiply more zeros (8 to 64 tried)."""
+"""Output samples of one matrix product: fewer need more calls, more multiply more zeros (8 to 64 were tested)."""
 
 PREFILTER_REACH = 40
-"""Samples after which the prefilter has decayed to 2e-15 (order 5, pole 0.43): a window this much wider is exact."""
+"""Samples after which the prefilter decays to 2e-15 (order 5, pole 0.43); a window wider by this margin is exact."""
 
 NEGLIGIBLE = 1e-9
-"""Weights below this are dropped: a cubic prefilter decays as 0.268^k, so float32 sees 16 samples either way."""
+"""Smaller weights are dropped: a cubic prefilter decays as 0.268^k, so float32 needs 16 samples on each side."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """Some rows of an axis' matrix: the output samples ``rows`` are ``weights`` times the input samples ``columns``."""
+    """Some rows of an axis' matrix: output samples ``rows`` = ``weights`` × input samples ``columns``."""
 
     rows: slice
     columns: slice
@@ -43,7 +43,7 @@ class Band:
 
 
 def resample_axis(volume: Floats, axis: int, *, size: int, order: int, out: Floats | None = None) -> Floats:
-    """Resample a C-contiguous float32 array along one axis to ``size`` samples, into ``out`` where it is given."""
+    """Resample a C-contiguous float32 array along one axis to ``size`` samples, into ``out`` if given."""
     shape = (*volume.shape[:axis], size, *volume.shape[axis + 1 :])
     out = np.empty(shape, dtype=np.float32) if out is None else out
     if order == 0:
@@ -62,8 +62,8 @@ def resample_axis(volume: Floats, axis: int, *, size: int, order: int, out: Floa
 def resample_axes(volume: Floats, out: Floats, *, orders: Sequence[int]) -> None:
     """Resample a volume to the shape of ``out``, each axis with its own spline order.
 
-    Axes that keep their length are skipped. The axis that shrinks most goes first, so no intermediate volume is larger
-    than the larger of input and output.
+    Axes that keep their length are skipped. The axis that shrinks most is resampled first, so that no intermediate
+    volume is larger than both input and output.
     """
     growth = [new / old for old, new in zip(volume.shape, out.shape, strict=True)]
     axes = sorted((axis for axis in range(volume.ndim) if growth[axis] != 1), key=growth.__getitem__)
@@ -94,12 +94,12 @@ def _band(size: int, new_size: int, order: int, rows: slice) -> Band:
 
 
 def matrix_rows(size: int, new_size: int, *, order: int, rows: slice) -> tuple[slice, Doubles]:
-    """Return rows of the matrix of spline interpolation, and the window of input samples that its columns are.
+    """Return rows of the spline interpolation matrix, and the window of input samples that its columns refer to.
 
     Equal to ``scipy.ndimage.zoom(mode="nearest", grid_mode=True)``: samples are the centres of their voxels, so the
-    ends of the field of view stay where they are, and the edge is repeated outside. Prefilter and B-splines after
+    field of view does not change, and the edge is repeated outside. Prefilter and B-splines after
     Unser, "Splines: a perfect fit for signal and image processing", IEEE Signal Processing Magazine 16 (1999). Raises
-    :class:`PlanError` on an order outside 0…5.
+    :class:`PlanError` for an order outside 0…5.
     """
     check_order(order)
     coordinates = sample_coordinates(size, new_size)[rows]
@@ -116,7 +116,7 @@ def matrix_rows(size: int, new_size: int, *, order: int, rows: slice) -> tuple[s
 
 
 def _b_spline(x: Doubles, order: int) -> Doubles:
-    """Evaluate the centred B-spline of an order ≥ 1; for order 0 the one sample taken has weight 1."""
+    """Evaluate the centred B-spline of an order ≥ 1; for order 0 the single sample has weight 1."""
     if order == 0:
         return np.ones_like(x)
     value: Doubles = np.zeros_like(x)
@@ -127,13 +127,13 @@ def _b_spline(x: Doubles, order: int) -> Doubles:
 
 
 def sample_coordinates(size: int, new_size: int) -> Doubles:
-    """Return where the centres of ``new_size`` output voxels lie on an axis of ``size`` voxels, in voxels of that."""
+    """Return the centres of ``new_size`` output voxels on an axis of ``size`` input voxels, in input voxels."""
     coordinates: Doubles = (np.arange(new_size, dtype=np.float64) + 0.5) * (size / new_size) - 0.5
     return coordinates
 
 
 def nearest_indices(size: int, new_size: int) -> Indices:
-    """Return the input voxel nearest to each output voxel; the upper one of two, as scipy.ndimage takes it."""
+    """Return the input voxel nearest to each output voxel; at a tie the upper one, as in scipy.ndimage."""
     indices = np.floor(sample_coordinates(size, new_size) + 0.5).astype(np.intp)
     return np.clip(indices, 0, size - 1)
 

@@ -1,4 +1,4 @@
-"""Preprocessed cases on disk: compressed arrays of which only the blocks of a patch are read."""
+"""Preprocessed cases on disk: compressed arrays; reading a patch decompresses only its blocks."""
 
 from __future__ import annotations
 
@@ -13,45 +13,46 @@ from typing import Any, ClassVar
 import blosc2
 import numpy as np
 
-from autoseg.dataset import IGNORED
+from autoseg.data.dataset import IGNORED
 from autoseg.errors import WorkspaceError
-from autoseg.preprocessing.case import Prepared, Steps
-from autoseg.records import read_record, to_plain
-from autoseg.storage import atomic_path, write_json
+from autoseg.files.records import read_record, to_plain
+from autoseg.files.storage import atomic_path, write_json
+from autoseg.preprocessing.case import Prepared
+from autoseg.preprocessing.record import PreprocessingRecord
 
 MOST_FOREGROUND = 10_000
-"""Coordinates kept for each class: enough to sample from, little to store."""
+"""Maximum number of coordinates stored for each class: enough for sampling, and small on disk."""
 ANNOTATED = 0
-"""Number, in place of a class', of the coordinates of annotated voxels of any kind."""
+"""Class number under which coordinates of annotated voxels of any class are stored."""
 
 _BLOCK_BYTES = 128 * 1024
-"""About the level-2 cache of one core: the piece that is decompressed at once."""
+"""Size of the piece that is decompressed at once: about the level-2 cache of one core."""
 _CHUNK_BYTES = 6 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """What is stored beside a case's arrays."""
+    """The record stored next to a case's arrays."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     name: str
     source: str
-    """State of the files the case was made from."""
-    steps: Steps
+    """State of the files that the case was made from."""
+    preprocessing: PreprocessingRecord
     class_voxels: dict[str, int]
-    """Voxels of each class, numbered from 1, as preprocessed, and of the background, 0."""
-    absent: tuple[int, ...] = ()
-    """Numbers of the dataset's channels that the case lacks; the image holds their fill values."""
+    """Number of preprocessed voxels of each class; classes start at 1, 0 is the background."""
+    missing_channels: tuple[int, ...] = ()
+    """Numbers of the dataset's channels that are missing in the case; the image contains their fill values."""
 
 
 @dataclass(frozen=True)
 class StoredCase:
-    """A preprocessed case: arrays that are read where they are indexed.
+    """A preprocessed case whose arrays are read from disk when they are indexed.
 
-    ``image`` [C,Z,Y,X], ``labels`` [Z,Y,X], ``foreground`` maps classes, or regions, numbered from 1, to coordinates
-    [N,3] of some of their voxels. ``annotated`` are coordinates [N,3] of some of the voxels that are not ignored; None
-    where none is. ``previous`` [Z,Y,X] is what a previous stage made of the case, where there is such a stage.
+    ``image`` [C,Z,Y,X], ``labels`` [Z,Y,X]. ``foreground`` maps classes or regions, numbered from 1, to coordinates
+    [N,3] of some of their voxels. ``annotated``: coordinates [N,3] of some of the voxels that are not ignored; None
+    if no voxel is ignored. ``previous`` [Z,Y,X]: the label map of a previous stage; None without a previous stage.
     """
 
     record: CaseRecord
@@ -63,8 +64,8 @@ class StoredCase:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Voxels (z, y, x)."""
-        return self.record.steps.shape
+        """Number of voxels (z, y, x)."""
+        return self.record.preprocessing.shape
 
     def decoded(self) -> StoredCase:
         """Return the case with its arrays in memory."""
@@ -88,9 +89,9 @@ def write_case(
     seed: int,
     regions: Sequence[Sequence[int]] = (),
 ) -> None:
-    """Write a case; its record is written last, so that a case with a record is whole.
+    """Write a case; its record is written last, so that a case with a record is complete.
 
-    ``regions`` are the label indices of each region that foreground is sampled from; without any, every label is one.
+    ``regions``: the label indices of each region that foreground is sampled from; if empty, each label is a region.
     """
     if prepared.labels is None:
         raise ValueError("only cases with labels are stored")
@@ -101,22 +102,25 @@ def write_case(
     write_array(labels, prepared.labels)
     coordinates, counts = _foreground(prepared.labels, regions, np.random.default_rng(seed))
     write_array(foreground, coordinates)
-    write_json(_record_path(folder, name), to_plain(CaseRecord(name, source, prepared.steps, counts, prepared.absent)))
+    write_json(
+        _record_path(folder, name),
+        to_plain(CaseRecord(name, source, prepared.preprocessing, counts, prepared.missing_channels)),
+    )
 
 
 def is_stored(folder: Path, name: str, source: str) -> bool:
-    """Tell whether a case is there, whole, and made from the files as they are now."""
+    """Return whether a case is stored completely and was made from the current files."""
     path = _record_path(folder, name)
     if not all(file.exists() for file in (path, *_array_paths(folder, name))):
         return False
     try:
         return read_record(CaseRecord, path, error=WorkspaceError).source == source
     except WorkspaceError:
-        return False  # A record that cannot be read, or that another version wrote, is made again.
+        return False  # An unreadable record, or a record of another version, is written again.
 
 
 def read_case_record(folder: Path, name: str) -> CaseRecord:
-    """Read what is stored beside a case's arrays."""
+    """Read the record stored next to a case's arrays."""
     path = _record_path(folder, name)
     if not path.exists():
         raise WorkspaceError(f"{path}: case is not preprocessed; run 'autoseg plan-and-preprocess' again")
@@ -129,9 +133,9 @@ def open_case(folder: Path, name: str, *, previous: Path | None = None) -> Store
     record = read_case_record(folder, name)
     image, labels, coordinates = (_open_array(array) for array in _array_paths(folder, name))
     coordinates = coordinates[:]
-    if image.shape[1:] != record.steps.shape or labels.shape != record.steps.shape:
+    if image.shape[1:] != record.preprocessing.shape or labels.shape != record.preprocessing.shape:
         raise WorkspaceError(
-            f"{path}: arrays and record of '{name}' do not fit each other; remove them and preprocess again"
+            f"{path}: arrays and record of '{name}' have different shapes; remove them and preprocess again"
         )
     places = {int(c): coordinates[coordinates[:, 0] == c, 1:] for c in np.unique(coordinates[:, 0])}
     annotated = places.pop(ANNOTATED, None)
@@ -140,14 +144,14 @@ def open_case(folder: Path, name: str, *, previous: Path | None = None) -> Store
 
 
 def labels_path(folder: Path, name: str) -> Path:
-    """Return where the label map that a previous stage made of a case is."""
+    """Return the path of a previous stage's label map of a case."""
     return folder / f"{name}.b2nd"
 
 
 def _open_previous(path: Path, record: CaseRecord) -> Any:
     labels = _open_array(path)
-    if labels.shape != record.steps.shape:
-        raise WorkspaceError(f"{path}: does not fit '{record.name}'; remove its folder and train again")
+    if labels.shape != record.preprocessing.shape:
+        raise WorkspaceError(f"{path}: shape differs from case '{record.name}'; remove its folder and train again")
     return labels
 
 
@@ -156,7 +160,7 @@ def _record_path(folder: Path, name: str) -> Path:
 
 
 def _array_paths(folder: Path, name: str) -> tuple[Path, Path, Path]:
-    """Where image, labels and foreground coordinates are."""
+    """Return the paths of image, labels and foreground coordinates."""
     return folder / f"{name}.b2nd", folder / f"{name}_seg.b2nd", folder / f"{name}_foreground.b2nd"
 
 
@@ -165,7 +169,7 @@ def _foreground(
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Draw coordinates of each class or region, as rows (class, z, y, x), and count the voxels of each.
 
-    Where some voxels are ignored, coordinates of those that are not come as well, as class :data:`ANNOTATED`.
+    If some voxels are ignored, coordinates of the other voxels are added as class :data:`ANNOTATED`.
     """
     flat = np.ascontiguousarray(labels).reshape(-1)
     where = np.flatnonzero(flat > 0)
@@ -185,7 +189,7 @@ def _foreground(
 
 
 def _rows(number: int, voxels: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Return rows (number, z, y, x) for flat indices, or for some of them where they are very many."""
+    """Return rows (number, z, y, x) for flat indices; at most :data:`MOST_FOREGROUND` random ones."""
     if voxels.size > MOST_FOREGROUND:
         voxels = np.sort(rng.choice(voxels, MOST_FOREGROUND, replace=False))
     position = np.stack(np.unravel_index(voxels, shape), axis=1)
@@ -193,7 +197,7 @@ def _rows(number: int, voxels: np.ndarray, shape: tuple[int, ...], rng: np.rando
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write an array, compressed, atomically."""
+    """Write a compressed array atomically."""
     array = np.ascontiguousarray(array)
     parameters = blosc2.CParams(codec=blosc2.Codec.LZ4HC, clevel=5, nthreads=1)
     blocks, chunks = _layout(array.shape, array.itemsize)
@@ -205,7 +209,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Write an array of ``shape``, compressed, atomically, from its parts along the first axis, one after the other."""
+    """Write a compressed array of ``shape`` atomically, one part along the first axis after the other."""
     parameters = blosc2.CParams(codec=blosc2.Codec.LZ4HC, clevel=5, nthreads=1)
     blocks, chunks = _layout(shape, dtype.itemsize)
     with atomic_path(path) as temporary, _blosc2_faults(temporary):
@@ -218,7 +222,7 @@ def write_rows(path: Path, rows: Iterable[np.ndarray], *, shape: tuple[int, ...]
 
 @contextmanager
 def _blosc2_faults(path: Path) -> Iterator[None]:
-    """Turn what blosc2 raises where it cannot write into an :class:`OSError`; it does not say why."""
+    """Convert a write error of blosc2, which gives no reason, to an :class:`OSError`."""
     try:
         yield
     except RuntimeError as error:
@@ -233,14 +237,14 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def _layout(shape: tuple[int, ...], itemsize: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Choose blocks and chunks: about cubic, so that a patch touches few, and one channel each."""
+    """Choose blocks and chunks: about cubic, so that a patch needs few of them, and with one channel each."""
     if len(shape) < 3:
         return shape, shape
     return _cubic(shape, _BLOCK_BYTES // itemsize), _cubic(shape, _CHUNK_BYTES // itemsize)
 
 
 def _cubic(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
-    """Return a shape of at most ``most`` elements whose last three axes are about equal, none beyond the array's."""
+    """Return a shape of at most ``most`` elements; its last three axes are about equal and within the array's shape."""
     sizes = [1] * (len(shape) - 3) + [1, 1, 1]
     axes = range(len(shape) - 3, len(shape))
     while True:
@@ -255,11 +259,11 @@ def _cubic(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
 
 
 def _open_array(path: Path) -> Any:
-    """Open an array; anything but a plain array, such as a stored expression, is refused."""
+    """Open an array; raise :class:`WorkspaceError` for anything else, such as a stored expression."""
     try:
         array = blosc2.open(str(path), mode="r")
     except (OSError, RuntimeError, ValueError) as error:
         raise WorkspaceError(f"{path}: cannot be read ({error}); remove it and preprocess again") from None
     if not isinstance(array, blosc2.NDArray):
-        raise WorkspaceError(f"{path}: not a plain array; remove it and preprocess again")
+        raise WorkspaceError(f"{path}: found no plain array; remove it and preprocess again")
     return array

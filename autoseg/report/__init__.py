@@ -1,1 +1,1 @@
-"""Pictures and pages about a workspace."""
+"""HTML report of a workspace."""

@@ -1,4 +1,4 @@
-"""Pictures of a configuration's worst and best cases."""
+"""Pictures of the worst and best cases of a configuration."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import AutosegError
-from autoseg.images import read_labels, read_volume
-from autoseg.report.overlay import draw_overlay
+from autoseg.images.volumes import read_labels, read_volume
+from autoseg.previews.overlay import draw_overlay
 from autoseg.report.tables import number
 from autoseg.report.trained import ValidatedCase
 
 WORST, BEST = 3, 2
-"""Cases that are shown of each configuration."""
+"""Numbers of cases shown for each configuration."""
 _COLOURS = 64
-"""Of a shrunken picture: the eye tells no more shades of grey beside the few colours of the classes."""
+"""Number of colours in a reduced picture: enough for the grey levels of the image and the few class colours."""
 
 
 @dataclass(frozen=True)
 class CasePicture:
-    """A case drawn, or why it could not be."""
+    """The picture of a case, or the reason why it is missing."""
 
     case: str
     caption: str
     description: str
-    """For people who cannot see it."""
+    """Alternative text for screen readers."""
     source: str = ""
-    """The picture itself, as a data URI; empty where there is none."""
+    """The picture as a data URI; empty if it is missing."""
     fault: str = ""
 
 
 def case_pictures(cases: Sequence[ValidatedCase], dataset: Dataset) -> list[CasePicture]:
-    """Draw the worst and best of cases that are sorted with the lowest Dice first.
+    """Draw the worst and the best cases; ``cases`` are sorted by Dice, the lowest first.
 
-    A case whose files are gone or cannot be read is told as such: the rest of a report must not depend on it.
+    If the files of a case are missing or unreadable, its picture contains the error instead, so that the rest of the
+    report is still written.
     """
     defined = [case for case in cases if not math.isnan(case.dice)]
     worst = defined[:WORST]
@@ -63,7 +64,7 @@ def _drawn(case: ValidatedCase, dataset: Dataset) -> bytes:
 
 
 def shrunk(png: bytes) -> bytes:
-    """Return a PNG with a palette of few colours: about a quarter of the bytes, and nobody sees it."""
+    """Return a PNG with a small palette: about a quarter of the bytes, without a visible difference."""
     from PIL import Image
 
     smaller = BytesIO()
@@ -74,5 +75,5 @@ def shrunk(png: bytes) -> bytes:
 
 
 def data_uri(png: bytes) -> str:
-    """Return a PNG as an address that holds all of it."""
+    """Return a PNG as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""What the report tells of the choice of what predicts."""
+"""Section of the report about the choice of configurations for prediction."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from autoseg.choice.record import CrossValidation
 from autoseg.choice.wording import decisions, figure, interval, shown_by_class, spread
 from autoseg.errors import WorkspaceError
 from autoseg.evaluation.expected_dice import LOWEST
-from autoseg.records import read_record
+from autoseg.files.records import read_record
 from autoseg.report.quality_plot import quality_plot
 from autoseg.report.reliability_plot import reliability_plot
 from autoseg.report.results_section import Plot
 from autoseg.report.tables import Table
-from autoseg.workspace import Workspace
+from autoseg.workspace.paths import Workspace
 
 _MOST_ROWS = 30
 
 
 @dataclass(frozen=True)
 class ChoiceSection:
-    """All that the page shows of the choice."""
+    """The content of the section about the choice."""
 
     facts: dict[str, str]
     tables: tuple[Table, ...]
@@ -29,7 +29,7 @@ class ChoiceSection:
 
 
 def choice_section(workspace: Workspace) -> ChoiceSection | None:
-    """Describe what was chosen and why; None where nothing was chosen."""
+    """Describe what was chosen and why; None if ``autoseg choose`` has not run yet."""
     path = workspace.cross_validation_file
     if not path.exists():
         return None
@@ -39,7 +39,7 @@ def choice_section(workspace: Workspace) -> ChoiceSection | None:
 
 
 def _comparison(found: CrossValidation) -> Table:
-    """Compare what was tried, the best first."""
+    """Return a table of all compared configurations and ensembles, the best first."""
     ranked = sorted(found.results, key=lambda result: -1.0 if result.dice is None else result.dice, reverse=True)
     single = found.best_single
     rows = tuple(
@@ -52,7 +52,7 @@ def _comparison(found: CrossValidation) -> Table:
     )
     header = ("", "Mean Dice", f"Minus {single.name}, 95 % interval")
     note = f"The best {_MOST_ROWS} of {len(rows)}." if len(rows) > _MOST_ROWS else ""
-    return Table("What was compared", header, rows[:_MOST_ROWS], note)
+    return Table("Compared configurations and ensembles", header, rows[:_MOST_ROWS], note)
 
 
 def _classes(found: CrossValidation) -> Table:
@@ -62,12 +62,12 @@ def _classes(found: CrossValidation) -> Table:
 
 
 def _calibration(found: CrossValidation) -> Plot:
-    title = "Share of voxels that hold a class, by the probability that it was given"
+    title = "Share of voxels that belong to a class, by predicted probability"
     measured = found.calibration.reliability
     svg = reliability_plot(measured, name="calibration", title=title, xlabel="probability", ylabel="share")
     return Plot(svg, f"{title}: held-out cases, all foreground classes, probabilities from {LOWEST:g}")
 
 
 def _quality(found: Quality) -> Plot:
-    title = "Dice that held-out cases reach, by what is expected of them without a reference"
+    title = "Measured Dice of held-out cases, by the Dice expected without a reference"
     return Plot(quality_plot(found, name="quality", title=title), title)

@@ -1,4 +1,4 @@
-"""What the report tells of a dataset: cases, channels, classes, spacings and sizes, in figures."""
+"""Section of the report about the dataset: cases, channels, classes, spacings, sizes and intensities."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autoseg.dataset import Dataset
-from autoseg.examination import CaseMeasure
-from autoseg.fingerprint import Fingerprint
-from autoseg.missing import absent_counts
+from autoseg.data.dataset import Dataset
+from autoseg.data.optional_channels import missing_counts
+from autoseg.data.splits import Fold
+from autoseg.fingerprint.record import CaseMeasure, Fingerprint
 from autoseg.report.tables import Table, counted, listed, short
-from autoseg.splits import Fold
 
 MOST_CLASSES = 20
-"""Rows of a table of classes: a hundred hide what matters."""
+"""Maximum number of rows in a table of classes, so that the important ones are visible."""
 _MOST_NAMES = 12
 _MM3_PER_ML = 1000.0
 
 
 def is_flat(fingerprint: Fingerprint | None) -> bool:
-    """Tell whether every image is a single slice, of which there are areas in pixels instead of volumes."""
+    """Return whether all images are single slices; these have areas in pixels instead of volumes."""
     return fingerprint is not None and bool(fingerprint.cases) and all(case.shape[0] == 1 for case in fingerprint.cases)
 
 
 def data_facts(dataset: Dataset, folds: Sequence[Fold]) -> dict[str, str]:
-    """Return what there is to say of a dataset in a line each, by what it is about."""
+    """Return the facts about a dataset, one line of text for each title."""
     labelled = sum(case.label is not None for case in dataset.cases)
     facts = {
         "Cases": f"{len(dataset.cases)}" + (f", {labelled} with labels" if labelled < len(dataset.cases) else ""),
@@ -35,10 +34,10 @@ def data_facts(dataset: Dataset, folds: Sequence[Fold]) -> dict[str, str]:
         + listed(list(dataset.classes), _MOST_NAMES),
         "Files": dataset.file_ending,
     }
-    if dataset.missing:
-        counts = absent_counts(dataset, [case.absent for case in dataset.cases])
+    if dataset.optional_channels:
+        counts = missing_counts(dataset, [case.missing_channels for case in dataset.cases])
         facts["Missing channels"] = "; ".join(
-            f"{name} in {counted(count, 'case')}, filled with {dataset.missing[name]:g}"
+            f"{name} in {counted(count, 'case')}, filled with {dataset.optional_channels[name]:g}"
             for name, count in counts.items()
         )
     if dataset.extra_channels:
@@ -62,7 +61,7 @@ def _range(values: Sequence[int]) -> str:
 
 
 def data_tables(dataset: Dataset, fingerprint: Fingerprint) -> list[Table]:
-    """Describe sizes and spacings, classes and intensities."""
+    """Return the tables of sizes and spacings, classes, and intensities."""
     return [_sizes(fingerprint), _classes(dataset, fingerprint), _intensities(dataset, fingerprint)]
 
 
@@ -77,14 +76,14 @@ def _sizes(fingerprint: Fingerprint) -> Table:
         rows += _axis_rows("Size after cropping, voxels", fingerprint.cropped_shapes)
     seen = Counter(case.orientation for case in fingerprint.cases if case.orientation)
     axes = ", ".join(f"{name} ({count})" for name, count in seen.most_common(_MOST_NAMES))
-    note = f"Axes z, y, x run towards, with the number of cases: {axes}." if axes else ""
+    note = f"Directions of the axes z, y, x, with the number of cases: {axes}." if axes else ""
     if len(seen) > 1 and fingerprint.orientation:
-        note += f" All are turned to {fingerprint.orientation}, as counted here."
+        note += f" All images are reoriented to {fingerprint.orientation}; this table shows the reoriented axes."
     return Table("Sizes and spacings", ("Axis", "Smallest", "Median", "Largest"), tuple(rows), note)
 
 
 def _axis_rows(name: str, values: np.ndarray) -> list[tuple[str, ...]]:
-    """Describe values [cases,3] along each axis of the files."""
+    """Return one row with the statistics of values [cases,3] for each axis z, y, x."""
     low, middle, high = values.min(axis=0), np.median(values, axis=0), values.max(axis=0)
     return [
         (f"{name}: {axis}", *(short(float(of[place])) for of in (low, middle, high)))
@@ -95,7 +94,7 @@ def _axis_rows(name: str, values: np.ndarray) -> list[tuple[str, ...]]:
 def _classes(dataset: Dataset, fingerprint: Fingerprint) -> Table:
     flat = is_flat(fingerprint)
     found = {name: _extents(name, dataset, fingerprint.cases, flat=flat) for name in dataset.classes}
-    # The rarest first, because these are the ones that go wrong.
+    # Show the rarest classes first, because these fail most often.
     names = sorted(found, key=lambda name: len(found[name]))[:MOST_CLASSES] if len(found) > MOST_CLASSES else found
     rows = []
     for name in names:
@@ -106,11 +105,11 @@ def _classes(dataset: Dataset, fingerprint: Fingerprint) -> Table:
     unit = "pixels" if flat else "ml"
     header = ("Class", "Values", "Cases", f"Smallest, {unit}", f"Median, {unit}", f"Largest, {unit}")
     note = f"The {MOST_CLASSES} rarest of {len(found)} classes." if len(rows) < len(found) else ""
-    return Table("Classes, in the cases that hold them", header, tuple(rows), note)
+    return Table("Classes, in the cases that contain them", header, tuple(rows), note)
 
 
 def _extents(name: str, dataset: Dataset, cases: Sequence[CaseMeasure], *, flat: bool) -> list[float]:
-    """Return the volume in ml, or the area in pixels, of a class in the cases that hold it."""
+    """Return the volume in ml (or the area in pixels) of a class in each case that contains it."""
     extents = []
     for case in cases:
         voxels = case.class_voxels.get(name, 0)
@@ -122,7 +121,7 @@ def _extents(name: str, dataset: Dataset, cases: Sequence[CaseMeasure], *, flat:
 def _intensities(dataset: Dataset, fingerprint: Fingerprint) -> Table:
     rows = []
     for channel, found in zip(dataset.channels, fingerprint.intensities, strict=False):
-        values = (found.mean, found.deviation, found.percentile_00_5, found.median, found.percentile_99_5)
+        values = (found.mean, found.std, found.percentile_00_5, found.median, found.percentile_99_5)
         rows.append((channel, *map(short, values)))
     header = ("Channel", "Mean", "SD", "0.5 %", "Median", "99.5 %")
     return Table("Intensities of the foreground", header, tuple(rows))

@@ -1,29 +1,30 @@
-"""report.html: all that a workspace holds, for people, in one file that needs no other."""
+"""The report of a workspace: one HTML file, report.html, that needs no other files."""
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from autoseg import __version__
+from autoseg.files.storage import write_text
+from autoseg.files.templates import render
 from autoseg.report.choice_section import choice_section
 from autoseg.report.data_section import data_facts, data_tables, is_flat
 from autoseg.report.plan_section import plan_facts, plan_table
 from autoseg.report.results_section import run_section
 from autoseg.report.trained import find_runs
-from autoseg.storage import write_text
-from autoseg.templates import render
-from autoseg.workspace import Workspace
+from autoseg.workspace.paths import Workspace
 
 _PACKAGE = "autoseg.report"
 _MOST_WARNINGS = 30
 
 
 def write_report(workspace: Workspace | Path | str, target: Path | None = None) -> Path:
-    """Write the report of a workspace, by default as its report.html, and return where it is.
+    """Write the report of a workspace, by default to its report.html, and return the path.
 
-    It shows what there is: without anything trained, data and plan. The same workspace gives the same bytes. Raises
-    :class:`autoseg.errors.WorkspaceError` where there is no plan yet, or where a file of the workspace is damaged.
+    The report shows all parts that exist; before training, these are data and plan. The same workspace gives the same
+    bytes. Raises :class:`autoseg.errors.WorkspaceError` if there is no plan yet, or if a file of the workspace is
+    damaged.
     """
     place = workspace if isinstance(workspace, Workspace) else Workspace(Path(workspace))
     path = target or place.report_file
@@ -42,7 +43,7 @@ def report_page(workspace: Workspace) -> str:
         _PACKAGE,
         "report.html.j2",
         styles=(files(_PACKAGE) / "report.css").read_text(encoding="utf-8"),
-        version=__version__,
+        version=version("autoseg"),
         dataset_name=dataset.name,
         data_facts=data_facts(dataset, folds),
         data_tables=data_tables(dataset, fingerprint) if fingerprint and fingerprint.cases else [],

@@ -1,14 +1,14 @@
-"""What the report tells of a plan: its configurations side by side, and what was decided and why."""
+"""Section of the report about the plan: its configurations in one table, and general facts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from autoseg.memory import format_bytes
-from autoseg.plan import Configuration, Plan
+from autoseg.plan.schema import Configuration, Plan
 from autoseg.report.tables import Table, listed
-from autoseg.units import format_duration
+from autoseg.system.memory import format_bytes
+from autoseg.system.units import format_duration
 
 _MOST_CHANNELS = 6
 _BYTES_PER_GB = 2**30
@@ -16,7 +16,7 @@ _UNITS = {"memory": format_bytes, "time_budget": format_duration}
 
 
 def plan_facts(plan: Plan) -> dict[str, str]:
-    """Return what holds for all configurations, in a line each."""
+    """Return the facts that are valid for all configurations, one line of text for each title."""
     mirrored = ", ".join("zyx"[axis] for axis in plan.mirror_axes) or "none"
     facts = {"Planner": plan.planner, "Mirrored axes": mirrored}
     if plan.memory is not None:
@@ -29,7 +29,7 @@ def plan_facts(plan: Plan) -> dict[str, str]:
 
 
 def plan_table(plan: Plan) -> Table:
-    """Describe every configuration in a column, so that they compare."""
+    """Return a table with one column for each configuration."""
     columns = [_column(configuration) for configuration in plan.configurations.values()]
     rows = tuple((name, *(column[name] for column in columns)) for name in columns[0])
     return Table("Configurations", ("", *plan.configurations), rows)
@@ -61,7 +61,7 @@ def _column(configuration: Configuration) -> dict[str, str]:
 
 
 def described(value: Any) -> str:
-    """Write plain JSON values as a person would: a component as its name and arguments, a list with commas."""
+    """Format plain JSON values as text: a component as its name and arguments, a list with commas."""
     if isinstance(value, Mapping):
         arguments = [f"{key} {described(item)}" for key, item in value.items() if key != "name"]
         named = [described(value["name"])] if "name" in value else []

@@ -1,24 +1,24 @@
-"""Confidence against what was reached, as a plot."""
+"""Reliability diagram: accuracy over confidence."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from autoseg.evaluation.reliability import Reliability
-from autoseg.report.colours import colour
+from autoseg.previews.overlay import colour
 from autoseg.report.svg import INK, draw_legend, dress, new_figure, to_svg
 
 _SIZE = (4.0, 3.4)
-"""Inches."""
+"""Width and height in inches."""
 
 
 def reliability_plot(
     found: Reliability, *, name: str, title: str, xlabel: str = "confidence", ylabel: str = "accuracy"
 ) -> str:
-    """Draw what was reached in each range of confidence beside the line of perfect calibration, as SVG.
+    """Draw the accuracy in each bin of confidence and the line of perfect calibration, as SVG.
 
-    Above the line there was more than was claimed. Bars hold their share of all that was said, so that ranges of few
-    voxels or cases are seen to be that.
+    Points above the line mean underconfidence: the accuracy is higher than the confidence. Bars show the share of all
+    predictions in each bin, so that bins with few voxels or cases are recognizable.
     """
     figure = new_figure(*_SIZE)
     axes = figure.subplots()

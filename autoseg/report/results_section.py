@@ -1,4 +1,4 @@
-"""What the report tells of one configuration's training and cross-validation."""
+"""Section of the report about the training and cross-validation of one configuration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.evaluation.summary import Statistics, Summary
 from autoseg.report.case_pictures import CasePicture, case_pictures
 from autoseg.report.curves import class_curves, fold_curves
@@ -16,14 +16,14 @@ from autoseg.report.trained import Run, TrainedFold, ValidatedCase
 from autoseg.report.volume_plot import volume_plots
 
 MOST_CASES = 50
-"""Rows of the table of cases: beyond them Dice is as good as it gets."""
+"""Maximum number of rows in the table of cases; the cases with the lowest Dice are shown."""
 MOST_CLASS_COLUMNS = 4
 MOST_VOLUME_PLOTS = 8
 
 
 @dataclass(frozen=True)
 class Plot:
-    """An SVG element, and what it shows."""
+    """An SVG element and its caption."""
 
     svg: str
     caption: str
@@ -31,10 +31,10 @@ class Plot:
 
 @dataclass(frozen=True)
 class RunSection:
-    """All that the page shows of one configuration."""
+    """The content of the section about one configuration."""
 
     identifier: str
-    """Of its heading; unlike those of the others."""
+    """Identifier of the heading, unique in the page."""
     title: str
     facts: dict[str, str]
     curves: Plot | None
@@ -45,7 +45,7 @@ class RunSection:
 
 
 def run_section(run: Run, dataset: Dataset, *, index: int, flat: bool) -> RunSection:
-    """Gather what there is of a configuration; ``index`` is its place in the report."""
+    """Collect the results of a configuration; ``index`` is its position in the report."""
     identifier, title = f"run{index}", run.configuration
     title += f" ({run.trainer})" if run.trainer != "supervised" else ""
     summary, cases = run.summary, run.cases
@@ -65,7 +65,7 @@ def run_section(run: Run, dataset: Dataset, *, index: int, flat: bool) -> RunSec
 
 
 def _facts(run: Run, summary: Summary | None) -> dict[str, str]:
-    facts = {} if run.planned else {"Plan": "this configuration is no longer in it"}
+    facts = {} if run.planned else {"Plan": "the plan no longer contains this configuration"}
     if summary is None:
         return facts | {"Cross-validation": "no fold is validated yet"}
     names = ", ".join(fold.name for fold in run.validated)
@@ -73,10 +73,10 @@ def _facts(run: Run, summary: Summary | None) -> dict[str, str]:
         "Not validated": sum(len(fold.summary.not_validated) for fold in run.validated if fold.summary),
         "Validated without mirroring": sum(len(fold.summary.not_mirrored) for fold in run.validated if fold.summary),
     }
-    facts |= {what: f"{count} cases, because time was short" for what, count in short.items() if count}
+    facts |= {what: f"{count} cases, because the time budget was used up" for what, count in short.items() if count}
     return facts | {
         "Mean Dice": f"{number(summary.mean_dice, 4)} (over all voxels {number(summary.pooled_dice, 4)})",
-        "Cases": f"{len(summary.cases)}, held out by {'fold' if len(run.validated) == 1 else 'folds'} {names}",
+        "Cases": f"{len(summary.cases)}, held-out cases of {'fold' if len(run.validated) == 1 else 'folds'} {names}",
     }
 
 
@@ -93,12 +93,12 @@ def _folds_table(run: Run) -> Table:
         patches = number(last.get("validation_dice"))
         rows.append((fold.name, steps, minutes, number(last.get("loss")), patches, *validated))
     header = ("Fold", "Steps", "Minutes", "Loss", "Dice on patches", "Dice on cases", "Cases")
-    note = "Fold all validates on what it was trained on." if any(fold.name == "all" for fold in run.folds) else ""
+    note = "Fold all is validated on its training cases." if any(fold.name == "all" for fold in run.folds) else ""
     return Table("Folds", header, tuple(rows), note)
 
 
 def classes_table(summary: Summary) -> Table:
-    """Describe each class over all cases that were held out; of many classes those with the lowest Dice."""
+    """Return a table of the metrics of each class over all held-out cases; of many classes, only the worst."""
     names = worst_classes(summary, MOST_CLASSES)
     rows = []
     for name in names:
@@ -116,7 +116,7 @@ def classes_table(summary: Summary) -> Table:
 
 
 def worst_classes(summary: Summary, most: int) -> list[str]:
-    """Return the classes, of more than ``most`` those with the lowest mean Dice, the lowest first."""
+    """Return all classes; if more than ``most``, only those with the lowest mean Dice, the lowest first."""
     if len(summary.classes) <= most:
         return list(summary.classes)
     dice = {name: found["dice"].mean for name, found in summary.classes.items()}
@@ -124,7 +124,7 @@ def worst_classes(summary: Summary, most: int) -> list[str]:
 
 
 def cases_table(cases: Sequence[ValidatedCase], classes: Sequence[str]) -> Table:
-    """List the cases, those with the lowest Dice first, with the Dice of each class, or of the worst of many."""
+    """Return a table of cases, lowest Dice first, with the Dice of each class (or only the worst of many classes)."""
     few = len(classes) <= MOST_CLASS_COLUMNS
     rows = []
     for case in cases[:MOST_CASES]:
@@ -167,7 +167,7 @@ def _fold_plot(fold: TrainedFold, name: str, caption: str) -> str:
 def _volumes(cases: Sequence[ValidatedCase], summary: Summary, *, name: str, title: str, flat: bool) -> Plot:
     classes = worst_classes(summary, MOST_VOLUME_PLOTS)
     what = "Areas" if flat else "Volumes"
-    caption = f"{what} in {title}: prediction over reference, a point for each case, with the line where they are equal"
+    caption = f"{what} in {title}: prediction over reference, one point for each case, with the line of equality"
     if len(classes) < len(summary.classes):
         caption += f"; the {len(classes)} worst of {len(summary.classes)} classes"
     return Plot(volume_plots(cases, classes, flat=flat, name=name, title=caption), caption)

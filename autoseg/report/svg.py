@@ -1,4 +1,4 @@
-"""Plots as SVG for a page: the same bytes each time, in the colours and letters of the page around them."""
+"""Plots as SVG for an HTML page: reproducible bytes, with the text colour and the font of the page."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 from xml.etree import ElementTree
 
 INK = "#010203"
-"""Drawn for black, and then replaced by the colour of the text around: a page may be light or dark."""
+"""Placeholder for black. It is replaced by the text colour of the page, which may be light or dark."""
 _CURRENT = "currentColor"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 _LEFT_OUT = ("metadata", "style")
-"""When and by what it was drawn, and rules that would hold for the whole page."""
+"""Elements to remove: date and creator, and style rules that would apply to the whole page."""
 _PIXELS_PER_INCH = 96
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Return an empty figure of so many inches that belongs to no window and to no list of figures."""
+    """Return an empty figure (size in inches) without a window and without pyplot's global state."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -26,7 +26,7 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def dress(axes: Any, **properties: Any) -> None:
-    """Give axes labels, a faint grid and no box; letters are drawn as they are, not as formulas."""
+    """Set labels, a faint grid and no box; text is drawn literally, not as a formula."""
     axes.set(facecolor="none", **properties)
     axes.grid(color=INK, alpha=0.15, linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
@@ -37,7 +37,7 @@ def dress(axes: Any, **properties: Any) -> None:
 
 
 def draw_legend(axes: Any, **place: Any) -> None:
-    """Name the lines of axes, where any has a name."""
+    """Draw a legend if at least one line has a label."""
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return
@@ -47,16 +47,16 @@ def draw_legend(axes: Any, **place: Any) -> None:
 
 
 def to_svg(figure: Any, *, name: str, title: str) -> str:
-    """Return a figure as an SVG element that shrinks with the page and says ``title`` to who cannot see it.
+    """Return a figure as an SVG element that scales with the page; ``title`` is its text for screen readers.
 
-    ``name`` is what the identifiers in it begin with: no other plot of the page may have it.
+    ``name`` is the prefix of the identifiers in the SVG. It must be unique in the page.
     """
     import matplotlib as mpl
 
     file = BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    # It was written just now, by matplotlib: nothing in it can harm the parser.
+    # matplotlib wrote this XML, so it is safe for the parser.
     root = ElementTree.fromstring(file.getvalue())
     for element in list(root.iter()):
         element.tag = element.tag.rpartition("}")[2]
@@ -74,7 +74,7 @@ def to_svg(figure: Any, *, name: str, title: str) -> str:
 
 
 def _adapted(key: str, value: str, name: str) -> str:
-    """Return an attribute with the page's colour for black, and with identifiers that no other plot has."""
+    """Return an attribute value with the text colour of the page for black, and with unique identifiers."""
     if key == "id":
         return f"{name}-{value}"
     if key == _LINK:

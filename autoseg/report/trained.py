@@ -1,4 +1,4 @@
-"""What is trained in a workspace, and what its validation found: read for the report, as far as there is any."""
+"""Reads the trained folds of a workspace and their validation results for the report."""
 
 from __future__ import annotations
 
@@ -11,32 +11,31 @@ from typing import Any
 
 from autoseg.evaluation.metrics import ClassMetrics
 from autoseg.evaluation.summary import Summary, case_dice, read_summary, summarize
-from autoseg.plan import Plan
-from autoseg.training_log import read_metrics
-from autoseg.workspace import FoldFolder, Workspace
+from autoseg.plan.schema import Plan
+from autoseg.workspace.paths import FoldFolder, Workspace, read_metrics
 
 _FOLD = re.compile(r"fold_(\d{1,4}|all)")
 
 
 @dataclass(frozen=True)
 class TrainedFold:
-    """One fold: its learning curves, and its metrics once it is validated."""
+    """One fold: its learning curves, and its metrics if it is validated."""
 
     name: str
     folder: FoldFolder
     records: tuple[dict[str, Any], ...]
-    """Lines of metrics.jsonl."""
+    """The lines of metrics.jsonl."""
     summary: Summary | None
 
     @property
     def finished(self) -> bool:
-        """Whether it is trained to its end."""
+        """Whether training is complete."""
         return self.folder.model.exists()
 
 
 @dataclass(frozen=True)
 class ValidatedCase:
-    """A case with its metrics by class, from the fold that held it out."""
+    """A held-out case with its fold and its metrics by class."""
 
     name: str
     fold: TrainedFold
@@ -44,19 +43,19 @@ class ValidatedCase:
 
     @property
     def dice(self) -> float:
-        """Mean Dice of the classes for which it is defined; NaN where it is for none."""
+        """Mean over the defined Dice values of the classes; NaN if none is defined."""
         return case_dice(self.metrics)
 
     @property
     def worst(self) -> tuple[str, float] | None:
-        """The class with the lowest Dice."""
+        """The class with the lowest Dice, and this Dice; None if no Dice is defined."""
         found = [(metrics.dice, name) for name, metrics in self.metrics.items() if not math.isnan(metrics.dice)]
         return (min(found)[1], min(found)[0]) if found else None
 
 
 @dataclass(frozen=True)
 class Run:
-    """The folds of one configuration that one trainer made."""
+    """The folds of one configuration and one trainer."""
 
     configuration: str
     trainer: str
@@ -66,18 +65,18 @@ class Run:
 
     @property
     def validated(self) -> tuple[TrainedFold, ...]:
-        """The folds that count in cross-validation: not ``all``, which validates on what it was trained on."""
+        """The folds of cross-validation, without ``all``, which is validated on its training cases."""
         return tuple(fold for fold in self.folds if fold.summary is not None and fold.name != "all")
 
     @property
     def summary(self) -> Summary | None:
-        """Metrics of the cases that all folds held out; None where no fold is validated."""
+        """Metrics of the held-out cases of all folds; None if no fold is validated."""
         cases = {name: m for fold in self.validated if fold.summary for name, m in fold.summary.cases.items()}
         return summarize(cases) if cases else None
 
     @property
     def cases(self) -> list[ValidatedCase]:
-        """The cases that were held out, lowest Dice first; those without any Dice last."""
+        """The held-out cases, lowest Dice first, cases without a defined Dice last."""
         found = [
             ValidatedCase(name, fold, metrics)
             for fold in self.validated
@@ -88,7 +87,7 @@ class Run:
 
 
 def find_runs(workspace: Workspace, plan: Plan) -> list[Run]:
-    """Find every configuration and trainer of which a fold was begun, in the plan's order."""
+    """Find all configurations and trainers with at least one started fold, in the order of the plan."""
     folder = workspace.root / "models"
     names = [path.name for path in _folders(folder)]
     others = [name for name in names if name not in plan.configurations]
@@ -102,7 +101,7 @@ def find_runs(workspace: Workspace, plan: Plan) -> list[Run]:
 
 
 def _folds(folder: Path) -> Iterator[TrainedFold]:
-    """Read the folds that have anything to show, in their order, ``all`` last."""
+    """Read the folds with learning curves, metrics or a model, in numeric order, ``all`` last."""
     found = {match[1]: path for path in _folders(folder) if (match := _FOLD.fullmatch(path.name))}
     for name in sorted(found, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0)):
         files = FoldFolder(found[name])

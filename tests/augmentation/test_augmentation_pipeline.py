@@ -9,6 +9,7 @@ import torch
 from autoseg.augmentation import build_augmentation, settings_from
 from autoseg.augmentation.mirror import mirror
 from autoseg.augmentation.pipeline import INTENSITY
+from autoseg.preprocessing.channel_layout import ChannelLayout
 
 PATCHES = [(8, 12, 10), (14, 9), (3, 16, 16)]
 NO_SPATIAL = {"name": "default", "rotation": {"probability": 0}, "scaling": {"probability": 0}}
@@ -21,7 +22,7 @@ def augmentation(spec=None, patch=(8, 12, 10), channels=2, axes=None):
         patch_size=patch,
         spacing=(1.0,) * len(patch),
         mirror_axes=tuple(range(len(patch))) if axes is None else axes,
-        channels=channels,
+        layout=ChannelLayout(channels),
     )
 
 
@@ -30,7 +31,7 @@ def sample(augment, seed, dtype=np.int16):
     parameters = augment.sample(np.random.default_rng(seed))
     size = augment.source_size(parameters)
     rng = np.random.default_rng([seed, 1])
-    image = torch.from_numpy(rng.normal(size=(augment.channels, *size)).astype(np.float32))
+    image = torch.from_numpy(rng.normal(size=(augment.layout.image, *size)).astype(np.float32))
     return image, torch.from_numpy(rng.integers(0, 4, size).astype(dtype)), parameters
 
 

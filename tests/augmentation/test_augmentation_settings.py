@@ -27,9 +27,9 @@ def test_presets_by_name():
 
 
 def test_a_plan_may_change_any_value():
-    changed = settings_from({"name": "default", "rotation": {"probability": 0.5}, "noise": {"deviation": [0, 0.2]}})
+    changed = settings_from({"name": "default", "rotation": {"probability": 0.5}, "noise": {"std": [0, 0.2]}})
     assert changed.rotation.probability == 0.5
-    assert changed.noise.deviation == (0, 0.2)
+    assert changed.noise.std == (0, 0.2)
     assert changed.noise.probability == 0.1
     assert changed.scaling == settings_from({"name": "default"}).scaling
     assert settings_from({"name": "strong", "loader": []}).loader == ()
@@ -44,7 +44,7 @@ def test_a_plan_may_change_any_value():
         ({"name": "default", "noise": {"sigma": 1}}, "augmentation.noise: found 'sigma', expected one of: "),
         ({"name": "default", "blur": {"sigmas": 1}}, "augmentation.blur: found 'sigmas', expected one of: sigma"),
         ({"name": "default", "noise": {"probability": 2}}, "field 'noise.probability', found 2"),
-        ({"name": "default", "noise": {"deviation": "big"}}, "field 'noise.deviation"),
+        ({"name": "default", "noise": {"std": "big"}}, "field 'noise.std"),
         ({"name": "default", "gamma": {"range": [0, 1]}}, "field 'gamma.range"),
         ({"name": "default", "gamma": {"range": [2, 1]}}, "lower limit first"),
         ({"name": "default", "low_resolution": {"zoom": [0.5, 2]}}, "at most 1"),

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from autoseg.augmentation import build_augmentation
-from autoseg.augmentation.channel_dropout import ChannelDropout, Missables, missables_of
-from autoseg.dataset import Dataset
+from autoseg.augmentation.channel_dropout import ChannelDropout
 from autoseg.errors import PlanError
+from autoseg.preprocessing.channel_layout import ChannelLayout, OptionalChannel
 
-DATASET = Dataset(
-    name="", channels=("T1", "CT", "T2"), labels={"a": 1}, file_ending="", cases=(), missing={"T1": -4.0, "CT": -5.0}
+LAYOUT = ChannelLayout(
+    4,
+    files=3,
+    optional=(OptionalChannel("T1", 0, slice(0, 1), -4.0), OptionalChannel("CT", 1, slice(1, 3), -5.0)),
 )
-SPECS = ({"name": "none"}, {"name": "window", "windows": [[40, 400], [300, 1500]]}, {"name": "none"})
-ALL = Missables(missables_of(DATASET, SPECS).channels, count=2)
+ALL = replace(LAYOUT, files=2)
 """As if there were no further channel that is always there."""
 
 
@@ -24,31 +27,30 @@ def augmentation(name="none", **dropout):
         patch_size=(4, 4, 4),
         spacing=(1.0, 1.0, 1.0),
         mirror_axes=(0, 1, 2),
-        channels=4,
-        missables=missables_of(DATASET, SPECS),
+        layout=LAYOUT,
     )
 
 
-def draws(dropout, missables, absent=(), count=4000):
-    return [dropout.sample(np.random.default_rng([0, i]), missables, absent) for i in range(count)]
+def draws(dropout, layout, missing_channels=(), count=4000):
+    return [dropout.sample(np.random.default_rng([0, i]), layout, missing_channels) for i in range(count)]
 
 
 def test_each_channel_is_dropped_as_often_as_said():
-    found = draws(ChannelDropout(0.3), missables_of(DATASET, SPECS))
+    found = draws(ChannelDropout(0.3), LAYOUT)
     for number in (0, 1):
-        assert np.mean([number in gone for gone in found]) == pytest.approx(0.3, abs=0.03)
-    assert np.mean([gone == (0, 1) for gone in found]) == pytest.approx(0.09, abs=0.02)
-    assert not any(2 in gone for gone in found)
+        assert np.mean([number in dropped for dropped in found]) == pytest.approx(0.3, abs=0.03)
+    assert np.mean([dropped == (0, 1) for dropped in found]) == pytest.approx(0.09, abs=0.02)
+    assert not any(2 in dropped for dropped in found)
 
 
 def test_one_channel_stays_even_where_all_may_be_missing():
-    assert all(len(gone) < 2 for gone in draws(ChannelDropout(1.0), ALL))
+    assert all(len(dropped) < 2 for dropped in draws(ChannelDropout(1.0), ALL))
     assert set(draws(ChannelDropout(1.0), ALL)) == {(0,), (1,)}
-    assert set(draws(ChannelDropout(1.0), ALL, absent=(0,))) == {(0,)}
+    assert set(draws(ChannelDropout(1.0), ALL, missing_channels=(0,))) == {(0,)}
 
 
 def test_named_channels_alone():
-    assert set(draws(ChannelDropout(1.0, ("CT",)), missables_of(DATASET, SPECS), count=10)) == {(1,)}
+    assert set(draws(ChannelDropout(1.0, ("CT",)), LAYOUT, count=10)) == {(1,)}
 
 
 def test_all_that_normalization_makes_of_a_channel_is_filled():
@@ -66,7 +68,7 @@ def test_what_a_case_lacks_is_filled_without_dropout():
     made = augmentation(probability=0.0)
     rng = np.random.default_rng(0)
     parameters = made.without_channels(made.sample(rng), (0,), rng)
-    assert parameters.gone == (0,)
+    assert parameters.dropped == (0,)
     batch, _ = made.apply([torch.zeros(4, 4, 4, 4)], [torch.zeros(4, 4, 4, dtype=torch.int8)], [parameters])
     assert (batch[0, 0] == -4).all() and (batch[0, 1:] == 0).all()
 

@@ -20,9 +20,9 @@ def test_one_component_of_one_label_goes_and_nothing_else(labels, label, choice)
     remove_components(labels, [Removal(label, choice)], largest=0.15)
     components, count = ndimage.label(before == label)
     small = [n for n in range(1, count + 1) if (components == n).sum() <= 0.15 * labels.size]
-    gone = [n for n in range(1, count + 1) if not labels[components == n].any()]
-    assert len(gone) == (1 if small else 0) and set(gone) <= set(small)
-    kept = ~np.isin(components, gone) if gone else np.ones_like(components, bool)
+    dropped = [n for n in range(1, count + 1) if not labels[components == n].any()]
+    assert len(dropped) == (1 if small else 0) and set(dropped) <= set(small)
+    kept = ~np.isin(components, dropped) if dropped else np.ones_like(components, bool)
     assert np.array_equal(labels[kept], before[kept])
 
 

@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from autoseg.augmentation import build_augmentation
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
-from autoseg.inference.sliding_window import Window, predict_probabilities
-from autoseg.networks.build import build_network, input_channels
-from autoseg.networks.prior_map import PriorMapReader
-from autoseg.plan import Configuration, Plan, Swap, Training
-from autoseg.preprocessing.extra import stored_channels
-from autoseg.swapping import Swapping, plan_swapping
+from autoseg.inference.sliding_window import TilingSettings, predict_probabilities
+from autoseg.networks.build import build_network
+from autoseg.plan.schema import Configuration, MirroredClasses, Plan, Training
+from autoseg.preprocessing.channel_layout import ChannelLayout, ComputedChannel, channel_layout
+from autoseg.preprocessing.extra.position import Position
+from autoseg.preprocessing.extra.prior_map_layer import PriorMapLayer
+from autoseg.preprocessing.mirrored_labels import MirroredLabels, plan_mirrored_labels
 
 SIDE = 8
 PRIOR = {"name": "prior_map", "grid": [1, 1, SIDE], "maps": 2}
@@ -57,23 +58,24 @@ def configuration(dimension=3, **changes):
     return Configuration(**(fields | changes))
 
 
-def swapping(dimension=3, axis=2, transpose=(0, 1, 2)):
+def mirrored_labels(dimension=3, axis=2, transpose=(0, 1, 2)):
     chosen = configuration(dimension)
-    swap = Swap(axis, (("left", "right"),))
-    plan = Plan(1, "", "unet", transpose, (0, 1, 2), {"c": chosen}, orientation="SPL", swap=swap)
-    return plan_swapping(plan, chosen, DATASET, source=Path("plan.json"))
+    mirrored_classes = MirroredClasses(axis, (("left", "right"),))
+    plan = Plan(
+        1, "", "unet", transpose, (0, 1, 2), {"c": chosen}, orientation="SPL", mirrored_classes=mirrored_classes
+    )
+    return plan_mirrored_labels(plan, chosen, DATASET, source=Path("plan.json"))
 
 
-def augmentation(preset="default", extra=7, swap=None, **changes):
+def augmentation(preset="default", extra=7, mirrored_classes=None, **changes):
     return build_augmentation(
         {"name": preset, **changes},
         dimension=3,
         patch_size=(SIDE,) * 3,
         spacing=(1.0,) * 3,
         mirror_axes=(0, 1, 2),
-        channels=1,
-        swapping=swap,
-        extra=extra,
+        layout=ChannelLayout(1, computed=(ComputedChannel("place", slice(1, 1 + extra), Position()),) if extra else ()),
+        mirrored_labels=mirrored_classes,
     )
 
 
@@ -114,14 +116,14 @@ def test_places_are_mirrored_with_the_patch_where_no_class_has_a_side():
 def test_a_body_mirrored_across_itself_has_its_places_as_before(axis, place):
     """Where left and right change places, what has become a right organ lies on the right, and the map agrees."""
     transpose = (0, 1, 2) if axis == 2 else (1, 0, 2)
-    found = swapping(axis=axis, transpose=transpose)
+    found = mirrored_labels(axis=axis, transpose=transpose)
     # The map's coordinates are those of the plan's axes, the position's those before transposition.
     assert found.negated == (1 + axis, 5 + place)
 
 
 def test_labels_images_and_places_agree_after_mirroring_across_the_body():
-    found = swapping()
-    made = augmentation("none", swap=found, mirror={"probability": 0.5})
+    found = mirrored_labels()
+    made = augmentation("none", mirrored_classes=found, mirror={"probability": 0.5})
     image, labels = a_body()
     batch, targets = made.apply([image], [labels], [sample_with(made, (2,))])
     assert torch.equal(targets[0], labels)
@@ -130,8 +132,8 @@ def test_labels_images_and_places_agree_after_mirroring_across_the_body():
 
 
 def test_a_swap_of_another_axis_changes_no_sign():
-    found = Swapping(1, (0, 2, 1), (0, 2, 1, -1))
-    made = augmentation("none", swap=found, mirror={"probability": 0.5})
+    found = MirroredLabels(1, (0, 2, 1), (0, 2, 1, -1))
+    made = augmentation("none", mirrored_classes=found, mirror={"probability": 0.5})
     image, labels = a_body()
     batch, _ = made.apply([image], [labels], [sample_with(made, (1,))])
     assert torch.equal(batch[0], image.flip(2))
@@ -140,7 +142,7 @@ def test_a_swap_of_another_axis_changes_no_sign():
 @pytest.mark.parametrize("dimension", [2, 3])
 def test_a_mirrored_copy_reads_the_map_of_the_body_it_shows(dimension):
     """A network that says what the map says: averaging over mirrored copies must change nothing."""
-    reader = PriorMapReader(in_channels=8, channel=1, maps=2, grid=[1, 1, SIDE])
+    reader = PriorMapLayer(in_channels=8, channel=1, maps=2, grid=[1, 1, SIDE])
     places = torch.arange(SIDE)
     reader.map.copy_(torch.stack([(places < SIDE / 2).float(), (places >= SIDE / 2).float()])[:, None, None])
 
@@ -157,7 +159,7 @@ def test_a_mirrored_copy_reads_the_map_of_the_body_it_shows(dimension):
         predict_probabilities(
             [Believing()],
             image.numpy(),
-            Window((SIDE,) * dimension, 3, mirror_axes=mirrors, swapping=swapping(dimension)),
+            TilingSettings((SIDE,) * dimension, 3, mirror_axes=mirrors, mirrored_labels=mirrored_labels(dimension)),
             torch.device("cpu"),
         )
         for mirrors in ((), axes)
@@ -167,7 +169,7 @@ def test_a_mirrored_copy_reads_the_map_of_the_body_it_shows(dimension):
 
 
 def test_the_map_is_read_linearly_and_fades_out_where_there_is_no_image():
-    reader = PriorMapReader(in_channels=4, channel=0, maps=1, grid=[1, 1, 2])
+    reader = PriorMapLayer(in_channels=4, channel=0, maps=1, grid=[1, 1, 2])
     reader.map.copy_(torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2))
     x = torch.tensor([-0.9, -0.5, 0.0, 0.25, 0.5, 0.9])
     inside = torch.stack([torch.zeros(6), torch.zeros(6), x, torch.ones(6)]).reshape(1, 4, 1, 1, 6)
@@ -182,16 +184,16 @@ def test_several_maps_a_learnable_window_and_a_previous_stage_go_together(dimens
     extra = {"a": PRIOR, "place": {"name": "position", "axes": ["z"]}, "b": {**PRIOR, "maps": 5}}
     layer = {"name": "learnable_window", "channel": 0, "windows": [[40, 400], [300, 1500]]}
     chosen = configuration(dimension, extra_channels=extra, input_layer=layer, previous_stage="c")
-    assert stored_channels(chosen) == 1 + 4 + 1 + 4
+    assert channel_layout(chosen, DATASET).stored == 1 + 4 + 1 + 4
     network = build_network(chosen, DATASET)
-    readers = [module for module in network.modules() if isinstance(module, PriorMapReader)]
+    readers = [module for module in network.modules() if isinstance(module, PriorMapLayer)]
     assert [(reader.channel, reader.out_channels) for reader in readers] == [(1, 10), (4, 11)]
-    x = torch.zeros(1, input_channels(chosen, DATASET), *(SIDE,) * dimension)
+    x = torch.zeros(1, channel_layout(chosen, DATASET).inputs, *(SIDE,) * dimension)
     assert network(x)[0].shape == (1, 3, *(SIDE,) * dimension)
 
 
 def test_transforms_of_the_loader_that_move_voxels_are_refused():
-    with pytest.raises(PlanError, match="'MirrorTransform' moves voxels, which computed channels"):
+    with pytest.raises(PlanError, match="'MirrorTransform' moves voxels but not computed channels"):
         assert augmentation(loader=[{"name": "MirrorTransform"}]).loader_transform
     inner = {"name": "RndTransform", "transform": {"name": "Rot90Transform"}}
     with pytest.raises(PlanError, match="'Rot90Transform' moves voxels"):

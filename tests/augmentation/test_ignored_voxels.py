@@ -9,6 +9,7 @@ import torch
 from autoseg.augmentation import build_augmentation
 from autoseg.augmentation.loader_transforms import build_loader_transform
 from autoseg.augmentation.spatial import MOST_LINEAR_CLASSES, Rotation, Scaling, Spatial, resample
+from autoseg.preprocessing.channel_layout import ChannelLayout
 
 SHAPE = (12, 14, 10)
 TURNED = {"name": "SpatialTransform", "patch_size": None, "do_elastic_deform": False, "random_crop": False}
@@ -36,7 +37,12 @@ def test_turned_ignored_voxels_stay_ignored(classes):
 @pytest.mark.parametrize("name", ["default", "none"])
 def test_a_patch_that_is_ignored_everywhere_is_so_after_augmentation(name):
     made = build_augmentation(
-        {"name": name}, dimension=3, patch_size=SHAPE, spacing=(1.0,) * 3, mirror_axes=(0, 1, 2), channels=1
+        {"name": name},
+        dimension=3,
+        patch_size=SHAPE,
+        spacing=(1.0,) * 3,
+        mirror_axes=(0, 1, 2),
+        layout=ChannelLayout(1),
     )
     for seed in range(12):
         parameters = made.sample(np.random.default_rng(seed))

@@ -11,6 +11,7 @@ from autoseg.augmentation.loader_arguments import FractionOfEdge, OneOf, from_js
 from autoseg.augmentation.loader_catalogue import build_transform, transform_classes
 from autoseg.augmentation.loader_transforms import build_loader_transform
 from autoseg.errors import PlanError
+from autoseg.preprocessing.channel_layout import ChannelLayout
 
 STRONG = settings_from({"name": "strong"}).loader
 
@@ -113,9 +114,9 @@ def test_unknown_names_and_arguments():
     ("spec", "message"),
     [
         ({"name": "CenterCropTransform", "crop_size": [4, 4, 4]}, "expected an array of the same shape"),
-        ({"name": "SpatialTransform", "patch_size": [8, 8, 9]}, "made .* of data"),
-        ({"name": "NumpyToTensor"}, "made Tensor of data"),
-        ({"name": "NormalizeTransform", "means": [0, 0], "stds": [0, 0]}, "not numbers"),
+        ({"name": "SpatialTransform", "patch_size": [8, 8, 9]}, "returned .* for data"),
+        ({"name": "NumpyToTensor"}, "returned Tensor for data"),
+        ({"name": "NormalizeTransform", "means": [0, 0], "stds": [0, 0]}, "NaN or infinity"),
         # Draws a shift as an array of one, which numpy 2.4 does not turn into an integer any more.
         ({"name": "RandomShiftTransform", "shift_mu": 0, "shift_sigma": 2}, "'RandomShiftTransform' failed"),
     ],
@@ -136,7 +137,7 @@ def test_a_failure_names_the_transform_and_the_image():
 def test_an_augmentation_offers_its_loader_transforms():
     def loader(spec):
         return build_augmentation(
-            spec, dimension=2, patch_size=(16, 12), spacing=(1.0, 1.0), mirror_axes=(0, 1), channels=2
+            spec, dimension=2, patch_size=(16, 12), spacing=(1.0, 1.0), mirror_axes=(0, 1), layout=ChannelLayout(2)
         ).loader_transform
 
     assert loader({"name": "default"}) is None

@@ -8,6 +8,7 @@ import torch
 
 from autoseg.augmentation import build_augmentation, settings_from
 from autoseg.augmentation.loader_transforms import LoaderTransforms
+from autoseg.preprocessing.channel_layout import ChannelLayout
 
 PATCHES = [(8, 12, 10), (14, 9)]
 STILL = {"morphology": {"probability": 0}, "component_removal": {"probability": 0}}
@@ -21,8 +22,7 @@ def augmentation(patch, spec=None, previous_labels=3):
         patch_size=patch,
         spacing=(1.0,) * axes,
         mirror_axes=tuple(range(axes)),
-        channels=2,
-        previous_labels=previous_labels,
+        layout=ChannelLayout(2, previous_labels=previous_labels),
     )
 
 

@@ -13,11 +13,12 @@ import autoseg
 from autoseg.bundle.model_card import CardFacts, model_card
 from autoseg.bundle.writing import export_bundle
 from autoseg.cli.main import main
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import BundleError, WeightsError
-from autoseg.images import read_labels
-from autoseg.inference.members import Ensemble
-from autoseg.plan import Plan
+from autoseg.images.volumes import read_labels
+from autoseg.inference.ensemble import Ensemble
+from autoseg.plan.files import PLAN_VERSION
+from autoseg.plan.schema import Plan
 
 
 def predictions(place, images, output):
@@ -79,9 +80,8 @@ def test_the_same_workspace_gives_the_same_bytes(trained, exported_once, tmp_pat
 
 def test_only_what_was_chosen_is_exported(trained, tmp_path):
     (trained / "ensemble.json").write_text('{"configurations": ["2d"]}')
-    (trained / "postprocessing.json").write_text('{"steps": []}')
     done = export_bundle(trained, tmp_path / "chosen.zip")
-    assert done.folds == {"2d": 1} and "postprocessing.json" in done.files
+    assert done.folds == {"2d": 1} and "ensemble.json" in done.files
     assert [name for name in done.files if name.startswith("models")] == [
         "models/2d/supervised/fold_0/model.safetensors"
     ]
@@ -108,7 +108,7 @@ def test_nothing_that_cannot_predict_is_exported(trained, tmp_path):
 @pytest.mark.parametrize("name", ["bundle", "bundle.nii.gz", "here.zip"])
 def test_nothing_is_overwritten_by_a_slip(trained, tmp_path, name):
     (tmp_path / "here.zip").write_text("precious")
-    with pytest.raises(BundleError, match="name another"):
+    with pytest.raises(BundleError, match="choose another name"):
         export_bundle(trained, tmp_path / name)
     assert (tmp_path / "here.zip").read_text() == "precious"
 
@@ -144,11 +144,13 @@ def test_the_card_says_what_may_be_missing_and_what_must_be_brought():
         {"background": 0, "a": 1},
         ".nii.gz",
         (),
-        missing={"T2": -4.0},
+        optional_channels={"T2": -4.0},
         extra_channels={"eye": {"name": "distance", "points": "eyes"}, "place": {"name": "position"}},
     )
-    plan = Plan(1, "d", "unet", (0, 1, 2), (), {})
+    plan = Plan(PLAN_VERSION, "d", "unet", (0, 1, 2), (), {})
     card = model_card(CardFacts(dataset, plan, None, Ensemble(()), {}, {}, None))
-    assert "| T1 | \\_0000.nii.gz |" in card and "| T2 | \\_0001.nii.gz, may be missing |" in card
-    assert "\n- eye is computed beside them: distance of the sub\\-folder 'eyes' beside the images\n" in card
-    assert "\n- place is computed beside them: position\n" in card
+    assert "| T1 | \\_0000.nii.gz |" in card and "| T2 | \\_0001.nii.gz, optional |" in card
+    assert (
+        "\n- eye is computed and needs no image file: distance of the sub\\-folder 'eyes' beside the images\n" in card
+    )
+    assert "\n- place is computed and needs no image file: position\n" in card

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from autoseg.bundle.archive import unpack
-from autoseg.bundle.contents import most_bytes
-from autoseg.bundle.opening import opened
 from autoseg.errors import AutosegError, BundleError
+from autoseg.workspace.bundle import opened
+from autoseg.workspace.bundle_archive import unpack
+from autoseg.workspace.bundle_contents import BUNDLE_VERSION, most_bytes
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def vouched(members):
     """Return the files of a bundle with a manifest that vouches for every one of them."""
     files = {name: content for name, content in members.items() if name != "manifest.json"}
     entries = {n: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for n, c in files.items()}
-    manifest = {"version": 1, "autoseg": "0.1.0", "files": entries}
+    manifest = {"version": BUNDLE_VERSION, "autoseg": "0.1.0", "files": entries}
     return files | {"manifest.json": json.dumps(manifest).encode()}
 
 
@@ -101,21 +101,21 @@ def test_two_names_that_some_file_systems_take_for_one(members, tmp_path):
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFDIR, stat.S_IFCHR])
 def test_links_and_devices(members, tmp_path, kind):
-    link = zipfile.ZipInfo("postprocessing.json")
+    link = zipfile.ZipInfo("cross_validation/2d_more.json")
     link.create_system, link.external_attr = 3, (kind | 0o777) << 16
     refused(write(tmp_path / "b.zip", [*members.items(), (link, b"/etc/passwd")]), "a link, folder or device")
 
 
 def test_a_bomb_is_told_by_its_table_of_contents(members, tmp_path):
     bomb = bytes(20 * 2**20)
-    refused(write(tmp_path / "b.zip", [*members.items(), ("postprocessing.json", bomb)]), "packed in")
+    refused(write(tmp_path / "b.zip", [*members.items(), ("cross_validation/2d_more.json", bomb)]), "packed in")
 
 
 def test_a_file_larger_than_its_kind_is(members, tmp_path):
-    path = write(tmp_path / "b.zip", [*members.items(), ("postprocessing.json", b"{}")])
+    path = write(tmp_path / "b.zip", [*members.items(), ("cross_validation/2d_more.json", b"{}")])
     raw = bytearray(path.read_bytes())
     # Both sizes in the table of contents; the packed one must explain the other, so that this check is reached.
-    entry = raw.rindex(b"postprocessing.json") - 46
+    entry = raw.rindex(b"cross_validation/2d_more.json") - 46
     for offset in (20, 24):
         raw[entry + offset : entry + offset + 4] = (2**31).to_bytes(4, "little")
     path.write_bytes(raw)
@@ -123,9 +123,11 @@ def test_a_file_larger_than_its_kind_is(members, tmp_path):
 
 
 def test_a_size_that_is_a_lie_unpacks_no_more_than_it_says(members, tmp_path):
-    path = write(tmp_path / "b.zip", vouched(members | {"postprocessing.json": b"[" + b"1," * 10**5 + b"1]"}).items())
+    path = write(
+        tmp_path / "b.zip", vouched(members | {"cross_validation/2d_more.json": b"[" + b"1," * 10**5 + b"1]"}).items()
+    )
     raw = bytearray(path.read_bytes())
-    entry = raw.rindex(b"postprocessing.json") - 46
+    entry = raw.rindex(b"cross_validation/2d_more.json") - 46
     raw[entry + 24 : entry + 28] = (10).to_bytes(4, "little")
     path.write_bytes(raw)
     refused(path, "damaged|not as it was exported")
@@ -175,8 +177,8 @@ def test_a_file_that_only_the_manifest_lists(members, tmp_path):
 @pytest.mark.parametrize(
     "manifest",
     [b"", b"[]", b"\xff\xfe", b'{"version": 1}', b"[" * 10**5, b'{"version": ' + b"9" * 5000 + b"}",
-     b'{"version": 2, "autoseg": "9.9\\n", "files": {}}', b'{"version": 1, "autoseg": "1", "files": {"../x": {}}}',
-     b'{"version": 1, "autoseg": "1", "files": {}, "run": "rm"}'],
+     b'{"version": 3, "autoseg": "9.9\\n", "files": {}}', b'{"version": 2, "autoseg": "1", "files": {"../x": {}}}',
+     b'{"version": 2, "autoseg": "1", "files": {}, "run": "rm"}'],
 )  # fmt: skip
 def test_manifests_that_are_none(members, tmp_path, manifest):
     path = write(tmp_path / "b.zip", (members | {"manifest.json": manifest}).items())
@@ -249,5 +251,5 @@ def test_an_unpacked_bundle_with_more_than_it_had(folder, name):
 def test_an_unpacked_bundle_with_links(folder, name):
     (folder / name).rename(folder.parent / "elsewhere")
     (folder / name).symlink_to(folder.parent / "elsewhere")
-    with pytest.raises(BundleError, match="is a link"), opened(folder):
+    with pytest.raises(BundleError, match="found a link"), opened(folder):
         pass

@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 import autoseg
-from autoseg.images import read_labels
+from autoseg.data.splits import kfold, write_splits
+from autoseg.images.volumes import read_labels
 from autoseg.preprocessing.previous_stage import PreviousStage, find_previous_stage
 from autoseg.preprocessing.run import preprocess
 from autoseg.preprocessing.store import StoredCase, open_case
-from autoseg.splits import kfold, write_splits
-from autoseg.workspace import Workspace
+from autoseg.system.execution import local_executor
+from autoseg.workspace.paths import Workspace
 
 STAGE, CASCADE = "3d_lowres", "3d_cascade_fullres"
 STEPS = 4
@@ -58,7 +59,7 @@ def planned_once(made_once, tmp_path_factory) -> Staged:
     plan["configurations"][STAGE] = fullres | {"spacing": [z, 1.5 * y, 1.5 * x], "patch_size": [8, 12, 12]}
     place.plan_file.write_text(json.dumps(plan))
     write_splits(place.splits_file, kfold([case.name for case in place.dataset().cases], 2))
-    preprocess(place, place.plan(), workers=0)
+    preprocess(place, place.plan(), executor=local_executor(0))
     return place
 
 

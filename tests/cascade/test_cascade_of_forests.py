@@ -13,7 +13,7 @@ FOREST = {"trainer": "random_forest", "iterations": 2, "workers": 1}
 
 def test_a_forest_reads_the_label_maps_of_one_before_it(planned, made_once, tmp_path, monkeypatch):
     for name, value in {"FEATURES": 60, "VOXELS": 1500, "WATCHED": 600}.items():
-        monkeypatch.setattr(f"autoseg.trainers.random_forest.{name}", value)
+        monkeypatch.setattr(f"autoseg.trainers.forest.training.{name}", value)
     with pytest.raises(TrainingError, match=r"3d_lowres.*--trainer random_forest"):
         autoseg.train_fold(planned.root, CASCADE, 0, **FOREST)
     for fold in (0, 1):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import autoseg
-from autoseg.cli.pipeline import train_all
+from autoseg.cli.run import train_all
 from autoseg.errors import WeightsError
 from autoseg.evaluation.folder import evaluate_folder
-from autoseg.images import read_volume
+from autoseg.images.volumes import read_volume
 from autoseg.inference import predictor as predicting
 from autoseg.preprocessing.previous_stage import labels_on_grid
 
@@ -56,10 +56,10 @@ def test_prediction_reads_what_training_would_have_read(cascade_once, made_once,
     monkeypatch.setattr(predicting, "predict_probabilities", kept)
     volume = read_volume(sorted((made_once / "phantoms" / "imagesTs").glob("phantom_006_*")))
     predictor = autoseg.Predictor.load(cascade_once.root, configurations=[CASCADE])
-    steps = predictor.prepare(volume)[1].steps
+    preprocessing = predictor.prepare(volume)[1].preprocessing
     first = autoseg.Predictor.load(cascade_once.root, configurations=[STAGE]).predict(volume)
     predictor.predict(volume)
-    assert np.array_equal(read[-1][-1], labels_on_grid(first, steps, cascade_once.dataset()))
+    assert np.array_equal(read[-1][-1], labels_on_grid(first, preprocessing, cascade_once.dataset()))
 
 
 def test_named_folds_are_those_of_the_cascade(cascade_once):
@@ -71,7 +71,7 @@ def test_named_folds_are_those_of_the_cascade(cascade_once):
 
 def test_prediction_needs_every_fold_of_the_first_stage(cascade):
     cascade.fold(STAGE, 1).model.unlink()
-    with pytest.raises(WeightsError, match=f"found no trained fold 1, expected all of them, because {CASCADE} reads"):
+    with pytest.raises(WeightsError, match=f"found no trained fold 1, expected all folds, because {CASCADE} reads"):
         autoseg.Predictor.load(cascade.root, configurations=[CASCADE])
 
 

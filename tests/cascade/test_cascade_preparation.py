@@ -10,9 +10,10 @@ import pytest
 import autoseg
 from autoseg.cli.main import main
 from autoseg.errors import TrainingError
-from autoseg.images import read_labels, write_labels
+from autoseg.images.volumes import read_labels, write_labels
 from autoseg.preprocessing import previous_stage
 from autoseg.preprocessing.previous_stage import labels_on_grid, prepare_previous_stage
+from autoseg.system.execution import local_executor
 
 STAGE, CASCADE = "3d_lowres", "3d_cascade_fullres"
 
@@ -21,7 +22,7 @@ def test_each_case_is_read_with_the_label_map_of_the_fold_that_held_it_out(casca
     dataset = cascade_once.dataset()
     for case in dataset.cases:
         found = cascade_once.stored(case.name)
-        expected = labels_on_grid(cascade_once.held_out(case.name), found.record.steps, dataset)
+        expected = labels_on_grid(cascade_once.held_out(case.name), found.record.preprocessing, dataset)
         assert found.previous.shape == found.labels.shape and expected.any()
         assert np.array_equal(found.previous[:], expected)
 
@@ -30,7 +31,9 @@ def test_label_maps_come_to_the_grid_as_reference_labels_do(cascade_once):
     dataset = cascade_once.dataset()
     for case in dataset.cases:
         found = cascade_once.stored(case.name)
-        assert np.array_equal(labels_on_grid(read_labels(case.label)[0], found.record.steps, dataset), found.labels[:])
+        assert np.array_equal(
+            labels_on_grid(read_labels(case.label)[0], found.record.preprocessing, dataset), found.labels[:]
+        )
 
 
 @pytest.mark.parametrize("lost", ["model", "label map"])
@@ -48,7 +51,7 @@ def test_what_must_be_trained_first_is_said_before_anything_is_written(stage, ca
 
 
 def test_all_missing_folds_are_named(planned):
-    with pytest.raises(TrainingError, match=f"label maps that {STAGE} made .* but folds 0, 1 are not trained"):
+    with pytest.raises(TrainingError, match=f"label maps of {STAGE}, but folds 0, 1 are not trained"):
         autoseg.train_fold(planned.root, CASCADE, 0)
 
 
@@ -62,13 +65,13 @@ def test_a_case_that_no_fold_held_out_is_named(stage):
 
 def test_label_maps_are_made_once_and_again_when_the_first_stage_changes(cascade):
     dataset = cascade.dataset()
-    assert prepare_previous_stage(cascade.find(), dataset, workers=0) == 0
+    assert prepare_previous_stage(cascade.find(), dataset, executor=local_executor(0)) == 0
     case = cascade.splits()[1].val[0]
     path = cascade.fold(STAGE, 1).validation / f"{case}.nii.gz"
     labels, geometry = read_labels(path)
     write_labels(path, np.flip(labels, axis=1), geometry)
-    assert prepare_previous_stage(cascade.find(), dataset, workers=0) == 1
-    expected = labels_on_grid(cascade.held_out(case), cascade.stored(case).record.steps, dataset)
+    assert prepare_previous_stage(cascade.find(), dataset, executor=local_executor(0)) == 1
+    expected = labels_on_grid(cascade.held_out(case), cascade.stored(case).record.preprocessing, dataset)
     assert np.array_equal(cascade.stored(case).previous[:], expected)
 
 
@@ -85,16 +88,16 @@ def test_a_killed_preparation_goes_on(stage, monkeypatch):
     real = previous_stage.write_json
     monkeypatch.setattr(previous_stage, "write_json", dies)
     with pytest.raises(KeyboardInterrupt):
-        prepare_previous_stage(found, dataset, workers=0)
+        prepare_previous_stage(found, dataset, executor=local_executor(0))
     assert len(list(found.folder.glob("*.b2nd"))) == 3, "the third has no record yet"
     monkeypatch.undo()
-    assert prepare_previous_stage(found, dataset, workers=0) == len(dataset.cases) - 2
+    assert prepare_previous_stage(found, dataset, executor=local_executor(0)) == len(dataset.cases) - 2
     assert not list(found.folder.glob(".partial*"))
 
 
 @pytest.mark.slow
 def test_several_processes_prepare_the_same(stage, cascade_once):
-    assert prepare_previous_stage(stage.find(), stage.dataset(), workers=2) == 6
+    assert prepare_previous_stage(stage.find(), stage.dataset(), executor=local_executor(2)) == 6
     for case in stage.dataset().cases:
         assert np.array_equal(stage.stored(case.name).previous[:], cascade_once.stored(case.name).previous[:])
 
@@ -103,5 +106,5 @@ def test_fold_all_reads_held_out_label_maps_too(stage):
     summary = autoseg.train_fold(stage.root, CASCADE, "all", iterations=1)
     assert len(summary.cases) == 6
     case = stage.dataset().cases[0].name
-    expected = labels_on_grid(stage.held_out(case), stage.stored(case).record.steps, stage.dataset())
+    expected = labels_on_grid(stage.held_out(case), stage.stored(case).record.preprocessing, stage.dataset())
     assert np.array_equal(stage.stored(case).previous[:], expected)

@@ -15,12 +15,14 @@ import torch
 import autoseg
 from autoseg.augmentation import build_augmentation
 from autoseg.errors import TrainingError
-from autoseg.images import read_labels, write_labels
+from autoseg.images.volumes import read_labels, write_labels
+from autoseg.learning.loader import Cases, PatchSource, batches, to_device
+from autoseg.learning.loop import Interrupted
+from autoseg.preprocessing.channel_layout import ChannelLayout
 from autoseg.preprocessing.previous_stage import labels_on_grid, prepare_previous_stage
-from autoseg.sampling import Stream, build_sampler
-from autoseg.trainers.loader import Cases, PatchSource, batches, to_device
-from autoseg.trainers.loop import Interrupted
-from autoseg.workspace import Workspace
+from autoseg.sampling.stream import Stream, build_sampler
+from autoseg.system.execution import local_executor
+from autoseg.workspace.paths import Workspace
 
 STAGE, CASCADE = "3d_lowres", "3d_cascade_fullres"
 STEPS = 4
@@ -57,7 +59,7 @@ def test_a_training_does_not_go_on_with_another_first_stage(stage):
     path = stage.fold(STAGE, 1).validation / f"{stage.splits()[1].val[0]}.nii.gz"
     labels, geometry = read_labels(path)
     write_labels(path, np.where(labels == 1, 2, labels), geometry)
-    with pytest.raises(TrainingError, match="begun with another previous_stage"):
+    with pytest.raises(TrainingError, match="started with another previous_stage"):
         autoseg.train_fold(stage.root, CASCADE, 0, iterations=STEPS)
 
 
@@ -72,13 +74,13 @@ def perfect(place: Workspace) -> None:
 def test_the_channels_lie_where_the_labels_do_however_a_sample_is_moved(stage):
     perfect(stage)
     found = stage.find()
-    prepare_previous_stage(found, stage.dataset(), workers=0)
+    prepare_previous_stage(found, stage.dataset(), executor=local_executor(0))
     configuration = stage.plan().configuration(CASCADE)
     moving = {"name": "default", "rotation": {"probability": 0.7}, "scaling": {"probability": 0.7}}
     augmentation = build_augmentation(
         {**moving, "morphology": {"probability": 0}, "component_removal": {"probability": 0}},
         dimension=3, patch_size=configuration.patch_size, spacing=configuration.patch_spacing,
-        mirror_axes=(0, 1, 2), channels=2, previous_labels=2,
+        mirror_axes=(0, 1, 2), layout=ChannelLayout(2, previous_labels=2),
     )  # fmt: skip
     cases = Cases(found.data, tuple(found.maps), in_memory=True, previous=found.folder)
     sampler = build_sampler({"name": "foreground", "fraction": 1.0})
@@ -95,7 +97,7 @@ def test_a_sample_holds_the_held_out_label_map_of_its_place(cascade_once):
     augmentation = build_augmentation(
         {"name": "none"},
         dimension=3, patch_size=configuration.patch_size, spacing=configuration.patch_spacing,
-        mirror_axes=(), channels=2, previous_labels=2,
+        mirror_axes=(), layout=ChannelLayout(2, previous_labels=2),
     )  # fmt: skip
     cases = Cases(found.data, tuple(found.maps), in_memory=False, previous=found.folder)
     stream, sampler = Stream(0, 0, len(cases)), build_sampler({"name": "foreground", "fraction": 0.5})
@@ -104,7 +106,7 @@ def test_a_sample_holds_the_held_out_label_map_of_its_place(cascade_once):
         name = cases.names[stream.case(index)]
         case = cases[stream.case(index)]
         start = sampler(case, source.patch, position=index % 2, batch=2, rng=stream.rng(index))
-        expected = labels_on_grid(cascade_once.held_out(name), case.record.steps, dataset)
+        expected = labels_on_grid(cascade_once.held_out(name), case.record.preprocessing, dataset)
         wide = np.pad(expected, [(n, n) for n in source.patch])
         place = tuple(slice(s + n, s + 2 * n) for s, n in zip(start, source.patch, strict=True))
         sample = source.sample(index)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from autoseg.choice.held_out import HeldOut, find_held_out
-from autoseg.dataset import write_dataset
-from autoseg.images import read_labels, write_labels
-from autoseg.inference.export import Scores
+from autoseg.data.dataset import write_dataset
+from autoseg.data.splits import kfold, write_splits
+from autoseg.images.volumes import read_labels, write_labels
 from autoseg.inference.stored_scores import scores_source, write_scores
+from autoseg.postprocessing.scores import Scores
 from autoseg.preprocessing.store import read_case_record
-from autoseg.splits import kfold, write_splits
-from autoseg.workspace import Workspace
+from autoseg.workspace.paths import Workspace
 
 CONFIGURATIONS = ("2d", "3d_fullres")
 SURE, UNSURE = 0.9, 0.55
@@ -53,9 +53,11 @@ class Made(Workspace):
         record = read_case_record(self.data(plan, plan.configuration(configuration)), case)
         fold = next(number for number, split in enumerate(self.splits()) if case in split.val)
         folder = self.fold(configuration, fold)
-        steps = replace(record.steps, shape=record.steps.cropped_shape)  # On the grid of the files.
-        assert steps.shape == probabilities.shape[1:] and steps.transpose == (0, 1, 2)
-        scores = Scores(probabilities.astype(np.float32), steps)
+        preprocessing = replace(
+            record.preprocessing, shape=record.preprocessing.cropped_shape
+        )  # On the grid of the files.
+        assert preprocessing.shape == probabilities.shape[1:] and preprocessing.transpose == (0, 1, 2)
+        scores = Scores(probabilities.astype(np.float32), preprocessing)
         write_scores(folder, case, scores, source=scores_source(folder, record), mirror=mirror)
 
     def predict_all(self, made, configurations=CONFIGURATIONS, *, mirror: bool = True) -> None:

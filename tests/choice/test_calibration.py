@@ -10,14 +10,15 @@ import pytest
 from autoseg.choice import choose
 from autoseg.choice.calibration import measure_calibration
 from autoseg.choice.trial import Recipe
-from autoseg.dataset import write_dataset
+from autoseg.data.dataset import write_dataset
 from autoseg.report.choice_section import choice_section
+from autoseg.system.execution import local_executor
 
 RECIPE = Recipe(("2d",))
 
 
 def measured(made):
-    return measure_calibration(made.held_out(), RECIPE, workers=0)[0].reliability
+    return measure_calibration(made.held_out(), RECIPE, executor=local_executor(0))[0].reliability
 
 
 def test_classes_that_are_always_right_were_said_with_too_little_confidence(made):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ import autoseg
 from autoseg.bundle.writing import export_bundle
 from autoseg.choice import choose
 from autoseg.cli.main import main
-from autoseg.images import read_labels, read_volume
-from autoseg.inference.members import read_ensemble
+from autoseg.images.volumes import read_labels, read_volume
+from autoseg.inference.ensemble import read_ensemble
 from autoseg.postprocessing import apply_steps, build_steps
-from autoseg.workspace import Workspace
+from autoseg.workspace.paths import Workspace
 
 
 def run(capfd, *words):
@@ -42,7 +43,7 @@ def test_the_command_chooses_and_prediction_follows(trained, phantoms, tmp_path,
     used = settings_of(tmp_path / "out")
     assert tuple(used["members"]) == ensemble.configurations and used["mirror"] == ensemble.mirror
     assert used["decoder"] == ensemble.decoder
-    assert used["postprocessing"] == json.loads(place.postprocessing_file.read_text())["steps"]
+    assert used["postprocessing"] == list(ensemble.postprocessing.steps)
 
 
 def test_training_leaves_the_probabilities(trained):
@@ -65,19 +66,23 @@ def test_probabilities_are_made_where_they_are_missing(trained):
     assert choose(trained, device="cpu", workers=0) == before
 
 
+def change_postprocessing(place, steps):
+    ensemble = json.loads(place.ensemble_file.read_text())
+    place.ensemble_file.write_text(json.dumps(ensemble | {"postprocessing": {"steps": list(steps)}}))
+
+
 def test_steps_are_applied_unless_one_says_no(trained, phantoms, tmp_path):
     choose(trained, predict=False, workers=0)
     place = Workspace(trained)
     steps = [{"name": "remove_small", "of": "body", "mm3": 200.0}]
-    record = json.loads(place.postprocessing_file.read_text()) | {"steps": steps}
-    place.postprocessing_file.write_text(json.dumps(record))
+    change_postprocessing(place, steps)
     autoseg.predict_folder(trained, phantoms / "imagesTs", tmp_path / "with")
     autoseg.predict_folder(trained, phantoms / "imagesTs", tmp_path / "without", postprocessing=False)
     changed = 0
     for path in (tmp_path / "without").glob("*.nii.gz"):
         labels, geometry = read_labels(path)
         finished = read_labels(tmp_path / "with" / path.name)[0]
-        expected = apply_steps(build_steps(steps, place.dataset()), labels, geometry.spacing)
+        expected = apply_steps(build_steps(steps, place.dataset()), SimpleNamespace(spacing=geometry.spacing), labels)
         assert np.array_equal(finished, expected)
         changed += not np.array_equal(finished, labels)
     assert changed and settings_of(tmp_path / "without")["postprocessing"] == []
@@ -86,10 +91,8 @@ def test_steps_are_applied_unless_one_says_no(trained, phantoms, tmp_path):
 def test_steps_are_for_the_configurations_that_they_were_found_for(trained):
     choose(trained, predict=False, workers=0)
     place = Workspace(trained)
-    record = json.loads(place.postprocessing_file.read_text())
     steps = [{"name": "largest_component"}]
-    place.postprocessing_file.write_text(json.dumps(record | {"steps": steps, "configurations": ["2d"]}))
-    place.ensemble_file.write_text(json.dumps({"configurations": ["2d"]}))
+    place.ensemble_file.write_text(json.dumps({"configurations": ["2d"], "postprocessing": {"steps": steps}}))
     assert autoseg.Predictor.load(trained).finish.steps == tuple(steps)
     assert autoseg.Predictor.load(trained, configurations=["3d_fullres"]).finish.steps == ()
 
@@ -102,37 +105,36 @@ def test_auto_mirrors_as_was_found_worth_it(chosen, tta, expected, trained):
     (trained / "ensemble.json").write_text(json.dumps({"configurations": ["2d"], "mirror": chosen}))
     predictor = autoseg.Predictor.load(trained, tta=tta)
     assert predictor.mirror == expected
-    assert bool(predictor.members[0].window.mirror_axes) == expected
+    assert bool(predictor.members[0].tiling.mirror_axes) == expected
 
 
 def test_a_prediction_goes_on_only_with_the_same_finish(trained, phantoms, tmp_path, capfd):
     choose(trained, predict=False, workers=0)
     autoseg.predict_folder(trained, phantoms / "imagesTs", tmp_path / "out")
     place = Workspace(trained)
-    record = json.loads(place.postprocessing_file.read_text())
-    place.postprocessing_file.write_text(
-        json.dumps(record | {"steps": [{"name": "largest_component"}, *record["steps"]]})
-    )
+    found = read_ensemble(place, place.plan()).postprocessing.steps
+    change_postprocessing(place, [{"name": "largest_component"}, *found])
     status, said = run(capfd, "predict-folder", trained, phantoms / "imagesTs", tmp_path / "out")
     assert status == 2 and "made with another postprocessing" in said
 
 
 FAULTS = {
-    "an unknown decoder": ("ensemble.json", {"decoder": {"name": "argmin"}}, "field 'decoder': .*found 'argmin'"),
-    "a mirror that is a word": ("ensemble.json", {"mirror": "perhaps"}, "field 'mirror', found 'perhaps'"),
-    "an unknown step": ("postprocessing.json", {"steps": [{"name": "melt"}]}, "field 'steps': .*found 'melt'"),
-    "a step that is a word": ("postprocessing.json", {"steps": ["melt"]}, "field 'steps.0', found 'melt'"),
+    "an unknown decoder": ({"decoder": {"name": "argmin"}}, "field 'decoder': .*found 'argmin'"),
+    "a mirror that is a word": ({"mirror": "perhaps"}, "field 'mirror', found 'perhaps'"),
+    "an unknown step": ({"postprocessing": {"steps": [{"name": "melt"}]}}, "'postprocessing.steps': .*found 'melt'"),
+    "a step that is a word": ({"postprocessing": {"steps": ["melt"]}}, "'postprocessing.steps.0', found 'melt'"),
+    "an unknown field": ({"postprocessing": {"stepz": []}}, "field 'postprocessing.stepz'"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_edited_files_are_read_strictly(fault, trained, phantoms, tmp_path, capfd):
-    name, change, message = FAULTS[fault]
+def test_an_edited_file_is_read_strictly(fault, trained, phantoms, tmp_path, capfd):
+    change, message = FAULTS[fault]
     choose(trained, predict=False, workers=0)
-    path = trained / name
+    path = trained / "ensemble.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     status, said = run(capfd, "predict-folder", trained, phantoms / "imagesTs", tmp_path / "out")
-    assert status == 2 and re.search(f"{name}: {message}", said), said
+    assert status == 2 and re.search(f"ensemble.json: .*{message}", said), said
     assert not (tmp_path / "out").exists()
 
 

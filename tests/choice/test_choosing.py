@@ -8,11 +8,11 @@ import pytest
 
 from autoseg.choice import choose
 from autoseg.choice.trial import Recipe, dice_of
-from autoseg.dataset import write_dataset
+from autoseg.data.dataset import write_dataset
 from autoseg.errors import WeightsError
-from autoseg.inference.members import read_ensemble
-from autoseg.postprocessing.record import read_postprocessing
-from autoseg.workspace import Workspace
+from autoseg.inference.ensemble import read_ensemble
+from autoseg.system.execution import local_executor
+from autoseg.workspace.paths import Workspace
 
 from .conftest import UNSURE
 
@@ -56,7 +56,7 @@ def test_speckles_are_removed_and_the_gain_is_told(made):
     assert found.postprocessing.gain == pytest.approx(found.dice - found.best.dice) and found.dice == 1
     assert found.postprocessing.expected_gain == pytest.approx(found.postprocessing.gain)
     assert set(found.postprocessing.gains) == {"body", "core"}
-    assert read_postprocessing(made.postprocessing_file, made.dataset()) == found.postprocessing
+    assert read_ensemble(made, made.plan()).postprocessing == found.postprocessing
 
 
 def test_holes_are_filled(made):
@@ -92,7 +92,7 @@ def test_pieces_are_told_from_speckles_by_their_volume(made):
     found = chosen(made)
     steps = {(step["name"], step["of"]): step["mm3"] for step in found.postprocessing.steps}
     assert steps.keys() == {("remove_small", "body"), ("remove_small", "core")} and found.dice == 1
-    mm3 = np.prod(made.held_out().steps(made.names[0], "2d").geometry.spacing)
+    mm3 = np.prod(made.held_out().preprocessing(made.names[0], "2d").geometry.spacing)
     assert 1 < steps["remove_small", "body"] / mm3 < 4 * 4 * 10 and 2 < steps["remove_small", "core"] / mm3 < 3
 
 
@@ -148,7 +148,6 @@ def test_a_decoder_is_taken_where_it_is_better_for_sure(made):
     found = chosen(made)
     assert found.decoder.kept and found.decoder.gain.shown and found.dice == pytest.approx(1)
     assert read_ensemble(made, made.plan()).decoder == {"name": "dice_optimal"}
-    assert found.postprocessing.decoder == {"name": "dice_optimal"}
 
 
 def test_missing_probabilities_are_named(made):
@@ -192,5 +191,5 @@ def test_a_class_that_no_case_holds_says_nothing(made):
 def test_processes_and_one_process_measure_alike(made):
     made.predict_all(speckled)
     recipes = [Recipe(("2d",)), Recipe(("2d", "3d_fullres"), steps=({"name": "largest_component"},))]
-    here, there = (dice_of(made.held_out(), recipes, workers=workers) for workers in (0, 2))
+    here, there = (dice_of(made.held_out(), recipes, executor=local_executor(workers)) for workers in (0, 2))
     assert np.array_equal(here, there) and len(here) == 2

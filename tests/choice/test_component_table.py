@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from autoseg.choice.candidates import chosen_by_others
 from autoseg.choice.component_table import Cleaning, Components, _dice, find_cleaning, measure_components
 from autoseg.choice.dice import case_dice
-from autoseg.choice.improving import chosen_by_others
-from autoseg.dataset import Case, Dataset
+from autoseg.data.dataset import Case, Dataset
 from autoseg.postprocessing import apply_steps, build_steps
 from autoseg.postprocessing.target import find_target
 
 DATASET = Dataset("made", ("CT",), {"background": 0, "a": 1, "b": 2}, ".nii.gz", (Case("c", ()),), ignore=(9,))
 SPACING = (2.0, 1.0, 0.5)
+CASE = SimpleNamespace(spacing=SPACING)
 WAYS = [
     Cleaning(fill, remove, mm3)
     for fill in (False, True)
@@ -29,9 +32,9 @@ WAYS = [
 )
 def test_the_table_tells_what_the_steps_would_reach(labels, reference, way):
     target, known = find_target(DATASET, "a"), reference != 9
-    filled = apply_steps(build_steps(Cleaning(way.fill, "nothing").steps("a"), DATASET), labels, SPACING)
+    filled = apply_steps(build_steps(Cleaning(way.fill, "nothing").steps("a"), DATASET), CASE, labels)
     told = _dice(measure_components(filled, reference, target, known=known, voxel_mm3=1.0), way)
-    cleaned = apply_steps(build_steps(way.steps("a"), DATASET), labels, SPACING)
+    cleaned = apply_steps(build_steps(way.steps("a"), DATASET), CASE, labels)
     assert told == pytest.approx(case_dice(cleaned, reference, DATASET, "c")[0], nan_ok=True)
 
 

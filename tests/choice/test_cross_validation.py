@@ -6,8 +6,9 @@ import pytest
 from autoseg.choice import cross_validation
 from autoseg.evaluation.metrics import evaluate_case
 from autoseg.evaluation.summary import summarize
-from autoseg.plan import Configuration, Plan, Training, write_plan
-from autoseg.workspace import Workspace
+from autoseg.plan.files import PLAN_VERSION, write_plan
+from autoseg.plan.schema import Configuration, Plan, Training
+from autoseg.workspace.paths import Workspace
 
 
 def configuration(dimension):
@@ -26,7 +27,9 @@ def configuration(dimension):
     )
 
 
-PLAN = Plan(1, "made", "unet", (0, 1, 2), (0, 1, 2), {"2d": configuration(2), "3d_fullres": configuration(3)})
+PLAN = Plan(
+    PLAN_VERSION, "made", "unet", (0, 1, 2), (0, 1, 2), {"2d": configuration(2), "3d_fullres": configuration(3)}
+)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import bootstrap
 
 from autoseg.choice.dice import _influence, case_dice, class_means, difference, mean_dice
-from autoseg.dataset import Case, Dataset
+from autoseg.data.dataset import Case, Dataset
 from autoseg.evaluation.metrics import evaluate_case
 from autoseg.evaluation.summary import summarize
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 import autoseg
-from autoseg.images import Geometry, read_labels, write_labels, write_volume
+from autoseg.images.geometry import Geometry
+from autoseg.images.volumes import read_labels, write_labels, write_volume
 
 
 def test_pictures_are_chosen_for_and_cleaned_as_pictures(tmp_path, shrink_plan):

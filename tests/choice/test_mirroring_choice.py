@@ -5,7 +5,7 @@ import json
 import pytest
 
 from autoseg.choice import choose, mirroring
-from autoseg.inference.members import read_ensemble
+from autoseg.inference.ensemble import read_ensemble
 
 
 @pytest.fixture(autouse=True)

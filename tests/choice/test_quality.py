@@ -9,7 +9,8 @@ from autoseg.choice import choose
 from autoseg.choice.calibration import measure_calibration
 from autoseg.choice.quality import CaseQuality, Quality
 from autoseg.choice.trial import Recipe
-from autoseg.inference.members import read_ensemble
+from autoseg.inference.ensemble import read_ensemble
+from autoseg.system.execution import local_executor
 
 BOTH = ("2d", "3d_fullres")
 
@@ -22,7 +23,7 @@ def test_cases_that_are_worse_are_expected_to_be_worse_where_networks_disagree(m
     for shift, case in enumerate(made.names):
         made.predict("2d", case, shifted(made, case, shift))
         made.predict("3d_fullres", case, shifted(made, case, -shift))
-    _, quality = measure_calibration(made.held_out(), Recipe(BOTH), workers=0)
+    _, quality = measure_calibration(made.held_out(), Recipe(BOTH), executor=local_executor(0))
     assert list(quality.cases) == list(made.held_out().cases)
     first = quality.cases[made.names[0]]
     assert first.dice == 1 and first.agreement == 1
@@ -44,7 +45,7 @@ def test_what_is_not_found_is_expected_as_little_as_it_is_reached(made):
     made.set_reference(case, without)
     made.predict_all(lambda labels: labels, configurations=BOTH)
     # Each voxel may be the core with 0.05, but no voxel is said to be.
-    _, quality = measure_calibration(made.held_out(), Recipe(("2d",)), workers=0)
+    _, quality = measure_calibration(made.held_out(), Recipe(("2d",)), executor=local_executor(0))
     found = quality.cases[case]
     body = float((without == 1).sum())
     assert found.dice == 1 and found.expected == pytest.approx(

@@ -17,7 +17,7 @@ import typer
 
 from autoseg.cli.guard import guarded
 from autoseg.cli.main import main
-from autoseg.workspace import Workspace
+from autoseg.workspace.paths import Workspace
 
 
 def autoseg(capfd, *words):
@@ -134,6 +134,10 @@ DATASET_FAULTS = {
         lambda d: edit(d / "dataset.json", lambda j: j.update(dataset={"a": {"images": "b.nii", "label": LABEL}})),
         "b.nii: no such file, expected an image",
     ),
+    "one group of all cases": (
+        lambda d: edit(d / "dataset.json", lambda j: j.update(groups={f"phantom_{i:03}": "p" for i in range(6)})),
+        "field 'groups', found one group with all cases, expected at least two",
+    ),
     "groups of a wrong kind": (
         lambda d: edit(d / "dataset.json", lambda j: j.update(groups=[1])),
         r"field 'groups', found \[1\]",
@@ -220,7 +224,7 @@ def test_a_case_in_two_files(phantoms, tmp_path, capfd):
     status, said = autoseg(
         capfd, "plan-and-preprocess", "--images", images, "--labels", labels, "-w", tmp_path / "made"
     )
-    assert status == 2 and "case 'phantom_000' comes twice" in said
+    assert status == 2 and "case 'phantom_000' exists twice" in said
 
 
 def test_check_lists_every_fault_and_changes_nothing(phantoms, tmp_path, monkeypatch, capfd):
@@ -309,16 +313,19 @@ PLAN_FAULTS = {
         lambda p: configuration(p)["training"].update(time_budget=None, iterations=None),
         "found neither iterations nor time_budget",
     ),
-    "a newer version": (lambda p: p.update(version=99), "found 99, expected at most 1: .*newer autoseg"),
-    "no version": (lambda p: p.update(version=0), "field 'version', found 0, expected 1; plan again"),
+    "a newer version": (lambda p: p.update(version=99), "found 99, expected 2: a newer autoseg"),
+    "no version": (
+        lambda p: p.update(version=0),
+        "field 'version', found 0, expected 2: an earlier autoseg .*plan-and-preprocess",
+    ),
     "no configurations": (lambda p: p.update(configurations={}), "field 'configurations', found none"),
     "a patch that does not halve": (
         lambda p: configuration(p).update(patch_size=[7, 16, 16]),
         r"patch_size', found \[7, 16, 16\], expected multiples of \[2, 2, 2\]",
     ),
     "gradients cut to nothing": (
-        lambda p: configuration(p)["training"].update(gradient_norm=0),
-        "training.gradient_norm', found 0.0, expected a number above 0",
+        lambda p: configuration(p)["training"].update(gradient_clip=0),
+        "training.gradient_clip', found 0.0, expected a number above 0",
     ),
     "an unknown argument of the loss": (
         lambda p: configuration(p)["loss"].update(smoothness=1),
@@ -426,7 +433,7 @@ SPLITS_FAULTS = {
     "no val": ([{"train": ["phantom_000"]}], "fold 0: field 'val'"),
     "a name for a list": ([{"train": "phantom_000", "val": ["phantom_001"]}], "field 'train', found 'phantom_000'"),
     "a case on both sides": ([{"train": ["phantom_000"], "val": ["phantom_000"]}], "is in train and val"),
-    "a case twice": ([{"train": ["phantom_000"] * 2, "val": ["phantom_001"]}], "comes twice in train"),
+    "a case twice": ([{"train": ["phantom_000"] * 2, "val": ["phantom_001"]}], "is listed twice in train"),
     "nothing to train on": ([{"train": [], "val": ["phantom_001"]}], "train or val is empty"),
 }
 
@@ -458,7 +465,7 @@ def test_damaged_preprocessed_data(workspace, capfd):
 
 PREDICTION_FAULTS = {
     "a fold that is not trained": (["-f", "3"], "fold_3.model.safetensors: no such weights; train this fold first"),
-    "a mirroring that there is not": (["--tta", "often"], "tta 'often': expected auto, mirror or none"),
+    "a mirroring that there is not": (["--tta", "often"], "tta: found 'often', expected auto, mirror or none"),
     "a configuration that there is not": (["-c", "4d"], "configuration '4d' is not in the plan"),
     "a trainer that trained nothing": (["--trainer", "other"], "no fold is trained"),
     "memory that is no size": (["--memory", "plenty"], "memory 'plenty': expected a size above zero, such as 8GB"),
@@ -469,10 +476,10 @@ PREDICTION_FAULTS = {
     ),
     "hypotheses of one network that has none": (
         ["--hypotheses", "1", "-c", "2d"],
-        "hypotheses: found 1, expected none of a single network, since those of 2d have no latent variable",
+        "hypotheses: found 1, expected 0 for a single network, because the networks of 2d have no latent variable",
     ),
     "fewer hypotheses than none": (["--hypotheses", "-1"], "Invalid value for '--hypotheses'"),
-    "devices of one kind and another": (["--device", "cpu", "--devices", "cpu"], "name either the one or the others"),
+    "devices of one kind and another": (["--device", "cpu", "--devices", "cpu"], "found both, expected one of the two"),
 }
 
 

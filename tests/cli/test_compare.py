@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from autoseg.cli.main import main
-from autoseg.geometry import Geometry
-from autoseg.images import write_labels
+from autoseg.images.geometry import Geometry
+from autoseg.images.volumes import write_labels
 
 
 def run(*words):
@@ -88,7 +88,7 @@ def test_a_run_compared_with_itself_differs_in_nothing(evaluated, tmp_path):
         (["ONE", "OTHER", "-o", "table.txt"], "table.txt: found the ending '.txt', expected one of .json, .csv"),
         (["ONE", "OTHER", "--plot", "plot"], "plot: found the ending '', expected one of .png"),
         (["ONE", "one/a.nii.gz"], "a.nii.gz: not a text file, expected JSON"),
-        (["ONE", "strict"], "strict: was evaluated with --empty one"),
+        (["ONE", "strict"], "strict: found --empty one, expected nan as in"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(evaluated, here, capfd, words, line):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.workspace import Workspace
+from autoseg.workspace.paths import Workspace
 
 PATIENCE = 120.0
 """Seconds; a busy machine takes long to import torch."""
@@ -62,7 +62,7 @@ def test_a_training_that_is_stopped_saves_and_goes_on(workspace, number):
     process = begin(*words)
     wait_for(fold.metrics.exists, process)
     status, said = stop(process, number)
-    assert status == 130 and "the same command goes on from here" in said and "Traceback" not in said
+    assert status == 130 and "run the same command again to continue" in said and "Traceback" not in said
     assert fold.resume_state.exists() and not fold.model.exists()
     assert not unfinished(workspace)
     finish(*words)
@@ -81,7 +81,7 @@ def test_a_training_that_is_killed_goes_on_from_its_last_checkpoint(workspace):
     assert status == -signal.SIGKILL
     process = begin(*words)
     _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0 and "going on after step" in said
+    assert process.returncode == 0 and "resuming after step" in said
     assert fold.model.exists() and not list(fold.root.glob("resume*"))
 
 
@@ -94,7 +94,7 @@ def test_a_preprocessing_that_is_stopped_goes_on(phantoms, tmp_path, number):
     wait_for(lambda: any(work.rglob("*_seg.b2nd")), process)
     status, said = stop(process, number)
     if number == signal.SIGINT:
-        assert status == 130 and "interrupted; the same command goes on" in said and "Traceback" not in said
+        assert status == 130 and "interrupted; run the same command again" in said and "Traceback" not in said
         assert not unfinished(work)
     finish(*words)
     # Every case for the volumes and for the slices, or once where they share their data.

@@ -55,11 +55,11 @@ def test_memory_that_nothing_fits(workspace, memory, words, capfd):
 def test_other_sides_lead_to_another_plan(workspace, capfd):
     described = json.loads((workspace / "dataset.json").read_text())
     names = [name for name in described["labels"] if name != "background"]
-    assert json.loads((workspace / "plan.json").read_text())["swap"] is None
+    assert json.loads((workspace / "plan.json").read_text())["mirrored_classes"] is None
     (workspace / "dataset.json").write_text(json.dumps({**described, "sides": [names[:2]]}))
     status, shown = plan(workspace, capfd=capfd)
-    assert status == 0 and "left and right classes change places" in shown
-    assert json.loads((workspace / "plan.json").read_text())["swap"]["classes"] == [names[:2]]
+    assert status == 0 and "left and right classes are swapped" in shown
+    assert json.loads((workspace / "plan.json").read_text())["mirrored_classes"]["classes"] == [names[:2]]
 
 
 def test_members_of_an_ensemble_are_planned_and_kept(workspace, capfd):
@@ -71,10 +71,10 @@ def test_members_of_an_ensemble_are_planned_and_kept(workspace, capfd):
     before = (workspace / "plan.json").read_bytes()
     assert plan(workspace, "--planner", "emma", capfd=capfd)[0] == 0
     assert (workspace / "plan.json").read_bytes() == before
-    assert plan(workspace, "--set", "admission=0.1", capfd=capfd)[0] == 0
-    assert json.loads((workspace / "plan.json").read_text())["admission"] == 0.1
-    status, said = plan(workspace, "--set", "admission=7", capfd=capfd)
-    assert status == 2 and "field 'admission', found 7.0, expected a Dice from 0 to 1" in said
+    assert plan(workspace, "--set", "dice_margin=0.1", capfd=capfd)[0] == 0
+    assert json.loads((workspace / "plan.json").read_text())["dice_margin"] == 0.1
+    status, said = plan(workspace, "--set", "dice_margin=7", capfd=capfd)
+    assert status == 2 and "field 'dice_margin', found 7.0, expected a Dice from 0 to 1" in said
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_members_of_an_ensemble_are_planned_and_kept(workspace, capfd):
     [
         (["--members", "fcn,unet"], "found 'unet' (did you mean unet_sum?), expected networks (deepmedic_residual"),
         (["--members", ""], "found '', expected networks"),
-        (["--members", "fcn", "--planner", "unet"], "planner 'unet' has none"),
+        (["--members", "fcn", "--planner", "unet"], "planner 'unet' has no members"),
         (["--planner", "emma", "-c", "3d_fullres"], "expected one of 3d_deepmedic_residual"),
     ],
 )

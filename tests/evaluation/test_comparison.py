@@ -90,8 +90,8 @@ def test_cases_and_classes_of_one_alone_are_named(pair, caplog):
     with caplog.at_level(logging.WARNING):
         comparison = compare(first, second, names=("old", "new"), bootstrap=QUICK)
     assert (comparison.only_first, comparison.only_second) == (("dora",), ("eve",))
-    assert "only old has the case dora: left out" in caplog.text
-    assert "only new has the case eve" in caplog.text and "only new has the class kidney" in caplog.text
+    assert "only old contains the case dora: left out" in caplog.text
+    assert "only new contains the case eve" in caplog.text and "only new contains the class kidney" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -137,25 +137,25 @@ def test_what_cannot_be_compared_is_refused(pair, tmp_path):
         compare(*pair, metrics=("dise",))
     with pytest.raises(PlanError, match="metric 'reference_ml': expected one of"):
         compare(*pair, metrics=("reference_ml",))
-    with pytest.raises(DatasetError, match="no case in common, found such as 'ann' and 'zoe'"):
+    with pytest.raises(DatasetError, match=r"no case in common \(first names: 'ann' and 'zoe'\)"):
         compare(pair[0], of("dice", zoe=(1.0,)))
-    with pytest.raises(DatasetError, match="no class in common, found such as 'liver' and 'spleen'"):
+    with pytest.raises(DatasetError, match=r"no class in common \(first names: 'liver' and 'spleen'\)"):
         compare(pair[0], summary(ann={"spleen": {}}))
-    with pytest.raises(DatasetError, match=r"no case in common, found such as 'ann' and none"):
+    with pytest.raises(DatasetError, match=r"no case in common \(first names: 'ann' and none\)"):
         compare(pair[0], summarize({}))
     with pytest.raises(DatasetError, match=r"found no summary\.json; run 'autoseg evaluate"):
         read_evaluation(tmp_path)
     (tmp_path / "summary.json").write_text('{"cases": ["ann"]}')
-    with pytest.raises(WorkspaceError, match=r"summary\.json: found no 'cases' with their metrics"):
+    with pytest.raises(WorkspaceError, match=r"summary\.json: field 'cases', found no metrics"):
         read_evaluation(tmp_path)
 
 
 def test_evaluations_with_other_settings_are_refused(pair):
     first = pair[0]
-    with pytest.raises(DatasetError, match="B: was evaluated with --empty one, A with nan"):
+    with pytest.raises(DatasetError, match="B: found --empty one, expected nan as in A"):
         compare(first, replace(first, settings=MetricSettings(empty="one")))
     coarse = replace(first, settings=MetricSettings(tolerance=3))
-    with pytest.raises(DatasetError, match=r"--tolerance 3, A with 2\.0"):
+    with pytest.raises(DatasetError, match=r"found --tolerance 3, expected 2\.0 as in A"):
         compare(first, coarse, metrics=("nsd",))
     assert compare(first, coarse, metrics=("dice",), bootstrap=QUICK).rows
 

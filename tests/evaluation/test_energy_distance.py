@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autoseg.errors import ImageError
 from autoseg.evaluation.energy_distance import generalized_energy_distance
-from autoseg.images import read_labels
+from autoseg.images.volumes import read_labels
 
 CLASSES = {"a": (1,), "b": (2,), "both": (1, 2)}
 SEEDS = st.integers(0, 1000)

@@ -9,8 +9,8 @@ import pytest
 
 from autoseg.errors import DatasetError, ImageError
 from autoseg.evaluation.folder import evaluate_folder
-from autoseg.geometry import Geometry
-from autoseg.images import write_labels
+from autoseg.images.geometry import Geometry
+from autoseg.images.volumes import write_labels
 
 
 def write(folder, name, array, spacing=(2.0, 1.0, 1.0)):
@@ -84,13 +84,13 @@ def test_a_missing_prediction_is_a_warning(folders, caplog):
 
 def test_a_missing_reference_is_an_error(folders):
     (folders[1] / "b.nii.gz").unlink()
-    with pytest.raises(DatasetError, match=r"b\.nii\.gz: no reference of this name"):
+    with pytest.raises(DatasetError, match=r"b\.nii\.gz: found no reference with this name"):
         evaluate_folder(*folders)
 
 
 def test_two_predictions_of_one_case(folders):
     write(folders[0], "a.nrrd", cube(2))
-    with pytest.raises(DatasetError, match=r"case 'a' comes twice, also as a\.nii\.gz"):
+    with pytest.raises(DatasetError, match=r"found a second file of case 'a', the first is a\.nii\.gz"):
         evaluate_folder(*folders)
 
 
@@ -103,11 +103,11 @@ def test_another_grid_is_an_error(folders):
 def test_nothing_to_measure(folders, tmp_path):
     predictions, reference = folders
     with pytest.raises(DatasetError, match="no such folder"):
-        evaluate_folder(tmp_path / "absent", reference)
+        evaluate_folder(tmp_path / "missing_channels", reference)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="found no label maps"):
         evaluate_folder(tmp_path / "empty", reference)
     for name in ("a", "b"):
         write(reference, f"{name}.nii.gz", cube(2, 0))
-    with pytest.raises(DatasetError, match="background alone"):
+    with pytest.raises(DatasetError, match="only background"):
         evaluate_folder(predictions, reference)

@@ -13,7 +13,8 @@ from autoseg.evaluation.comparison import ALL_CLASSES, compare
 from autoseg.evaluation.folder import evaluate_folder
 from autoseg.evaluation.metrics import evaluate_case
 from autoseg.evaluation.surface import surface_voxels
-from autoseg.images import read_labels, write_labels
+from autoseg.images.volumes import read_labels, write_labels
+from autoseg.system.execution import local_executor
 
 pytestmark = pytest.mark.real_data
 
@@ -72,7 +73,9 @@ def test_two_raters_as_simpleitk_measures_them(real_data, organ):
 def test_raters_of_two_patients_are_compared(real_data):
     folder = real_data / "hn_two_raters_labels"
     summaries = [
-        evaluate_folder(folder / "labels_radiographer" / patient, folder / "labels_oncologist" / patient, workers=2)
+        evaluate_folder(
+            folder / "labels_radiographer" / patient, folder / "labels_oncologist" / patient, executor=local_executor(2)
+        )
         for patient in (PATIENT, "0522c0161")
     ]
     comparison = compare(*summaries, metrics=("dice", "nsd", "hd95"))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from autoseg.evaluation.folder import evaluate_folder
 from autoseg.evaluation.metrics import evaluate_case
-from autoseg.geometry import Geometry
-from autoseg.images import write_labels
+from autoseg.images.geometry import Geometry
+from autoseg.images.volumes import write_labels
 
 SPACING = (2.5, 0.8, 1.1)
 NESTED = {"whole": (1, 2, 5), "core": (2, 5), "other": (3,), "enhancing": (5,)}

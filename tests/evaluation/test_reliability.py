@@ -34,7 +34,7 @@ def test_cases_may_be_measured_apart(said, bins):
 
 
 def test_every_confidence_needs_its_outcome():
-    with pytest.raises(ValueError, match="2 confidences and 3 outcomes"):
+    with pytest.raises(ValueError, match="2 confidences and 3 values of correctness"):
         reliability(np.zeros(2), np.zeros(3))
 
 

@@ -15,8 +15,8 @@ from autoseg.evaluation.metrics import evaluate_case
 from autoseg.evaluation.settings import MetricSettings
 from autoseg.evaluation.slices import measure_slices
 from autoseg.evaluation.summary import read_summary
-from autoseg.geometry import Geometry
-from autoseg.images import write_labels
+from autoseg.images.geometry import Geometry
+from autoseg.images.volumes import write_labels
 
 NESTED = {"whole": (1, 2), "core": (2,), "other": (3,)}
 seeds = st.integers(0, 2**32 - 1)

@@ -117,7 +117,7 @@ def test_csv_has_a_row_for_each_case_and_class(summary, tmp_path):
 
 
 def test_a_file_that_is_no_summary_is_named(summary, tmp_path):
-    with pytest.raises(WorkspaceError, match="found no 'cases'"):
+    with pytest.raises(WorkspaceError, match="field 'cases', found no metrics"):
         Summary.from_json([])
     plain = summary.to_json()
     plain["cases"]["ben"]["liver"]["dice"] = "good"

@@ -12,14 +12,15 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import nn
 
-from autoseg.dataset import Dataset
-from autoseg.geometry import Geometry
-from autoseg.images import read_geometry, read_labels, read_volume, write_labels
-from autoseg.inference.decoding import decoders
-from autoseg.inference.export import Scores
-from autoseg.orientation import direction_of, turn_between
-from autoseg.preprocessing.case import Steps
-from autoseg.preprocessing.crop import Box
+from autoseg.data.dataset import Dataset
+from autoseg.images.crop import Box
+from autoseg.images.geometry import Geometry
+from autoseg.images.orientation import direction_of, reorientation_between
+from autoseg.images.volumes import read_geometry, read_labels, read_volume, write_labels
+from autoseg.postprocessing import PredictedCase
+from autoseg.postprocessing.decoding import Argmax, DiceOptimal
+from autoseg.postprocessing.scores import Scores
+from autoseg.preprocessing.record import PreprocessingRecord
 
 DATASET = Dataset("made", ("MR",), {"background": 0, "bright": 7}, ".nii.gz", ())
 PLACE_BYTES = [*range(76, 108), 123, *range(252, 328)]
@@ -68,9 +69,9 @@ def test_a_threshold_gives_the_mask_of_the_input_in_its_header(make_predictor, t
     array = random_image(rng, source)
     volume = read_volume([source])
     orientation = ("SPL", "SAR", "LIP", None)[rng.integers(4)]
-    turn = turn_between(volume.geometry.orientation, orientation or volume.geometry.orientation)
+    reorientation = reorientation_between(volume.geometry.orientation, orientation or volume.geometry.orientation)
     transpose = tuple(int(n) for n in rng.permutation(3))
-    spacing = tuple(volume.geometry.spacing[axis] for axis in turn.then(transpose).axes)
+    spacing = tuple(volume.geometry.spacing[axis] for axis in reorientation.then(transpose).axes)
     predictor = make_predictor(threshold(), DATASET, spacing=spacing, transpose=transpose, orientation=orientation)
     labels = predictor.predict(volume)
     write_labels(written, labels, volume.geometry, like=source)
@@ -113,15 +114,18 @@ def test_arrays_without_a_file_are_taken_as_the_training_images_were(make_predic
     assert (found[..., :4] == 7).all() and not found[..., 4:].any()
 
 
-@pytest.mark.parametrize("decoder", decoders.names())
+@pytest.mark.parametrize("decoder", [Argmax, DiceOptimal])
 @pytest.mark.parametrize("orientation", ["SPL", "IAR", "LSP", "ARS"])
 def test_every_decoder_turns_its_labels_back(decoder, orientation):
     """Scores that are certain of labels give these labels on the file's grid, flipped axes and all."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (4, 5, 6))
-    turn = turn_between(orientation, "SPL").then((1, 0, 2))
-    seen = turn.apply(labels)
+    reorientation = reorientation_between(orientation, "SPL").then((1, 0, 2))
+    seen = reorientation.apply(labels)
     geometry = Geometry((4, 5, 6), (1.0,) * 3, (0.0,) * 3, direction_of(orientation))
-    steps = Steps(geometry, Box((0, 0, 0), (4, 5, 6)), turn.axes, seen.shape, seen.shape, None, turn.flips)
+    preprocessing = PreprocessingRecord(
+        geometry, Box((0, 0, 0), (4, 5, 6)), reorientation.axes, seen.shape, seen.shape, None, reorientation.flips
+    )
     certain = np.stack([seen == 0, seen == 1]).astype(np.float32)
-    assert np.array_equal(decoders.get(decoder)()([Scores(certain, steps)], DATASET), labels * 7)
+    case = PredictedCase([Scores(certain, preprocessing)], DATASET)
+    assert np.array_equal(decoder(DATASET)(case, np.zeros((0, 0, 0), np.uint8)), labels * 7)

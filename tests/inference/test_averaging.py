@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoseg.dataset import Dataset
-from autoseg.geometry import Geometry
+from autoseg.data.dataset import Dataset
+from autoseg.images.crop import Box
+from autoseg.images.geometry import Geometry
 from autoseg.inference.averaging import averaged
-from autoseg.inference.export import Scores, class_on_grid, label_map, probabilities_on_grid
-from autoseg.preprocessing.case import Steps
-from autoseg.preprocessing.crop import Box
+from autoseg.postprocessing.label_maps import class_on_grid, label_map, probabilities_on_grid
+from autoseg.postprocessing.scores import Scores
+from autoseg.preprocessing.record import PreprocessingRecord
 
 SIZE = (4, 6, 5)
 DATASET = Dataset("made", ("MR",), {"background": 0, "a": 3, "b": 7}, ".nii.gz", ())
@@ -24,8 +25,8 @@ GEOMETRY = Geometry(SIZE, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).rave
 def scores(seed, shape=SIZE):
     logits = np.random.default_rng(seed).normal(size=(3, *shape)) * 3
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=0)
-    steps = Steps(GEOMETRY, Box((0, 0, 0), SIZE), (0, 1, 2), SIZE, shape, None)
-    return Scores(probabilities.astype(np.float32), steps)
+    preprocessing = PreprocessingRecord(GEOMETRY, Box((0, 0, 0), SIZE), (0, 1, 2), SIZE, shape, None)
+    return Scores(probabilities.astype(np.float32), preprocessing)
 
 
 @given(st.lists(st.sampled_from([SIZE, (2, 9, 7)]), min_size=1, max_size=8))

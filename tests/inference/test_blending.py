@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from autoseg.inference.blending import blended, home_of, share_held, tiling_of
-from autoseg.inference.sliding_window import Window, predict_probabilities
+from autoseg.inference.sliding_window import TilingSettings, predict_probabilities
 from autoseg.inference.tiles import gaussian_weights
 
 CPU = torch.device("cpu")
@@ -79,27 +79,27 @@ def test_a_file_takes_the_same_probabilities_as_memory(patch, tmp_path):
 
     image = np.random.default_rng(0).normal(size=(1, 9, 11, 13)).astype(np.float32)
     networks = [Place(seed) for seed in range(3)]
-    window = Window(patch, 3, (0,))
-    found = predict_probabilities(networks, image, window, CPU)
+    settings = TilingSettings(patch, 3, (0,))
+    found = predict_probabilities(networks, image, settings, CPU)
     out = mapped_array(tmp_path, (3, 9, 11, 13))
     assert isinstance(out, np.memmap) and not list(tmp_path.iterdir()), "the file has no name and goes with the array"
-    assert np.array_equal(predict_probabilities(networks, image, window, CPU, out=out), found)
-    alone = [predict_probabilities([network], image, window, CPU) for network in networks]
+    assert np.array_equal(predict_probabilities(networks, image, settings, CPU, out=out), found)
+    alone = [predict_probabilities([network], image, settings, CPU) for network in networks]
     np.testing.assert_allclose(found, np.mean(alone, axis=0), atol=1e-6)
 
 
 def test_networks_are_watched_voxel_by_voxel():
     image = np.random.default_rng(0).normal(size=(1, 9, 11, 13)).astype(np.float32)
-    networks, window = [Place(0), Place(1)], Window((4, 4, 4), 3)
+    networks, settings = [Place(0), Place(1)], TilingSettings((4, 4, 4), 3)
     seen = np.full((2, 3, 9, 11, 13), np.nan, np.float32)
 
     def watch(index, place, share):
         assert np.isnan(seen[(index, slice(None), *place)]).all(), "nothing is shown twice"
         seen[(index, slice(None), *place)] = share.numpy()
 
-    predict_probabilities(networks, image, window, CPU, watch=watch)
+    predict_probabilities(networks, image, settings, CPU, watch=watch)
     for network, found in zip(networks, seen, strict=True):
-        assert np.array_equal(found, predict_probabilities([network], image, window, CPU))
+        assert np.array_equal(found, predict_probabilities([network], image, settings, CPU))
 
 
 def test_logits_that_a_gpu_has_no_room_for_are_held_by_the_cpu(monkeypatch):

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import autoseg
-from autoseg.dataset import Dataset
-from autoseg.geometry import Geometry, Volume
-from autoseg.images import read_labels, write_volume
+from autoseg.data.dataset import Dataset
+from autoseg.images.geometry import Geometry, Volume
+from autoseg.images.volumes import read_labels, write_volume
 from autoseg.inference.needs import memory_for_cases
 from autoseg.inference.predictor import Predictor
 
@@ -50,7 +50,7 @@ def test_members_on_one_grid_take_the_room_of_their_mean_and_of_one(predictor):
     alone = predictor.need(size)
     many = replace(predictor, members=tuple(replace(predictor.members[0]) for _ in range(21)))
     assert many.need(size).scores == 2 * alone.scores
-    assert many.need(size, votes=True).scores == 21 * alone.scores
+    assert many.need(size, member_predictions=True).scores == 21 * alone.scores
 
 
 def test_memory_is_by_default_most_of_what_is_free(monkeypatch):
@@ -74,7 +74,7 @@ def test_a_case_too_large_for_memory_is_predicted_all_the_same(predictor, monkey
     for name, labels in expected.items():
         assert labels.any() and np.array_equal(read_labels(tmp_path / "out" / f"{name}.nii.gz")[0], labels)
     (line,) = [record.message for record in caplog.records]
-    assert line.startswith("case large: takes about") and "kept in a file" in line
+    assert line.startswith("case large: needs about") and "in a temporary file" in line
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "large.nii.gz",
         "prediction.json",
@@ -114,9 +114,9 @@ import torch
 sys.path.insert(0, sys.argv[1])
 from conftest import predictor_of
 import autoseg
-from autoseg.dataset import Dataset
-from autoseg.geometry import Geometry
-from autoseg.images import write_volume
+from autoseg.data.dataset import Dataset
+from autoseg.images.geometry import Geometry
+from autoseg.images.volumes import write_volume
 from autoseg.inference.predictor import Predictor
 
 class Classes(torch.nn.Module):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from autoseg.inference.empty_tiles import is_empty, saving_empty_tiles
-from autoseg.inference.sliding_window import Window, predict_probabilities
+from autoseg.inference.sliding_window import TilingSettings, predict_probabilities
 
 CPU = torch.device("cpu")
 
@@ -35,11 +35,11 @@ def blob(value=0.0):
     return image
 
 
-def computed(network, image, window, monkeypatch, *, saving):
+def computed(network, image, settings, monkeypatch, *, saving):
     if not saving:
         monkeypatch.setattr("autoseg.inference.sliding_window.saving_empty_tiles", lambda forward, *_: forward)
     before = network.tiles
-    found = predict_probabilities([network], image, window, CPU)
+    found = predict_probabilities([network], image, settings, CPU)
     monkeypatch.undo()
     return found, network.tiles - before
 
@@ -47,9 +47,9 @@ def computed(network, image, window, monkeypatch, *, saving):
 @pytest.mark.parametrize("value", [0.0, -1.3])
 @pytest.mark.parametrize(("patch", "mirror"), [((8, 8, 8), ()), ((8, 8, 8), (0, 2)), ((8, 8), ()), ((24, 24), (1,))])
 def test_empty_tiles_are_computed_once_and_come_out_alike(patch, mirror, value, monkeypatch):
-    network, window = Counting(len(patch)), Window(patch, 3, mirror)
-    plain, all_tiles = computed(network, blob(value), window, monkeypatch, saving=False)
-    saved, few_tiles = computed(network, blob(value), window, monkeypatch, saving=True)
+    network, settings = Counting(len(patch)), TilingSettings(patch, 3, mirror)
+    plain, all_tiles = computed(network, blob(value), settings, monkeypatch, saving=False)
+    saved, few_tiles = computed(network, blob(value), settings, monkeypatch, saving=True)
     np.testing.assert_allclose(saved, plain, atol=1e-6)
     assert np.array_equal(saved.argmax(axis=0), plain.argmax(axis=0))
     assert few_tiles < 0.5 * all_tiles

@@ -10,14 +10,14 @@ import torch
 
 import autoseg
 from autoseg.bundle.writing import export_bundle
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
-from autoseg.geometry import Geometry, Volume
-from autoseg.images import read_geometry, read_labels
+from autoseg.files.weights import load_tensors, save_tensors
+from autoseg.images.geometry import Geometry, Volume
+from autoseg.images.volumes import read_geometry, read_labels
 from autoseg.inference.hypotheses import hypothesis_networks
 from autoseg.inference.predictor import Predictor
-from autoseg.weights import load_tensors, save_tensors
-from autoseg.workspace import Workspace
+from autoseg.workspace.paths import Workspace
 
 CT = Dataset("d", ("CT",), {"background": 0, "a": 1}, ".nii.gz", ())
 CASES = ("phantom_006", "phantom_007")

@@ -15,11 +15,11 @@ import time
 import pytest
 
 import autoseg
+from autoseg.demo.phantoms import write_phantoms
 from autoseg.errors import WorkspaceError
-from autoseg.images import read_labels
-from autoseg.phantoms import write_phantoms
+from autoseg.files.storage import STALE
+from autoseg.images.volumes import read_labels
 from autoseg.preprocessing.store import read_array
-from autoseg.storage import STALE
 
 PATIENCE = 120.0
 """Seconds; a busy machine takes long to import torch."""
@@ -69,7 +69,7 @@ def test_a_prediction_that_is_killed_goes_on(trained, phantoms, tmp_path):
     for path in partial_files(out):
         os.utime(path, (0, 0))
     finished = subprocess.run(words, check=True, capture_output=True, text=True)
-    assert f"{60 - len(done)} cases predicted, {len(done)} were there already" in finished.stdout
+    assert f"{60 - len(done)} cases predicted, {len(done)} predicted before" in finished.stdout
     assert {path: path.stat().st_mtime_ns for path in done} == done, "nothing is done twice"
     assert len(list(out.glob("case_*.nii.gz"))) == len((out / "uncertainty.csv").read_text().splitlines()) - 1 == 60
     assert not partial_files(out)
@@ -95,7 +95,7 @@ def test_a_full_disk_is_one_line(trained, phantoms, tmp_path):
 
 
 def test_what_was_written_before_the_disk_was_full_stays(trained, phantoms, tmp_path, monkeypatch):
-    written, real = [], autoseg.images.write_nifti
+    written, real = [], autoseg.images.volumes.write_nifti
 
     def filling(image, path, like):
         if len(written) == 3:
@@ -104,7 +104,7 @@ def test_what_was_written_before_the_disk_was_full_stays(trained, phantoms, tmp_
         written.append(path)
         real(image, path, like)
 
-    monkeypatch.setattr("autoseg.images.write_nifti", filling)
+    monkeypatch.setattr("autoseg.images.volumes.write_nifti", filling)
     with pytest.raises(WorkspaceError, match=r"\.nii\.gz: cannot be written .*: the disk is full; free some space"):
         autoseg.predict_folder(trained, phantoms / "imagesTr", tmp_path / "out", configurations=["2d"])
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 3 and not partial_files(tmp_path / "out")

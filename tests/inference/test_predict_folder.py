@@ -10,7 +10,7 @@ from PIL import Image
 
 import autoseg
 from autoseg.errors import DatasetError, WeightsError, WorkspaceError
-from autoseg.images import read_geometry, read_labels, read_volume
+from autoseg.images.volumes import read_geometry, read_labels, read_volume
 
 
 def predict(trained, phantoms, output, **options):

@@ -5,7 +5,7 @@ import pytest
 
 import autoseg
 from autoseg.errors import AutosegError, PlanError
-from autoseg.images import read_volume
+from autoseg.images.volumes import read_volume
 
 
 @pytest.fixture(scope="module")
@@ -62,5 +62,5 @@ def test_arrays_that_cannot_be_predicted(predictor, volume, change, spacing, sai
 
 
 def test_an_unknown_way_of_mirroring(trained_once):
-    with pytest.raises(PlanError, match="tta 'both': expected auto, mirror or none"):
+    with pytest.raises(PlanError, match="tta: found 'both', expected auto, mirror or none"):
         autoseg.Predictor.load(trained_once / "workspace", tta="both")

@@ -11,17 +11,17 @@ from scipy.stats import entropy as reference_entropy
 from torch import nn
 
 import autoseg
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.evaluation.expected_dice import expected_dice
-from autoseg.geometry import Geometry
-from autoseg.images import read_geometry, read_volume
-from autoseg.inference.export import Scores, label_map
-from autoseg.inference.sliding_window import Window, predict_probabilities
+from autoseg.images.crop import Box
+from autoseg.images.geometry import Geometry
+from autoseg.images.volumes import read_geometry, read_volume
+from autoseg.inference.sliding_window import TilingSettings, predict_probabilities
 from autoseg.inference.uncertainty import uncertainty as uncertainty_of
-from autoseg.inference.votes import Votes
-from autoseg.preprocessing.case import Steps
-from autoseg.preprocessing.crop import Box
+from autoseg.postprocessing.label_maps import label_map
+from autoseg.postprocessing.scores import MemberPredictions, Scores
+from autoseg.preprocessing.record import PreprocessingRecord
 
 PLAIN = Dataset("d", ("CT",), {"background": 0, "a": 3, "b": 7}, ".nii.gz", ())
 REGIONS = Dataset("d", ("CT",), {}, ".nii.gz", (), regions={"whole": (1, 2), "core": (2,)}, region_order=(1, 2))
@@ -32,12 +32,12 @@ def voted(probabilities, dataset, shape=None):
     """Make the scores of networks whose probabilities [networks,outputs,Z,Y,X] are given."""
     cropped = BOX.shape
     geometry = Geometry(SIZE, (3.0, 1.0, 1.0), (0, 0, 0), tuple(np.eye(3).ravel()))
-    votes = Votes.empty(len(probabilities), probabilities.shape[2:], dataset)
+    member_predictions = MemberPredictions.empty(len(probabilities), probabilities.shape[2:], dataset)
     whole = tuple(slice(None) for _ in range(3))
     for index, share in enumerate(probabilities):
-        votes.count(index, whole, torch.from_numpy(share), dataset)
-    steps = Steps(geometry, BOX, (0, 1, 2), cropped, shape or cropped, None)
-    return Scores(probabilities.mean(axis=0), steps, votes)
+        member_predictions.count(index, whole, torch.from_numpy(share), dataset)
+    preprocessing = PreprocessingRecord(geometry, BOX, (0, 1, 2), cropped, shape or cropped, None)
+    return Scores(probabilities.mean(axis=0), preprocessing, member_predictions)
 
 
 def softmaxes(networks, outputs=3, shape=BOX.shape, seed=0, sharpness=3.0):
@@ -113,8 +113,8 @@ def test_a_single_network_has_entropy_alone():
 
 
 def test_votes_are_wanted():
-    with pytest.raises(PlanError, match="found scores without votes"):
-        uncertainty([Scores(softmaxes(1)[0], voted(softmaxes(1), PLAIN).steps)], PLAIN)
+    with pytest.raises(PlanError, match="found scores without the predictions"):
+        uncertainty([Scores(softmaxes(1)[0], voted(softmaxes(1), PLAIN).preprocessing)], PLAIN)
 
 
 class Noise(nn.Module):
@@ -132,15 +132,17 @@ class Noise(nn.Module):
 @pytest.mark.parametrize("patch", [(4, 4, 4), (4, 4)])
 def test_votes_are_what_each_network_says_alone(patch):
     image = np.random.default_rng(0).normal(size=(1, 9, 7, 6)).astype(np.float32)
-    networks, window = [Noise(seed, len(patch)) for seed in range(3)], Window(patch, 3)
-    votes = Votes.empty(3, (9, 7, 6), PLAIN)
-    watch = lambda index, place, share: votes.count(index, place, share, PLAIN)  # noqa: E731
-    predict_probabilities(networks, image, window, torch.device("cpu"), watch=watch)
-    alone = [predict_probabilities([network], image, window, torch.device("cpu")) for network in networks]
-    for labels, share in zip(votes.labels, alone, strict=True):
+    networks, settings = [Noise(seed, len(patch)) for seed in range(3)], TilingSettings(patch, 3)
+    member_predictions = MemberPredictions.empty(3, (9, 7, 6), PLAIN)
+    watch = lambda index, place, share: member_predictions.count(index, place, share, PLAIN)  # noqa: E731
+    predict_probabilities(networks, image, settings, torch.device("cpu"), watch=watch)
+    alone = [predict_probabilities([network], image, settings, torch.device("cpu")) for network in networks]
+    for labels, share in zip(member_predictions.labels, alone, strict=True):
         assert np.array_equal(labels, share.argmax(axis=0))
     np.testing.assert_allclose(
-        votes.mean_entropy, np.mean([reference_entropy(share, axis=0) for share in alone], axis=0), atol=1e-5
+        member_predictions.mean_entropy,
+        np.mean([reference_entropy(share, axis=0) for share in alone], axis=0),
+        atol=1e-5,
     )
 
 
@@ -177,7 +179,7 @@ def test_what_is_done_stays_in_the_table(trained, phantoms, tmp_path):
 def test_one_network_disagrees_with_nobody_and_says_so(trained, phantoms, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "autoseg.prediction"):
         predict(trained, phantoms, tmp_path, configurations=["3d_fullres"])
-    assert "one network disagrees with nobody" in caplog.text
+    assert "found one network, disagreement needs at least two" in caplog.text
     record = json.loads((tmp_path / "out" / "uncertainty" / "phantom_006.json").read_text())
     assert 0 <= record["expected_dice"] <= 1 and record["agreement"] == {} and record["networks"] == 1
     assert not list((tmp_path / "out").rglob("*_disagreement*"))

@@ -12,13 +12,13 @@ from PIL import Image
 
 import autoseg
 from autoseg.cli.main import main
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import ImageError, PlanError
-from autoseg.geometry import Geometry
-from autoseg.images import read_labels
+from autoseg.images.geometry import Geometry
+from autoseg.images.orientation import direction_of
+from autoseg.images.volumes import read_labels
 from autoseg.inference.predictor import Predictor
 from autoseg.inference.suitability import check_suitability
-from autoseg.orientation import direction_of
 
 MR = Dataset("made", ("MR",), {"background": 0, "bright": 1}, ".nii.gz", ())
 COLOURS = replace(MR, channels=("R", "G", "B"), file_ending=".png")
@@ -54,10 +54,7 @@ def test_a_single_slice_is_nothing_for_a_3d_network(predict, tmp_path):
     image(tmp_path / "in" / "two_axes.mha", shape=(9, 10))
     result = predict()
     assert result.done == ("good",)
-    assert (
-        "flat.nii.gz: found a single slice, 1×9×10 voxels, expected a volume: training saw about 8×8×8"
-        in (result.failed["flat"])
-    )
+    assert "flat.nii.gz: found a single slice, 1×9×10 voxels, expected a volume of about 8×8×8" in result.failed["flat"]
     assert "found a single slice" in result.failed["two_axes"]
 
 
@@ -68,7 +65,7 @@ def test_slices_across_those_of_training_are_nothing_for_a_2d_network(make_predi
         Geometry((1, 9, 10), (1.0,) * 3, (0.0,) * 3, direction_of(orientation)) for orientation in ("SPL", "LSP")
     )
     assert check_suitability(axial, predictor.plan, stages) == []
-    with pytest.raises(ImageError, match=r"found 9×10×1 voxels along the plan's axes, .* lies across them"):
+    with pytest.raises(ImageError, match=r"found 9×10×1 voxels along the plan's axes, .* in another plane"):
         check_suitability(sagittal, predictor.plan, stages)
 
 
@@ -77,7 +74,7 @@ def test_volumes_for_a_network_of_single_slices_are_warned_of(make_predictor, th
     configuration = replace(predictor.stages[0].configuration, median_shape=(1, 8, 8))
     volume = Geometry((4, 9, 10), (1.0,) * 3, (0.0,) * 3, direction_of("SPL"))
     (warning,) = check_suitability(volume, predictor.plan, [configuration])
-    assert warning == "found 4 slices, training saw images of one; each is predicted by itself"
+    assert warning == "found 4 slices, the training images have one; each slice is predicted separately"
 
 
 @pytest.mark.parametrize(("spacing", "warned"), [((1, 1, 1), 0), ((2.9, 1, 1), 0), ((10, 1, 1), 1), ((1, 0.1, 1), 1)])
@@ -131,7 +128,7 @@ def test_another_format_may_be_asked_for(predict, tmp_path, ending):
 
 def test_formats_that_do_not_suit(predict, tmp_path):
     image(tmp_path / "in" / "case.nii")
-    with pytest.raises(PlanError, match=r"format 'jpg': expected one of nii.gz"):
+    with pytest.raises(PlanError, match=r"format: found 'jpg', expected one of nii.gz"):
         predict(label_format="jpg")
     with pytest.raises(PlanError, match=r"--format dicom-seg: is for DICOM series"):
         predict(label_format="dicom-seg")

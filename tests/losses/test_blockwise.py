@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
+from autoseg.learning.costs.memory import _Ledger
 from autoseg.losses import blockwise, dice_cross_entropy, losses
 from autoseg.losses.blockwise import Terms
 from autoseg.losses.partial import Marginal
-from autoseg.planners.memory import _Ledger
 
 SHAPE = (3, 4, 2)
 

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
+from autoseg.learning.costs.memory import step_cost
 from autoseg.losses import in_blocks, losses
 from autoseg.losses.deep_supervision import DeepSupervision
 from autoseg.losses.partial import accepting_annotation, merge_not_annotated
-from autoseg.plan import Configuration
-from autoseg.planners.memory import step_cost
+from autoseg.plan.schema import Configuration
 from autoseg.planners.recipe import training
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.losses.fitting import check_loss
-from autoseg.planners.objective import objective
+from autoseg.planners.recipe import objective
 
 CLASSES = Dataset("c", ("CT",), {"background": 0, "a": 5, "b": 9}, ".nii.gz", ())
 REGIONS = replace(CLASSES, name="r", labels={}, regions={"all": (5, 9), "b": (9,)}, region_order=(5, 9))
@@ -34,8 +34,8 @@ def test_regions_are_named_by_their_places():
 @pytest.mark.parametrize(
     ("made_for", "used_on", "message"),
     [
-        (CLASSES, REGIONS, "found one for classes that exclude each other, expected one for regions"),
-        (REGIONS, CLASSES, "found one for regions that may overlap, expected one for classes"),
+        (CLASSES, REGIONS, "found a loss for classes that exclude each other, expected a loss for regions"),
+        (REGIONS, CLASSES, "found a loss for regions that may overlap, expected a loss for classes"),
         (REGIONS, replace(REGIONS, regions={"all": (5, 9), "a": (5,)}), r"found regions \[\[1, 2\], \[2\]\], expected"),
         (CLASSES, DATASETS[1], "found ignore_index None, expected -1"),
         (REGIONS, DATASETS[3], "found ignore_index None, expected -1"),
@@ -71,23 +71,23 @@ def test_a_loss_by_name_fits_what_its_fields_say(spec, used_on):
         (
             F_BETA,
             REGIONS,
-            r"^loss 'f_beta': found one for classes .* set its field 'regions' to \[\[1, 2\], \[2\]\], or",
+            r"^loss 'f_beta': found a loss for classes .* set its field 'regions' to \[\[1, 2\], \[2\]\], or",
         ),
         (
             F_BETA | PLACES,
             CLASSES,
-            r"^loss 'f_beta': found one for regions .* set its field 'regions' to null, or plan",
+            r"^loss 'f_beta': found a loss for regions .* set its field 'regions' to null, or plan",
         ),
         (
             F_BETA | {"regions": [[1], [2]]},
             REGIONS,
             r"^loss 'f_beta': found regions \[\[1\], \[2\]\], expected \[\[1, 2\]",
         ),
-        ({"name": "sum", "of": [F_BETA, F_BETA]}, REGIONS, r"^loss 'sum', 'of\[0\]', 'f_beta': found one for classes"),
+        ({"name": "sum", "of": [F_BETA, F_BETA]}, REGIONS, r"^loss 'sum', 'of\[0\]', 'f_beta': found a loss for class"),
         (
             {"name": "sum", "of": [{"name": "sum", "of": [F_BETA]}]},
             REGIONS,
-            r"^loss 'sum', 'of\[0\]', 'sum', 'of\[0\]', 'f_beta': found one for classes",
+            r"^loss 'sum', 'of\[0\]', 'sum', 'of\[0\]', 'f_beta': found a loss for classes",
         ),
         (
             {"name": "sum", "of": [F_BETA | {"ignore_index": -1}, F_BETA]},
@@ -97,7 +97,7 @@ def test_a_loss_by_name_fits_what_its_fields_say(spec, used_on):
         (
             {"name": "focal", "weights": [1, 2]},
             CLASSES,
-            "^loss 'focal': found 2 weights, expected 3, those of the back",
+            "^loss 'focal': found 2 weights, expected 3: one for the background",
         ),
     ],
 )

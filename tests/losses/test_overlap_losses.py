@@ -149,5 +149,5 @@ def test_a_class_that_is_neither_there_nor_predicted_costs_nothing():
 
 
 def test_the_background_is_no_region():
-    with pytest.raises(PlanError, match=r"argument 'background': found it beside 'regions', expected it for classes"):
+    with pytest.raises(PlanError, match=r"argument 'background': found together with 'regions', expected only"):
         losses.build({"name": "mcc", "background": True, "regions": [[1]]})

@@ -118,9 +118,9 @@ def test_a_sum_of_the_usual_two_is_the_usual_loss():
         ({"name": "sum", "of": [{"name": "mcc", "weight": -1}]}, r"of\[0\]'.weight: found -1: input should be greater"),
         (
             {"name": "sum", "of": [{"name": "mcc"}, {"name": "lp", "regions": [[1]]}]},
-            r"'of\[1\]': found one for regions, expected one for classes as of\[0\] is; give 'regions' to all or none",
+            r"'of\[1\]': found a loss for regions, expected a loss for classes, as in of\[0\]; set 'regions' for all",
         ),
-        ({"name": "cross_entropy", "weights": [1], "regions": [[1]]}, "argument 'weights': found it beside 'regions'"),
+        ({"name": "cross_entropy", "weights": [1], "regions": [[1]]}, "argument 'weights': found together with 'reg"),
         ({"name": "top_k_cross_entropy", "share": 0}, "argument 'share': found 0: input should be greater than 0"),
         ({"name": "top_k_cross_entropy", "weights": "inverse"}, "argument 'weights': found 'inverse'"),
         ({"name": "cross_entropy", "label_smoothing": 1}, "argument 'label_smoothing': found 1"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 
 from autoseg.networks.decision_trees import joined, separated, summed_shares
-from autoseg.trainers.forest_trees import arrays_of
+from autoseg.trainers.forest.trees import arrays_of
 
 
 def fitted(seed=0, *, samples=300, features=6, labels=3, trees=5, rounded=False):

@@ -204,7 +204,7 @@ def test_pathways_share_no_weights_and_see_every_third_voxel():
         ({"features": []}, "field 'features': found .., expected one number for each layer"),
         ({"kernels": [[3, 3, 3]]}, "field 'kernels': found .* expected 3 odd numbers for each of the 8 layers"),
         ({"kernels": [[2, 3, 3]] * 8}, "field 'kernels'"),
-        ({"factors": []}, "field 'factors': found .., expected for each pathway one number or 3"),
+        ({"factors": []}, "field 'factors': found .., expected one number or 3 numbers"),
         ({"factors": [1, [3, 3]]}, "field 'factors': found .1, .3, 3.."),
         ({"factors": [0]}, "argument 'factors'"),
         ({"residual": [1]}, "field 'residual': found .1., expected layers from 2 to 8"),

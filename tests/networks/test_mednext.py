@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from autoseg.networks import networks
-from autoseg.planners.mednext import mednext_spec
-from autoseg.planners.topology import Topology
+from autoseg.networks.mednext import mednext_spec
+from autoseg.networks.planning import Topology
 
 PAPER = Topology(strides=((1, 1, 1), *[(2, 2, 2)] * 4), kernels=((3, 3, 3),) * 5)
 

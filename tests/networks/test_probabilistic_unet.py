@@ -6,12 +6,12 @@ import torch
 from torch.nn import functional as F
 
 from autoseg.errors import PlanError
-from autoseg.inference.sliding_window import Window, predict_probabilities
+from autoseg.inference.sliding_window import TilingSettings, predict_probabilities
 from autoseg.losses.dice_cross_entropy import DiceCrossEntropy
 from autoseg.networks import networks
 from autoseg.networks.diagonal_gaussian import standard_normal
 from autoseg.networks.input_layers import WithInputLayer
-from autoseg.networks.own_ways import hypothesis_of, learning_of
+from autoseg.networks.protocols import hypothesis_of, learning_of
 
 
 def build(dimension=2, *, channels=1, outputs=2, **arguments):
@@ -81,7 +81,7 @@ def test_a_hypothesis_tells_the_same_story_in_all_tiles(learned):
     shares = []
     for k in range(16):
         drawn = learned.hypothesis(np.random.default_rng(k))
-        labels = predict_probabilities([drawn], row, Window((16, 16), 2), torch.device("cpu")).argmax(0)[0]
+        labels = predict_probabilities([drawn], row, TilingSettings((16, 16), 2), torch.device("cpu")).argmax(0)[0]
         shares.append([labels[4:12, x : x + 8].mean() for x in (4, 20, 36)])
     assert np.ptp(shares, axis=1).max() < 0.5 < np.ptp(shares)
 

@@ -13,11 +13,11 @@ import torch
 import autoseg
 from autoseg.bundle.writing import export_bundle
 from autoseg.errors import PlanError
+from autoseg.files.weights import load_tensors
+from autoseg.learning.loop import Interrupted
 from autoseg.networks import networks
-from autoseg.networks.own_ways import learning_of
-from autoseg.trainers.loop import Interrupted
-from autoseg.weights import load_tensors
-from autoseg.workspace import Workspace
+from autoseg.networks.protocols import learning_of
+from autoseg.workspace.paths import Workspace
 
 
 def staged(dimension, *, stages=2, **more):

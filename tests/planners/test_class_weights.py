@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from autoseg.api import plan_dataset
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
-from autoseg.examination import CaseMeasure
-from autoseg.fingerprint import Fingerprint
+from autoseg.fingerprint.record import CaseMeasure, Fingerprint
 from autoseg.losses import losses
 from autoseg.planners.class_weights import inverse_frequencies, with_numbers
 from autoseg.planners.edits import edited
-from autoseg.workspace import Workspace
+from autoseg.workspace.paths import Workspace
 
 PLACE = "field '2d.loss"
 DATASET = Dataset("made", ("CT",), {"background": 0, "liver": 1, "tumour": 2, "never": 3}, ".nii.gz", ())
@@ -83,13 +82,13 @@ def test_the_plan_holds_numbers(made_once):
     changed = edited(place.plan(), [spec], place.dataset(), place.fingerprint())
     weights = changed.configuration("3d_fullres").loss["weights"]
     assert len(weights) == place.dataset().outputs and min(weights) == weights[0] < 1 < max(weights)
-    with pytest.raises(PlanError, match="'weights': found 'inverse_frequency', expected numbers, which 'autoseg plan"):
+    with pytest.raises(PlanError, match="'weights': found 'inverse_frequency', expected numbers; run 'autoseg plan"):
         edited(place.plan(), [spec], place.dataset())
 
 
 def test_a_loss_that_does_not_fit_the_dataset_is_refused_when_it_is_set(made_once):
     place = Workspace(made_once / "workspace")
-    with pytest.raises(PlanError, match=r"^field 'configurations.3d_fullres': loss 'mcc': found one for regions"):
+    with pytest.raises(PlanError, match=r"^field 'configurations.3d_fullres': loss 'mcc': found a loss for regions"):
         edited(place.plan(), ['3d_fullres.loss={"name": "mcc", "regions": [[1]]}'], place.dataset())
 
 

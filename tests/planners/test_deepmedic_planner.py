@@ -7,24 +7,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autoseg.dataset import IGNORED, Dataset
-from autoseg.examination import CaseMeasure
-from autoseg.fingerprint import Fingerprint, Intensities
+from autoseg.data.dataset import IGNORED, Dataset
+from autoseg.fingerprint.record import CaseMeasure, Fingerprint, Intensities
+from autoseg.learning.costs.memory import BatchCost, step_cost
+from autoseg.learning.optimizers import optimizers
+from autoseg.learning.schedules import schedules
 from autoseg.losses.fitting import check_loss
 from autoseg.planners import fitting
 from autoseg.planners.base import PlanRequest, make_plan
 from autoseg.planners.deepmedic import VARIANTS
-from autoseg.planners.memory import BatchCost, step_cost
 from autoseg.planners.recipe import Speed
 from autoseg.planners.resources import Resources
-from autoseg.sampling import build_sampler
-from autoseg.trainers.optimizers import optimizers
-from autoseg.trainers.schedules import schedules
+from autoseg.sampling.stream import build_sampler
 
 MEGABYTE = 1024**2
 BRAIN = ((155, 240, 240), (1.0, 1.0, 1.0))
 INTENSITIES = Intensities(
-    mean=50.0, deviation=20.0, median=48.0, minimum=-9.0, maximum=300.0, percentile_00_5=1.0, percentile_99_5=99.0
+    mean=50.0, std=20.0, median=48.0, minimum=-9.0, maximum=300.0, percentile_00_5=1.0, percentile_99_5=99.0
 )
 
 
@@ -62,8 +61,8 @@ def test_a_brain_is_planned_as_published(costs):
     assert (flat.patch_size, flat.batch_size) == ((57, 57), 250)
     assert [c.training.optimizer["weight_decay"] for c in (planned, flat)] == [2e-4, 2e-6]
     said = next(decision for decision in plan.explanation if decision.about == "3d_fullres")
-    assert any("9×9×9 of it are learned, with 24×24×24 beside them" in reason for reason in said.reasons)
-    assert any("a batch has 10 at most" in reason for reason in said.reasons)
+    assert any("its output is 9×9×9, with a margin of 24×24×24" in reason for reason in said.reasons)
+    assert any("this planner uses at most 10" in reason for reason in said.reasons)
     assert any("half of the segments" in decision.decision for decision in plan.explanation)
 
 

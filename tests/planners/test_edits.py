@@ -7,9 +7,9 @@ import json
 import pytest
 
 from autoseg.errors import PlanError
-from autoseg.plan import read_plan
+from autoseg.plan.files import read_plan
 from autoseg.planners.edits import edited
-from autoseg.workspace import Workspace
+from autoseg.workspace.paths import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +67,11 @@ REFUSED = {
     "3d_fullres.training.schedule.warmup=2": "schedules 'cosine', argument 'warmup': found 2",
     "3d_fullres.training.iterations=0": "expected at least 1 or null",
     "3d_fullres.sampling.name=foregound": "samplers: found 'foregound', expected one of: foreground",
-    '3d_fullres.sampling={"name": "masked", "channel": 9}': "sampling.channel', found 9, expected a number below",
+    '3d_fullres.sampling={"name": "masked", "channel": 9}': "sampling.channel', found 9, expected less than",
     "3d_fullres.augmentation.name=blue": "augmentations: found 'blue'",
     "3d_fullres.normalization.0.name=z": r"3d_fullres\.normalization', '.*': normalizations: found 'z', .*z_score",
     "3d_fullres.normalization=[]": r"3d_fullres\.normalization', found 0, expected",
-    "3d_fullres.network.features=[100000, 100000]": "patch_size', found .*, of which a batch of 1 needs",
+    "3d_fullres.network.features=[100000, 100000]": "patch_size', found .*; a batch of 1 needs",
     "3d_fullres.network.convolutions=[2, 2, 9]": "network 'unet', field 'convolutions': .* expected 2 numbers",
     "3d_fullres.network.width=4": "networks 'unet': .*'width'; it takes: features, ",
     '3d_fullres.training.optimizer={"name": "sgd", "learning_rate": 0.1, "nesterov": true}': "'momentum': found 0",
@@ -79,7 +79,7 @@ REFUSED = {
     '3d_fullres.loss={"name": "f_beta", "smooth": 0}': "argument 'smooth': found 0: input should be greater than 0",
     '3d_fullres.loss={"name": "soft_iou", "smooth": 0}': "argument 'smooth': found 0: input should be greater than 0",
     '3d_fullres.loss={"name": "f_beta", "ignore_index": 1}': "'f_beta': found ignore_index 1, expected null",
-    '3d_fullres.loss={"name": "focal", "weights": [0, 0, 0]}': r"'weights': found \[0, 0, 0\], expected one above 0",
+    '3d_fullres.loss={"name": "focal", "weights": [0, 0, 0]}': r"'weights': found \[0, 0, 0\], expected at least one",
     '3d_fullres.loss={"name": "tversky", "alpha": 0, "beta": 0}': "'alpha' and 'beta': found 0 and 0",
     "3d_fullres.previous_stage=3d_lowres": "previous_stage', found '3d_lowres', expected null or one of: 2d",
     "transpose=[0, 0, 1]": "field 'transpose'",
@@ -95,8 +95,8 @@ def test_what_cannot_be_is_refused_in_one_line(made, assignment):
 
 
 def test_an_edited_file_is_checked_in_the_same_way_before_training(workspace, shrink_plan):
-    from autoseg.trainers.fold import train_fold
-    from autoseg.trainers.setting import FoldRequest
+    from autoseg.learning.fold import train_fold
+    from autoseg.learning.setting import FoldRequest
 
     place = Workspace(workspace)
     shrink_plan(place.plan_file, sampling={"name": "foregound"})

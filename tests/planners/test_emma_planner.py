@@ -7,29 +7,29 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autoseg.dataset import IGNORED, Dataset
+from autoseg.data.dataset import IGNORED, Dataset
 from autoseg.errors import PlanError
-from autoseg.examination import CaseMeasure, ChannelPercentiles
-from autoseg.fingerprint import Fingerprint, Intensities
+from autoseg.files.records import to_plain
+from autoseg.fingerprint.record import CaseMeasure, ChannelPercentiles, Fingerprint, Intensities
+from autoseg.learning.costs.memory import BatchCost, step_cost
+from autoseg.learning.plan_check import check_configuration
+from autoseg.learning.schedules import schedules
 from autoseg.losses.fitting import check_loss
 from autoseg.networks.build import build_network
-from autoseg.plan import data_id, parse_plan, training_order
+from autoseg.plan.files import parse_plan
+from autoseg.plan.schema import data_id, training_order
 from autoseg.planners import fitting
 from autoseg.planners.base import PlanRequest, make_plan
-from autoseg.planners.check import check_configuration
 from autoseg.planners.deepmedic import ITERATIONS
 from autoseg.planners.emma import ADMITTED_WITHIN, FOLDS
 from autoseg.planners.emma_members import NETWORKS, NORMALIZATIONS
-from autoseg.planners.memory import BatchCost, step_cost
 from autoseg.planners.resources import GIGABYTE, Resources
-from autoseg.records import to_plain
-from autoseg.sampling import build_sampler
-from autoseg.trainers.schedules import schedules
+from autoseg.sampling.stream import build_sampler
 
 BRAIN = ((155, 200, 180), (1.0, 1.0, 1.0))
 SLICES = ((1, 300, 280), (1.0, 0.5, 0.5))
 INTENSITIES = Intensities(
-    mean=50.0, deviation=20.0, median=48.0, minimum=-9.0, maximum=300.0, percentile_00_5=1.0, percentile_99_5=99.0
+    mean=50.0, std=20.0, median=48.0, minimum=-9.0, maximum=300.0, percentile_00_5=1.0, percentile_99_5=99.0
 )
 PERCENTILES = ChannelPercentiles(tuple(map(float, range(11))), tuple(map(float, range(11))))
 LABELS = {"labels": {"background": 0, "a": 1, "b": 2}}
@@ -112,7 +112,7 @@ def test_every_network_comes_with_every_normalization(free):
     assert order == list(plan.configurations) and not any(
         name.endswith(("bias", "nyul")) for name in order[: len(NETWORKS)]
     )
-    assert plan.admission == ADMITTED_WITHIN
+    assert plan.dice_margin == ADMITTED_WITHIN
     assert parse_plan(to_plain(plan), source="written and read") == plan
 
 
@@ -137,7 +137,7 @@ def test_configurations_may_be_named_instead(free):
     assert set(make_plan(asked, "emma").configurations) == {"3d_fcn_bias", "3d_unet_sum"}
     with pytest.raises(PlanError, match="'3d_fullres': expected one of 3d_deepmedic_residual, "):
         make_plan(replace(asked, configurations=("3d_fullres",)), "emma")
-    with pytest.raises(PlanError, match="none of those named"):
+    with pytest.raises(PlanError, match="none of them is among the requested configurations"):
         make_plan(replace(asked, members=("unet_strided",)), "emma")
 
 
@@ -151,7 +151,7 @@ def test_a_member_that_there_is_not_is_answered_with_those_that_there_are(name):
 
 
 def test_planners_of_one_network_have_no_members():
-    with pytest.raises(PlanError, match="planner 'unet' has none; leave them out, or plan with --planner emma"):
+    with pytest.raises(PlanError, match="planner 'unet' has no members; omit --members, or plan with --planner emma"):
         make_plan(request(members=("fcn",)), "unet")
 
 
@@ -214,8 +214,8 @@ def test_the_explanation_names_what_is_each_members_own(free):
     plan = make_plan(request(members=("fcn",)), "emma")
     for words in ("data of bias", "3d_fcn, 3d_fcn_bias, 3d_fcn_nyul"):
         assert any(decision.about == words for decision in plan.explanation)
-    assert "FCN-1: loss soft_iou" in said(plan) and "in place of a z-score" in said(plan)
-    assert "left out by choice of members" in said(plan)
+    assert "FCN-1: loss soft_iou" in said(plan) and "instead of a z-score" in said(plan)
+    assert "not in --members: " in said(plan)
 
 
 def test_small_images_have_smaller_patches(free):

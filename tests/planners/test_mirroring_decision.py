@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from autoseg.augmentation import settings_from
-from autoseg.dataset import Dataset
-from autoseg.examination import CaseMeasure
-from autoseg.fingerprint import Fingerprint, Intensities
-from autoseg.plan import Swap
+from autoseg.data.dataset import Dataset
+from autoseg.fingerprint.record import CaseMeasure, Fingerprint, Intensities
+from autoseg.plan.schema import MirroredClasses
 from autoseg.planners.base import PlanRequest, make_plan
 from autoseg.planners.mirroring import mirroring
 from autoseg.planners.resources import GIGABYTE, Resources
@@ -41,7 +40,7 @@ def decide(dataset, *orientations, transpose=(0, 1, 2), tilt=0.0):
 
 def test_without_sides_all_axes_are_mirrored():
     found = decide(PLAIN, "SPL", "LSP")
-    assert found.axes == (0, 1, 2) and found.swap is None and found.lateral == ()
+    assert found.axes == (0, 1, 2) and found.mirrored_classes is None and found.lateral == ()
     assert found.decision.about == "data" and found.decision.decision == "mirrored along z, y, x"
 
 
@@ -51,23 +50,25 @@ def test_without_sides_all_axes_are_mirrored():
 )
 def test_pairs_change_places_along_the_axis_that_left_and_right_have_in_the_plan(orientation, transpose, axis):
     found = decide(PAIRED, orientation, orientation, transpose=transpose)
-    assert found.axes == (0, 1, 2) and found.swap == Swap(axis, KIDNEYS)
-    assert f"along {'zyx'[axis]}, left and right classes change places" in found.decision.decision
+    assert found.axes == (0, 1, 2) and found.mirrored_classes == MirroredClasses(axis, KIDNEYS)
+    assert f"along {'zyx'[axis]}, left and right classes are swapped" in found.decision.decision
     assert found.decision.reasons[0] == "classes with a side: kidney_left and kidney_right"
 
 
 def test_axes_that_do_not_matter_may_differ():
-    assert decide(PAIRED, "SPL", "IAL", tilt=OBLIQUE).swap == Swap(2, KIDNEYS)
+    assert decide(PAIRED, "SPL", "IAL", tilt=OBLIQUE).mirrored_classes == MirroredClasses(2, KIDNEYS)
 
 
 def test_cases_that_are_turned_alike_are_counted_as_they_are_turned():
     found = decide(PAIRED, "SPL", "LSP", "RAI", "LSP", transpose=(1, 2, 0))
-    assert found.axes == (0, 1, 2) and found.swap == Swap(2, KIDNEYS), "LSP, the commonest, with z last"
+    assert found.axes == (0, 1, 2) and found.mirrored_classes == MirroredClasses(2, KIDNEYS), (
+        "LSP, the commonest, with z last"
+    )
 
 
 def test_oblique_cases_of_different_axes_are_mirrored_along_none_of_them():
     found = decide(PAIRED, "SPL", "SPL", "LSP", tilt=OBLIQUE)
-    assert found.axes == (1,) and found.swap is None
+    assert found.axes == (1,) and found.mirrored_classes is None
     assert (
         "left and right differ between cases: along z towards L in 1, along x towards L in 2" in found.decision.reasons
     )
@@ -75,14 +76,14 @@ def test_oblique_cases_of_different_axes_are_mirrored_along_none_of_them():
 
 def test_oblique_cases_that_run_opposite_ways_are_not_mirrored_along_that_axis():
     found = decide(PAIRED, "SPL", "SPR", tilt=OBLIQUE)
-    assert found.axes == (0, 1) and found.swap is None
+    assert found.axes == (0, 1) and found.mirrored_classes is None
     assert "along x towards L in 1, along x towards R in 1" in found.decision.reasons[-1]
 
 
 def test_a_class_without_counterpart_keeps_images_from_being_mirrored_across_the_body():
     alone = replace(PLAIN, labels={"background": 0, "kidney_left": 1}, one_sided=("kidney_left",))
     found = decide(alone, "SPL", "SPL")
-    assert found.axes == (0, 1) and found.swap is None
+    assert found.axes == (0, 1) and found.mirrored_classes is None
     assert "without a counterpart: kidney_left" in found.decision.reasons
     both = replace(PAIRED, one_sided=("eye_l", "ear_l", "arm_l", "leg_l"))
     assert decide(both, "SPL").axes == (0, 1)
@@ -92,15 +93,15 @@ def test_a_class_without_counterpart_keeps_images_from_being_mirrored_across_the
 def test_regions_that_cannot_change_places():
     regions = replace(PAIRED, labels={}, regions={"kidney_left": (1, 3), "kidney_right": (2,)}, region_order=(1, 2))
     found = decide(regions, "SPL")
-    assert found.axes == (0, 1) and found.swap is None
-    assert "the regions of a pair are not made of label values that come in pairs" in found.decision.reasons
+    assert found.axes == (0, 1) and found.mirrored_classes is None
+    assert "the regions of a pair do not consist of paired label values" in found.decision.reasons
     alike = replace(regions, regions={"kidney_left": (1, 3), "kidney_right": (2, 4)})
-    assert decide(alike, "SPL").swap == Swap(2, KIDNEYS)
+    assert decide(alike, "SPL").mirrored_classes == MirroredClasses(2, KIDNEYS)
 
 
 def test_a_fingerprint_that_does_not_know_left_and_right_leaves_no_axis():
     found = decide(PAIRED, "SPL", "")
-    assert found.axes == () and found.swap is None
+    assert found.axes == () and found.mirrored_classes is None
     assert found.decision.decision == "mirrored along no axis"
     assert "remove the file and plan again" in found.decision.reasons[-1]
 
@@ -118,8 +119,8 @@ def degrees(plan, name):
 
 def test_the_plan_holds_the_decision():
     plan = planned(PAIRED, *CUBE, "SPL", "3d_fullres")
-    assert plan.mirror_axes == (0, 1, 2) and plan.swap == Swap(2, KIDNEYS)
-    assert any("left and right classes change places" in decision.decision for decision in plan.explanation)
+    assert plan.mirror_axes == (0, 1, 2) and plan.mirrored_classes == MirroredClasses(2, KIDNEYS)
+    assert any("left and right classes are swapped" in decision.decision for decision in plan.explanation)
     assert degrees(plan, "3d_fullres") is None, "30 degrees are what 3D patches turn at most"
 
 
@@ -128,5 +129,5 @@ def test_slices_with_left_and_right_in_them_are_not_turned_around(data, orientat
     """Half a turn is a mirroring along both axes, in which classes would not change places."""
     plan = planned(PAIRED, *data, orientation, "2d")
     assert degrees(plan, "2d") == bound
-    assert plan.swap == Swap(2 if data is AXIAL else 0, KIDNEYS)
+    assert plan.mirrored_classes == MirroredClasses(2 if data is AXIAL else 0, KIDNEYS)
     assert degrees(planned(PLAIN, *data, orientation, "2d"), "2d") is None

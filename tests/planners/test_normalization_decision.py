@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
+from autoseg.data.declarations import read_normalization
 from autoseg.errors import DatasetError, PlanError
-from autoseg.examination import CaseMeasure
-from autoseg.fingerprint import Fingerprint, Intensities
+from autoseg.fingerprint.record import CaseMeasure, Fingerprint, Intensities
 from autoseg.networks.build import build_network
 from autoseg.planners.base import PlanRequest, make_plan
 from autoseg.planners.normalization import normalization
 from autoseg.planners.resources import GIGABYTE, Resources
-from autoseg.preprocessing.normalization.declared import read_declared
+from autoseg.preprocessing.declared import check_declared
 
 SHAPE = (24, 24, 24)
 SEEN = Intensities(
-    mean=50.0, deviation=20.0, median=48.0, minimum=-90.0, maximum=300.0, percentile_00_5=-60.0, percentile_99_5=250.0
+    mean=50.0, std=20.0, median=48.0, minimum=-90.0, maximum=300.0, percentile_00_5=-60.0, percentile_99_5=250.0
 )
 LEARNED = {"name": "window", "windows": [[40, 400], [300, 1500]], "learnable": True}
 
@@ -41,10 +41,10 @@ def decided(found):
 
 def test_ct_is_clipped_where_the_foreground_ends():
     found = normalization(dataset("CT"), fingerprint())
-    assert found.specs == ({"name": "ct", "lower": -60.0, "upper": 250.0, "mean": 50.0, "deviation": 20.0},)
+    assert found.specs == ({"name": "ct", "lower": -60.0, "upper": 250.0, "mean": 50.0, "std": 20.0},)
     reasons = decided(found)["channel 'CT': normalization ct"]
     assert "chosen by the channel's name" in reasons
-    assert "12 cases: 0.5th percentile -60, 99.5th 250, mean 50, deviation 20" in reasons
+    assert "12 cases: 0.5th percentile -60, 99.5th 250, mean 50, std 20" in reasons
 
 
 def test_what_is_declared_comes_before_what_is_fitted():
@@ -91,7 +91,7 @@ def test_a_planned_network_begins_with_windows_as_they_were_declared(offset):
     layer = build_network(configuration, data).layer
     stored = configuration.normalization[0]
     hounsfield = torch.tensor([-160.0, 40.0, 240.0, 5000.0])
-    x = ((hounsfield + offset).clamp(stored["lower"], stored["upper"]) - stored["mean"]) / stored["deviation"]
+    x = ((hounsfield + offset).clamp(stored["lower"], stored["upper"]) - stored["mean"]) / stored["std"]
     narrow, wide = layer(x.view(1, 1, 2, 2, 1))[0].flatten(1)
     assert torch.allclose(narrow, torch.tensor([-1.0, 0.0, 1.0, 1.0]), atol=1e-5)
     assert torch.allclose(wide[:3], (hounsfield[:3] - 300) / 750, atol=1e-5)
@@ -100,7 +100,7 @@ def test_a_planned_network_begins_with_windows_as_they_were_declared(offset):
 @pytest.mark.parametrize(
     ("declared", "words"),
     [
-        ({"CT": LEARNED, "PET": LEARNED}, "found learnable windows for CT, PET, expected them for one channel"),
+        ({"CT": LEARNED, "PET": LEARNED}, "found learnable windows for CT, PET, expected at most one channel"),
         ({"CT": {**LEARNED, "learnable": "yes"}}, "learnable"),
         ({"CT": {"name": "ct", "learnable": True}}, "learnable"),
         ({"CT": {**LEARNED, "windows": [[40, 0]]}}, "windows"),
@@ -108,7 +108,8 @@ def test_a_planned_network_begins_with_windows_as_they_were_declared(offset):
 )
 def test_declarations_that_cannot_be(declared, words):
     with pytest.raises(DatasetError, match=words) as caught:
-        read_declared(json.loads(json.dumps(declared)), ("CT", "PET"), Path("dataset.json"))
+        found = read_normalization(json.loads(json.dumps(declared)), ("CT", "PET"), Path("dataset.json"))
+        check_declared(dataset("CT", "PET", **found), Path("dataset.json"))
     assert str(caught.value).startswith("dataset.json: field 'normalization'")
 
 

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
-from autoseg.examination import CaseMeasure
-from autoseg.fingerprint import Fingerprint, Intensities
-from autoseg.plan import read_plan, write_plan
+from autoseg.fingerprint.record import CaseMeasure, Fingerprint, Intensities
+from autoseg.learning.costs.memory import batch_cost, step_cost
+from autoseg.plan.files import read_plan, write_plan
 from autoseg.planners.base import PlanRequest, make_plan
-from autoseg.planners.memory import batch_cost, step_cost
 from autoseg.planners.resources import GIGABYTE, Resources
 
 SEEN = Intensities(50.0, 20.0, 48.0, -9.0, 300.0, 1.0, 99.0)

@@ -7,17 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autoseg.dataset import Dataset
-from autoseg.examination import CaseMeasure
-from autoseg.fingerprint import Fingerprint, Intensities
+from autoseg.data.dataset import Dataset
+from autoseg.fingerprint.record import CaseMeasure, Fingerprint, Intensities
+from autoseg.learning.costs.memory import BatchCost, batch_cost, step_cost
 from autoseg.networks.build import build_network, output_size
+from autoseg.networks.convmixer import convmixer_spec
+from autoseg.networks.planning import Topology
 from autoseg.planners import fitting
 from autoseg.planners.base import PlanRequest, make_plan
-from autoseg.planners.convmixer import convmixer_spec
-from autoseg.planners.memory import BatchCost, batch_cost, step_cost
 from autoseg.planners.resources import Resources
 from autoseg.planners.speed import reference_speed
-from autoseg.planners.topology import Topology
 
 MEGABYTE = 1024**2
 PLANNERS = [
@@ -47,7 +46,7 @@ PLANNERS = [
     "probabilistic_unet",
 ]
 INTENSITIES = Intensities(
-    mean=50.0, deviation=20.0, median=48.0, minimum=-9.0, maximum=300.0, percentile_00_5=1.0, percentile_99_5=99.0
+    mean=50.0, std=20.0, median=48.0, minimum=-9.0, maximum=300.0, percentile_00_5=1.0, percentile_99_5=99.0
 )
 
 

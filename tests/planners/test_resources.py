@@ -18,7 +18,8 @@ from autoseg.planners.recipe import (
     time_budget,
     training,
 )
-from autoseg.planners.resources import GIGABYTE, Resources, choose_device, detect, devices, free_memory
+from autoseg.planners.resources import GIGABYTE, Resources, detect, free_memory
+from autoseg.system.devices import choose_device, devices
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "meta", "gpu"])

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from autoseg.dataset import Dataset
-from autoseg.examination import CaseMeasure
-from autoseg.fingerprint import Fingerprint
+from autoseg.data.dataset import Dataset
+from autoseg.fingerprint.record import CaseMeasure, Fingerprint
 from autoseg.planners.sampling import sampling
-from autoseg.sampling import build_sampler
+from autoseg.sampling.stream import build_sampler
 
 
 def dataset(*names):
@@ -36,8 +35,9 @@ def test_a_class_that_few_cases_have_is_drawn_before_its_case():
     assert found.spec == {"name": "balanced", "fraction": 0.33}
     build_sampler(found.spec)
     assert found.decision.reasons == (
-        "rare among cases: spleen_left in 3 of 40 cases",
-        "spleen_left is drawn for 17.4% of the foreground patches, where drawing cases first would draw it for 2.5%",
+        "classes in few cases: spleen_left in 3 of 40 cases",
+        "spleen_left is drawn for 17.4% of the foreground patches; if cases were drawn first, it would be drawn for "
+        "2.5%",
     )
 
 
@@ -75,7 +75,7 @@ def test_many_rare_classes_are_named_in_part():
     names = ("common", *(f"rare_{number}" for number in range(9)))
     cases = [("common",)] * 91 + [("common", name) for name in names[1:]]
     reason = sampling(dataset(*names), fingerprint(names, *cases)).decision.reasons[0]
-    assert reason.startswith("rare among cases: rare_0 in 1 of 100 cases, rare_1") and reason.endswith("and 4 more")
+    assert reason.startswith("classes in few cases: rare_0 in 1 of 100 cases, rare_1") and reason.endswith("and 4 more")
 
 
 def test_where_no_case_has_any_class_there_is_nothing_rare():

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoseg.examination import CaseMeasure
-from autoseg.fingerprint import Fingerprint
+from autoseg.fingerprint.record import CaseMeasure, Fingerprint
 from autoseg.planners.spacing import axis_order, median_shape, target_spacing
 
 

@@ -8,19 +8,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
-from autoseg.plan import Configuration
+from autoseg.files.records import to_plain
+from autoseg.learning.costs.memory import BatchCost, batch_cost
+from autoseg.learning.costs.work import BYTES, DEPTHWISE, KINDS, OPERATIONS, PRODUCT, convolution_kind
+from autoseg.networks.unet import unet_spec
+from autoseg.plan.schema import Configuration
 from autoseg.planners import speed as module
 from autoseg.planners import speed_measuring
-from autoseg.planners.memory import BatchCost, batch_cost
 from autoseg.planners.recipe import training
 from autoseg.planners.speed import REFERENCE, kept_in, kept_speeds, reference_speed, renewed_speed, speed_of_machine
 from autoseg.planners.speed_measuring import measured_speed
 from autoseg.planners.topology import pad_to_divisor
-from autoseg.planners.unet import unet_spec
-from autoseg.planners.work import BYTES, DEPTHWISE, KINDS, OPERATIONS, PRODUCT, convolution_kind
-from autoseg.records import to_plain
 
 DATASET = Dataset("made", ("MR",), {"background": 0, "a": 1}, ".nii.gz", ())
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
-from autoseg.examination import CaseMeasure
-from autoseg.fingerprint import Fingerprint, Intensities
-from autoseg.plan import data_id, read_plan, write_plan
+from autoseg.fingerprint.record import CaseMeasure, Fingerprint, Intensities
+from autoseg.learning.costs.memory import step_cost
+from autoseg.plan.files import PLAN_VERSION, read_plan, write_plan
+from autoseg.plan.schema import data_id
 from autoseg.planners import speed
 from autoseg.planners.base import PlanRequest, make_plan
-from autoseg.planners.memory import step_cost
 from autoseg.planners.resources import GIGABYTE, Resources
 
 PROSTATE = ((20, 320, 320), (3.6, 0.62, 0.62))
@@ -41,7 +41,7 @@ def request(*cases, gigabytes=8.0, channels=("MR",), count=20, names=None, bfloa
         CaseMeasure(f"case_{i:03d}", "", shape, shape, spacing, {"a": 9}) for i, (shape, spacing) in enumerate(cases)
     )
     seen = Intensities(
-        mean=50.0, deviation=20.0, median=48.0, minimum=-9.0, maximum=300.0, percentile_00_5=1.0, percentile_99_5=99.0
+        mean=50.0, std=20.0, median=48.0, minimum=-9.0, maximum=300.0, percentile_00_5=1.0, percentile_99_5=99.0
     )
     dataset = Dataset("made", channels, {"background": 0, "a": 1}, ".nii.gz", ())
     budget = Resources("cuda", int(gigabytes * GIGABYTE), bfloat16, **resources)
@@ -159,7 +159,7 @@ def test_images_that_are_slices_get_a_2d_plan_alone(spacing):
 def test_channels_are_normalized_by_their_name():
     asked = request(PROSTATE, gigabytes=60, channels=("CT", "T2", "noNorm"), names=("3d_fullres",))
     ct, mr, none = make_plan(asked).configuration("3d_fullres").normalization
-    assert ct == {"name": "ct", "lower": 1.0, "upper": 99.0, "mean": 50.0, "deviation": 20.0}
+    assert ct == {"name": "ct", "lower": 1.0, "upper": 99.0, "mean": 50.0, "std": 20.0}
     assert mr == {"name": "z_score", "masked": False}
     assert none == {"name": "none"}
 
@@ -194,7 +194,7 @@ def test_short_budgets_give_narrow_networks_and_small_batches():
 
 
 def test_a_time_that_no_network_fits_says_what_would():
-    with pytest.raises(PlanError, match=r"time budget: found 20s, in which \d+ steps .* expected at least \d+m"):
+    with pytest.raises(PlanError, match=r"time budget: found 20s, enough for \d+ steps .* expected at least \d+m"):
         make_plan(request(PROSTATE, time_budget=20, names=("3d_fullres",), speed="reference"))
 
 
@@ -242,7 +242,7 @@ def test_every_decision_is_explained():
     assert "patch 20×320×320 of 20×320×320" in fullres.decision and "of 60.0 GB" in fullres.decision
     reasons = "\n".join(fullres.reasons)
     assert "z (3.6 mm) is pooled 2 times, 20 → 5 voxels" in reasons and "kernel 1 in 2 stages" in reasons
-    assert "20×320×320 needs" in reasons and "a patch sees 100% of the median image" in reasons
+    assert "20×320×320 needs" in reasons and "a patch covers 100% of the median image" in reasons
 
 
 @pytest.mark.slow
@@ -263,4 +263,4 @@ def test_any_dataset_gives_a_plan_that_can_be_carried_out(tmp_path_factory, shap
     path = tmp_path_factory.mktemp("plan") / "plan.json"
     write_plan(path, plan)
     assert read_plan(path) == plan
-    assert json.loads(path.read_text())["version"] == 1
+    assert json.loads(path.read_text())["version"] == PLAN_VERSION

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,10 +10,9 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from skimage.morphology import remove_small_objects
 
-from autoseg.dataset import Dataset
-from autoseg.errors import PlanError, WeightsError
+from autoseg.data.dataset import Dataset
+from autoseg.errors import PlanError
 from autoseg.postprocessing import apply_steps, build_steps
-from autoseg.postprocessing.record import PostProcessing, read_postprocessing, write_postprocessing
 from autoseg.postprocessing.target import bounding_box
 
 PLAIN = Dataset("made", ("CT",), {"background": 0, "a": 1, "b": 2}, ".nii.gz", ())
@@ -31,7 +32,7 @@ SPARSE = arrays(np.uint8, (4, 5, 6), elements=st.sampled_from([0, 0, 0, 0, 1, 2]
 
 def applied(labels, *specs, dataset=PLAIN, spacing=(2.0, 1.0, 0.5)):
     before = labels.copy()
-    result = apply_steps(build_steps(specs, dataset), labels, spacing)
+    result = apply_steps(build_steps(specs, dataset), SimpleNamespace(spacing=spacing), labels)
     assert np.array_equal(labels, before) and result.dtype == labels.dtype
     return result
 
@@ -121,7 +122,7 @@ def test_the_bounding_box_is_that_of_scipy(mask):
 def test_nothing_to_do_copies_nothing():
     empty = np.zeros((2, 3, 4), np.uint8)
     specs = ({"name": "largest_component", "of": "a"}, {"name": "fill_holes", "of": "b"})
-    assert apply_steps(build_steps(specs, PLAIN), empty, (1, 1, 1)) is empty
+    assert apply_steps(build_steps(specs, PLAIN), SimpleNamespace(spacing=(1, 1, 1)), empty) is empty
 
 
 FAULTS = {
@@ -134,20 +135,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_faults_of_a_record_are_named(fault, tmp_path):
+def test_faults_of_steps_are_named(fault):
     spec, message = FAULTS[fault]
     with pytest.raises(PlanError, match=message):
         build_steps([spec], PLAIN)
-    path = tmp_path / "postprocessing.json"
-    write_postprocessing(path, PostProcessing(("2d",), "supervised", {"name": "argmax"}, (spec,)))
-    with pytest.raises(
-        WeightsError, match=f"postprocessing.json: field 'steps': .*{message}.*; mend or remove the file"
-    ):
-        read_postprocessing(path, PLAIN)
-
-
-def test_an_unknown_field_of_a_record_is_refused(tmp_path):
-    path = tmp_path / "postprocessing.json"
-    path.write_text('{"configurations": ["2d"], "trainer": "supervised", "decoder": {"name": "argmax"}, "stepz": []}')
-    with pytest.raises(WeightsError, match="field 'stepz'"):
-        read_postprocessing(path, PLAIN)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from autoseg.images.statistics import nonzero_mask
 from autoseg.preprocessing.normalization.bias_field import MOST_VOXELS, BiasFieldZScore, _shrink_factors
-from autoseg.preprocessing.normalization.statistics import nonzero_mask
 
 
 def skewed(shape, seed=0):

@@ -5,12 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import ImageError
-from autoseg.geometry import Geometry, Volume
-from autoseg.inference.export import Scores, label_map
-from autoseg.plan import Configuration, Plan, Training
-from autoseg.preprocessing.case import label_indices, prepare, resampled_shape
+from autoseg.images.geometry import Geometry, Volume
+from autoseg.plan.files import PLAN_VERSION
+from autoseg.plan.schema import Configuration, Plan, Training
+from autoseg.postprocessing.label_maps import label_map
+from autoseg.postprocessing.scores import Scores
+from autoseg.preprocessing.case import label_indices, prepare
+from autoseg.preprocessing.record import resampled_shape
 
 DATASET = Dataset("made", ("T1",), {"background": 0, "organ": 3, "lesion": 300}, ".nii.gz", ())
 VALUES = np.array([0, 3, 300])
@@ -30,7 +33,10 @@ def plan(spacing, transpose=(0, 1, 2)):
         augmentation={},
         training=Training({}, {}, iterations=1),
     )
-    return {"plan": Plan(1, "made", "unet", transpose, (0, 1, 2), {"c": configuration}), "configuration": configuration}
+    return {
+        "plan": Plan(PLAN_VERSION, "made", "unet", transpose, (0, 1, 2), {"c": configuration}),
+        "configuration": configuration,
+    }
 
 
 def volume(shape=(7, 9, 11), spacing=(3.0, 1.0, 2.0)):
@@ -44,7 +50,7 @@ def volume(shape=(7, 9, 11), spacing=(3.0, 1.0, 2.0)):
 def undone(prepared):
     """Export certain scores for the labels of a prepared case."""
     certain = np.stack([prepared.labels == index for index in range(3)]).astype(np.float32)
-    return label_map([Scores(certain, prepared.steps)], DATASET)
+    return label_map([Scores(certain, prepared.preprocessing)], DATASET)
 
 
 @pytest.mark.parametrize("transpose", [(0, 1, 2), (1, 0, 2), (2, 0, 1), (1, 2, 0)])
@@ -53,7 +59,7 @@ def test_at_the_same_spacing_the_export_restores_every_label(transpose):
     spacing = tuple(image.geometry.spacing[axis] for axis in transpose)
     prepared = prepare(image, labels, dataset=DATASET, **plan(spacing, transpose))
     assert np.array_equal(undone(prepared), labels)
-    assert prepared.steps.shape == prepared.steps.cropped_shape == prepared.labels.shape
+    assert prepared.preprocessing.shape == prepared.preprocessing.cropped_shape == prepared.labels.shape
     assert np.array_equal(prepared.image[0], image.array[0, 1:, :-2, 3:].transpose(transpose))
 
 
@@ -64,11 +70,11 @@ def test_the_extent_is_kept_to_within_half_a_voxel(transpose, target):
     prepared = prepare(image, labels, dataset=DATASET, **plan(target, transpose))
     cropped = np.array([6, 7, 8])[list(transpose)]
     extent = cropped * np.array(image.geometry.spacing)[list(transpose)]
-    assert prepared.steps.cropped_shape == tuple(cropped)
-    assert prepared.image.shape[1:] == prepared.labels.shape == prepared.steps.shape
-    assert (np.abs(np.array(prepared.steps.shape) * target - extent) <= np.maximum(target, 1) / 2 + 1e-9).all() or min(
-        prepared.steps.shape
-    ) == 1
+    assert prepared.preprocessing.cropped_shape == tuple(cropped)
+    assert prepared.image.shape[1:] == prepared.labels.shape == prepared.preprocessing.shape
+    assert (
+        np.abs(np.array(prepared.preprocessing.shape) * target - extent) <= np.maximum(target, 1) / 2 + 1e-9
+    ).all() or min(prepared.preprocessing.shape) == 1
     assert set(np.unique(prepared.labels)) <= {0, 1, 2}
     assert undone(prepared).shape == labels.shape
 
@@ -76,8 +82,8 @@ def test_the_extent_is_kept_to_within_half_a_voxel(transpose, target):
 def test_thick_slices_are_resampled_apart():
     image, labels = volume(spacing=(6.0, 1.0, 1.0))
     prepared = prepare(image, labels, dataset=DATASET, **plan((3.0, 1.0, 1.0)))
-    assert prepared.steps.separate_axis == 0
-    assert prepared.steps.shape == (12, 7, 8)
+    assert prepared.preprocessing.separate_axis == 0
+    assert prepared.preprocessing.shape == (12, 7, 8)
     # Slices are repeated, never blended.
     assert np.array_equal(np.unique(prepared.image), np.unique(image.array[0, 1:, :-2, 3:]))
     assert np.array_equal(undone(prepared), labels)
@@ -85,14 +91,14 @@ def test_thick_slices_are_resampled_apart():
 
 def test_an_unchanged_anisotropic_case_is_not_resampled():
     image, labels = volume(spacing=(6.0, 1.0, 1.0))
-    assert prepare(image, labels, dataset=DATASET, **plan((6.0, 1.0, 1.0))).steps.separate_axis is None
+    assert prepare(image, labels, dataset=DATASET, **plan((6.0, 1.0, 1.0))).preprocessing.separate_axis is None
 
 
 def test_an_axis_may_keep_its_own_spacing():
     image, _ = volume()
     prepared = prepare(image, None, dataset=DATASET, **plan((None, 0.5, 1.0)))
     assert prepared.labels is None
-    assert prepared.steps.shape == (6, 14, 16)
+    assert prepared.preprocessing.shape == (6, 14, 16)
 
 
 def test_label_values_become_indices_in_the_order_of_the_dataset():

@@ -10,16 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
+from autoseg.data.dataset import CaseFiles, Dataset
+from autoseg.data.declarations import read_extra_channels
 from autoseg.errors import DatasetError, ImageError, PlanError
-from autoseg.geometry import Geometry
-from autoseg.images import write_labels
-from autoseg.orientation import Turn
-from autoseg.preprocessing.case import Steps
-from autoseg.preprocessing.crop import Box
-from autoseg.preprocessing.extra import CaseFiles, compute, extra_channels
-from autoseg.preprocessing.extra.declared import read_extra_channels
+from autoseg.images.crop import Box
+from autoseg.images.geometry import Geometry
+from autoseg.images.orientation import Reorientation
+from autoseg.images.volumes import write_labels
+from autoseg.preprocessing.declared import check_declared
+from autoseg.preprocessing.extra import compute, extra_channels
 from autoseg.preprocessing.extra.frequency import Frequencies, in_cells
 from autoseg.preprocessing.extra.grid import Grid
+from autoseg.preprocessing.record import PreprocessingRecord
 
 SIZE, SPACING = (6, 8, 10), (3.0, 1.0, 0.5)
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -30,7 +32,7 @@ def grid(*, shape=None, box=None, transpose=(0, 1, 2), flips=(False, False, Fals
     box = box or Box((0, 0, 0), SIZE)
     cropped = tuple(box.shape[axis] for axis in transpose)
     geometry = Geometry(SIZE, SPACING, (7.0, -3.0, 20.0), tuple(float(n) for n in direction))
-    return Grid(Steps(geometry, box, transpose, cropped, shape or cropped, None, flips), transpose)
+    return Grid(PreprocessingRecord(geometry, box, transpose, cropped, shape or cropped, None, flips), transpose)
 
 
 @pytest.fixture
@@ -46,13 +48,13 @@ def points(files, *found):
 
 def mask(files, array, where, **more):
     (files.folder / "lungs").mkdir(exist_ok=True)
-    write_labels(files.folder / "lungs" / "a.nii.gz", array.astype(np.uint8), where.steps.geometry)
+    write_labels(files.folder / "lungs" / "a.nii.gz", array.astype(np.uint8), where.preprocessing.geometry)
     return {"lung": {"name": "distance", "mask": "lungs", "scale": 1.0, **more}}
 
 
 def world(where, voxel):
     """Where a voxel (z, y, x) lies by ITK's rule: origin + direction · (spacing × index)."""
-    geometry = where.steps.geometry
+    geometry = where.preprocessing.geometry
     direction = np.array(geometry.direction).reshape(3, 3)
     return (geometry.origin + direction @ (np.array(voxel) * geometry.spacing)[::-1]).tolist()
 
@@ -103,8 +105,8 @@ def test_distance_to_a_mask_is_that_of_scipy_wherever_the_image_is_cropped(files
     if signed:
         expected -= distance_transform_edt(inside, sampling=SPACING)
     found = compute(mask(files, inside, where, signed=signed), where, files)
-    turn = Turn((1, 0, 2), (True, False, False))
-    assert np.allclose(found[0], turn.apply(expected[3:]), atol=1e-5)
+    reorientation = Reorientation((1, 0, 2), (True, False, False))
+    assert np.allclose(found[0], reorientation.apply(expected[3:]), atol=1e-5)
     assert (found.min() < 0) == (signed and bool(inside[3:].any()))
 
 
@@ -164,7 +166,9 @@ def test_frequencies_count_annotated_voxels_alone():
 )
 def test_bad_declarations(tmp_path, declared, said):
     with pytest.raises(DatasetError, match=said):
-        read_extra_channels(declared, ("T1", "T2"), tmp_path / "dataset.json")
+        found = read_extra_channels(declared, ("T1", "T2"), tmp_path / "dataset.json")
+        dataset = Dataset("", ("T1", "T2"), {"background": 0, "a": 1}, ".nii.gz", (), extra_channels=found)
+        check_declared(dataset, tmp_path / "dataset.json")
 
 
 def test_files_that_cannot_be_used(files):
@@ -177,7 +181,7 @@ def test_files_that_cannot_be_used(files):
     for found in ([], [[1.0, 2.0]], [[1.0, 2.0, "x"]]):
         with pytest.raises(ImageError, match=r"expected a list of points \[x, y, z\] in millimetres"):
             compute(points(files, *found), where, files)
-    with pytest.raises(ImageError, match="the mask is empty"):
+    with pytest.raises(ImageError, match="found an empty mask"):
         compute(mask(files, np.zeros(SIZE), where), where, files)
     with pytest.raises(PlanError, match="expected one of"):
         extra_channels.build({"name": "nothing"})

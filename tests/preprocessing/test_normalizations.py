@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_fill_holes
 
 from autoseg.errors import PlanError
+from autoseg.images.statistics import MOST_SAMPLED, mean_and_std, nonzero_mask, percentiles
 from autoseg.preprocessing.normalization import normalizations, normalize, output_channels, stored_units
-from autoseg.preprocessing.normalization.statistics import MOST_SAMPLED, mean_and_deviation, nonzero_mask, percentiles
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def one(image, **spec):
 
 
 def test_ct_is_clipped_to_the_datasets_range(image):
-    result = one(image, name="ct", lower=90, upper=110, mean=95, deviation=5)
+    result = one(image, name="ct", lower=90, upper=110, mean=95, std=5)
     assert np.allclose(result, (np.clip(image, 90, 110) - 95) / 5, atol=1e-5)
     assert (result.min(), result.max()) == (-1, 3)
 
@@ -104,7 +104,7 @@ def test_uptake_is_scaled_alike_in_all_cases(image, gamma):
 def test_channels_and_units(image):
     specs = (
         {"name": "window", "windows": [[40, 400], [300, 1500]]},
-        {"name": "ct", "lower": 0.0, "upper": 200.0, "mean": 90.0, "deviation": 30.0},
+        {"name": "ct", "lower": 0.0, "upper": 200.0, "mean": 90.0, "std": 30.0},
         {"name": "z_score"},
     )
     result = normalize(np.stack([image] * 3), specs)
@@ -120,7 +120,7 @@ EVERY_SPEC = [
     {"name": "rescale"},
     {"name": "rgb"},
     {"name": "none"},
-    {"name": "ct", "lower": -100.0, "upper": 200.0, "mean": 20.0, "deviation": 0.0},
+    {"name": "ct", "lower": -100.0, "upper": 200.0, "mean": 20.0, "std": 0.0},
     {"name": "suv", "upper": 10.0, "scale": 2.0, "gamma": 0.5},
     {"name": "window", "windows": [[40, 400], [0, 0.001]]},
     {"name": "percentile"},
@@ -173,9 +173,9 @@ def test_z_scores_end_with_no_mean_and_a_deviation_of_one(spec, image):
 
 def test_moments_of_more_voxels_than_are_computed_at_once():
     values = np.random.default_rng(0).normal(1e4, 3, 700_001).astype(np.float32)
-    mean, deviation = mean_and_deviation(values)
+    mean, std = mean_and_std(values)
     assert mean == pytest.approx(values.mean(dtype=np.float64), rel=1e-12)
-    assert deviation == pytest.approx(values.std(dtype=np.float64), rel=1e-9)
+    assert std == pytest.approx(values.std(dtype=np.float64), rel=1e-9)
 
 
 def test_percentiles_of_many_voxels_are_those_of_a_sample_but_for_the_ends():
@@ -213,12 +213,12 @@ BAD_ARGUMENTS = {
     "uptake below zero": ({"name": "suv", "lower": -1.0, "upper": 5.0, "scale": 1.0}, "'lower': found -1.0"),
     "a scale of zero": ({"name": "suv", "upper": 5.0, "scale": 0.0}, "'scale': found 0.0, expected a number above 0"),
     "a ct range that descends": (
-        {"name": "ct", "lower": 9.0, "upper": 1.0, "mean": 0.0, "deviation": 1.0},
+        {"name": "ct", "lower": 9.0, "upper": 1.0, "mean": 0.0, "std": 1.0},
         "'lower, upper': found .9.0, 1.0.",
     ),
     "a negative deviation": (
-        {"name": "ct", "lower": 0.0, "upper": 1.0, "mean": 0.0, "deviation": -1.0},
-        "'deviation': found -1.0",
+        {"name": "ct", "lower": 0.0, "upper": 1.0, "mean": 0.0, "std": -1.0},
+        "'std': found -1.0",
     ),
     "landmarks too few": ({"name": "nyul_z_score", "landmarks": [0, 1]}, "'landmarks': found .0, 1., expected 11"),
     "landmarks that descend": (
@@ -231,7 +231,7 @@ BAD_ARGUMENTS = {
     ),
     "an iteration of zero": ({"name": "bias_field_z_score", "iterations": [0]}, "'iterations'"),
     "a text for a number": (
-        {"name": "ct", "lower": "0", "upper": 1.0, "mean": 0.0, "deviation": 1.0},
+        {"name": "ct", "lower": "0", "upper": 1.0, "mean": 0.0, "std": 1.0},
         "'lower': found '0'",
     ),
 }

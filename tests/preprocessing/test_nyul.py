@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoseg.preprocessing.normalization.nyul import (
-    PERCENTAGES,
-    NyulZScore,
-    fit_landmarks,
-    landmark_percentiles,
-    piecewise_linear,
-)
+from autoseg.fingerprint.landmarks import PERCENTAGES, landmark_percentiles
+from autoseg.preprocessing.normalization.nyul import NyulZScore, fit_landmarks, piecewise_linear
 
 
 @pytest.fixture

@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from autoseg.dataset import write_dataset
-from autoseg.dataset_layouts import load_dataset
+from autoseg.data.dataset import write_dataset
+from autoseg.data.layouts import load_dataset
 from autoseg.errors import DatasetError
-from autoseg.images import read_labels
-from autoseg.plan import Configuration, Plan, Training
+from autoseg.images.volumes import read_labels
+from autoseg.plan.files import PLAN_VERSION
+from autoseg.plan.schema import Configuration, Plan, Training
 from autoseg.preprocessing.run import preprocess
 from autoseg.preprocessing.store import open_case
-from autoseg.workspace import Workspace
+from autoseg.system.execution import local_executor
+from autoseg.workspace.paths import Workspace
 
 FULLRES = Configuration(
     dimension=3,
@@ -29,7 +31,7 @@ FULLRES = Configuration(
     training=Training({}, {}, iterations=1),
 )
 SLICES = replace(FULLRES, dimension=2, patch_size=(8, 8), batch_size=4)
-PLAN = Plan(1, "phantoms", "unet", (0, 1, 2), (0, 1, 2), {"2d": SLICES, "3d_fullres": FULLRES})
+PLAN = Plan(PLAN_VERSION, "phantoms", "unet", (0, 1, 2), (0, 1, 2), {"2d": SLICES, "3d_fullres": FULLRES})
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def workspace(phantoms, tmp_path):
 def run(workspace, plan=PLAN):
     """Preprocess and return the names of the cases that it took."""
     done = []
-    count = preprocess(workspace, plan, workers=0, progress=done.append)
+    count = preprocess(workspace, plan, executor=local_executor(0), progress=done.append)
     assert count == len(done)
     return done
 
@@ -72,7 +74,7 @@ def test_an_interrupted_run_goes_on(workspace):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        preprocess(workspace, PLAN, workers=0, progress=stop)
+        preprocess(workspace, PLAN, executor=local_executor(0), progress=stop)
     names = [case.name for case in workspace.dataset().cases]
     assert run(workspace) == names[2:]
 
@@ -114,7 +116,7 @@ def test_workers_make_the_same_data(workspace, tmp_path):
     dataset = replace(dataset, cases=dataset.cases[:2])
     for place, workers in ((one, 0), (other, 2)):
         write_dataset(place.dataset_file, dataset)
-        preprocess(place, PLAN, workers=workers)
+        preprocess(place, PLAN, executor=local_executor(workers))
     for case in dataset.cases:
         first, second = (open_case(place.data(PLAN, FULLRES), case.name) for place in (one, other))
         assert np.array_equal(first.image[:], second.image[:])

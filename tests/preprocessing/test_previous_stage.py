@@ -3,13 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autoseg.dataset import Dataset
+from autoseg.data.dataset import Dataset
 from autoseg.errors import WorkspaceError
-from autoseg.images import Geometry, Volume
-from autoseg.plan import Configuration, Plan, Training
+from autoseg.images.geometry import Geometry, Volume
+from autoseg.plan.files import PLAN_VERSION
+from autoseg.plan.schema import Configuration, Plan, Training
 from autoseg.preprocessing.case import prepare
 from autoseg.preprocessing.previous_stage import PreviousStage, labels_on_grid, prepare_previous_stage
 from autoseg.preprocessing.store import labels_path, open_case, write_array, write_case
+from autoseg.system.execution import local_executor
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 TUMOURS = Dataset(
@@ -35,7 +37,7 @@ CONFIGURATION = Configuration(
     training=Training({}, {}, iterations=1),
     previous_stage="low",
 )
-PLAN = Plan(1, "tumours", "unet", (2, 0, 1), (), {"cascade": CONFIGURATION})
+PLAN = Plan(PLAN_VERSION, "tumours", "unet", (2, 0, 1), (), {"cascade": CONFIGURATION})
 
 
 @pytest.fixture
@@ -52,39 +54,43 @@ def case():
 
 def test_label_maps_take_the_steps_of_reference_labels(case):
     labels, prepared = case
-    found = labels_on_grid(labels, prepared.steps, TUMOURS)
-    assert found.shape == prepared.steps.shape and np.array_equal(found, prepared.labels)
+    found = labels_on_grid(labels, prepared.preprocessing, TUMOURS)
+    assert found.shape == prepared.preprocessing.shape and np.array_equal(found, prepared.labels)
 
 
 def test_of_regions_the_label_values_are_told_apart(case):
     labels, prepared = case
-    assert set(np.unique(labels_on_grid(labels, prepared.steps, TUMOURS))) == {0, 1, 2, 3}
-    only_core = labels_on_grid(np.where(labels == 7, labels, 0), prepared.steps, TUMOURS)
+    assert set(np.unique(labels_on_grid(labels, prepared.preprocessing, TUMOURS))) == {0, 1, 2, 3}
+    only_core = labels_on_grid(np.where(labels == 7, labels, 0), prepared.preprocessing, TUMOURS)
     assert set(np.unique(only_core)) == {0, 3}
 
 
 def test_a_label_map_of_another_size_is_named(case, tmp_path):
-    from autoseg.images import write_labels
+    from autoseg.images.volumes import write_labels
 
     labels, prepared = case
     write_case(tmp_path / "data", "a", prepared, source="s", dtype="float32", seed=0)
     file = tmp_path / "fold_0" / "validation" / "a.nii.gz"
-    steps = prepared.steps.geometry
-    write_labels(file, labels[:-1], Geometry((11, 14, 10), steps.spacing, steps.origin, steps.direction, 3))
+    preprocessing = prepared.preprocessing.geometry
+    write_labels(
+        file,
+        labels[:-1],
+        Geometry((11, 14, 10), preprocessing.spacing, preprocessing.origin, preprocessing.direction, 3),
+    )
     stage = PreviousStage({"a": file}, tmp_path / "data", tmp_path / "previous")
-    with pytest.raises(WorkspaceError, match=r"a.nii.gz: found a size of \(11, 14, 10\), expected \(12, 14, 10\)"):
-        prepare_previous_stage(stage, TUMOURS, workers=0)
+    with pytest.raises(WorkspaceError, match=r"a.nii.gz: found size \(11, 14, 10\), expected \(12, 14, 10\)"):
+        prepare_previous_stage(stage, TUMOURS, executor=local_executor(0))
     assert not list((tmp_path / "previous").glob("*"))
 
 
 def test_stored_label_maps_must_fit_and_count_as_memory(case, tmp_path):
     labels, prepared = case
     write_case(tmp_path / "data", "a", prepared, source="s", dtype="float32", seed=0)
-    previous = labels_on_grid(labels, prepared.steps, TUMOURS)
+    previous = labels_on_grid(labels, prepared.preprocessing, TUMOURS)
     write_array(labels_path(tmp_path / "previous", "a"), previous)
     alone, with_previous = (open_case(tmp_path / "data", "a", previous=p) for p in (None, tmp_path / "previous"))
     assert alone.previous is None and np.array_equal(with_previous.decoded().previous, previous)
     assert with_previous.nbytes == alone.nbytes + previous.nbytes
     write_array(labels_path(tmp_path / "previous", "a"), previous[1:])
-    with pytest.raises(WorkspaceError, match=r"previous/a.b2nd: does not fit 'a'; remove its folder"):
+    with pytest.raises(WorkspaceError, match=r"previous/a.b2nd: shape differs from case 'a'; remove its folder"):
         open_case(tmp_path / "data", "a", previous=tmp_path / "previous")

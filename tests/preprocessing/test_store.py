@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoseg.errors import WorkspaceError
-from autoseg.geometry import Geometry
+from autoseg.images.crop import Box
+from autoseg.images.geometry import Geometry
 from autoseg.preprocessing import store
-from autoseg.preprocessing.case import Prepared, Steps
-from autoseg.preprocessing.crop import Box
+from autoseg.preprocessing.case import Prepared
+from autoseg.preprocessing.record import PreprocessingRecord
 from autoseg.preprocessing.store import is_stored, open_case, write_array, write_case
 
 SHAPE = (9, 20, 31)
@@ -21,9 +22,9 @@ SHAPE = (9, 20, 31)
 def prepared(labels=None):
     rng = np.random.default_rng(0)
     geometry = Geometry(SHAPE, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
-    steps = Steps(geometry, Box((0, 0, 0), SHAPE), (0, 1, 2), SHAPE, SHAPE, None)
+    preprocessing = PreprocessingRecord(geometry, Box((0, 0, 0), SHAPE), (0, 1, 2), SHAPE, SHAPE, None)
     labels = rng.choice([0, 1, 4], SHAPE, p=[0.8, 0.19, 0.01]).astype(np.int8) if labels is None else labels
-    return Prepared(rng.normal(size=(2, *SHAPE)).astype(np.float32), labels, steps)
+    return Prepared(rng.normal(size=(2, *SHAPE)).astype(np.float32), labels, preprocessing)
 
 
 def write(folder, case=None, dtype="float32", seed=0):
@@ -42,7 +43,7 @@ def test_what_is_written_is_read(folder):
     assert np.array_equal(case.image[:], original.image)
     assert np.array_equal(case.labels[:], original.labels)
     assert np.array_equal(case.image[:, 2:5, 3:9, 30:], original.image[:, 2:5, 3:9, 30:])
-    assert (case.shape, case.record.steps, case.record.name) == (SHAPE, original.steps, "a")
+    assert (case.shape, case.record.preprocessing, case.record.name) == (SHAPE, original.preprocessing, "a")
     assert isinstance(case.decoded().image, np.ndarray)
 
 
@@ -111,9 +112,9 @@ def test_damaged_arrays_are_named(folder, name, damage):
 
 def test_arrays_of_another_case_do_not_fit(folder):
     record = json.loads((folder / "a.json").read_text())
-    record["steps"]["shape"] = [9, 20, 30]
+    record["preprocessing"]["shape"] = [9, 20, 30]
     (folder / "a.json").write_text(json.dumps(record))
-    with pytest.raises(WorkspaceError, match="do not fit each other"):
+    with pytest.raises(WorkspaceError, match="have different shapes"):
         open_case(folder, "a")
 
 

@@ -14,10 +14,10 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from autoseg.dataset import write_dataset
+from autoseg.data.dataset import write_dataset
 from autoseg.errors import WorkspaceError
 from autoseg.report.page import report_page, write_report
-from autoseg.workspace import Workspace
+from autoseg.workspace.paths import Workspace
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "wbr"}
 CHROMIUM = next((name for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)), None)

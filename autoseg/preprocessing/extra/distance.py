@@ -1,4 +1,4 @@
-"""How far a voxel lies from a landmark."""
+"""Extra channel: distance of each voxel to a landmark."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.dataset import IMAGE_ENDINGS
+from autoseg.data.dataset import CaseFiles
 from autoseg.errors import AutosegError, ImageError, PlanError
-from autoseg.geometry import Geometry
-from autoseg.preprocessing.extra import CaseFiles, extra_channels
+from autoseg.files.storage import read_json
+from autoseg.images.endings import IMAGE_ENDINGS
+from autoseg.images.geometry import Geometry
+from autoseg.preprocessing.extra import extra_channels
 from autoseg.preprocessing.extra.grid import Grid
 from autoseg.preprocessing.resample import resample_image
-from autoseg.quantities import Positive
-from autoseg.storage import read_json
+from autoseg.registry import Positive
 
 POINTS_ENDING = ".json"
 
@@ -25,18 +26,18 @@ POINTS_ENDING = ".json"
 class Distance:
     """The Euclidean distance to the nearest point of a case, or to the nearest voxel of its mask.
 
-    Ciller et al. 2017 give DeepMedic the distance from the pupil beside images of eyes.
+    Ciller et al. 2017 use the distance to the pupil as an additional input channel of DeepMedic for eye images.
     """
 
     points: str | None = None
-    """Sub-folder of the images' folder with a file CASE.json for each case: a list of points [x, y, z], in millimetres
-    of ITK and DICOM (x to the left, y to the back, z up), or [x, y] for images of two dimensions."""
+    """Sub-folder of the images' folder with one file CASE.json per case: a list of points [x, y, z] in millimetres, in
+    coordinates of ITK and DICOM (x to the left, y to the back, z up), or [x, y] for two-dimensional images."""
     mask: str | None = None
-    """Sub-folder with a mask CASE.nii.gz, or in another format: all that is not 0, on the image's grid."""
+    """Sub-folder with one mask CASE.nii.gz (or another format) per case, on the image's grid; the mask is non-zero."""
     signed: bool = False
-    """Of a mask: inside it, the distance to its border is counted below 0. Otherwise it is 0 there."""
+    """For a mask: true makes the value inside the mask the negative distance to its border, false makes it 0."""
     scale: Positive = 100.0
-    """Millimetres that become 1."""
+    """Distance in millimetres that becomes the value 1."""
 
     def __post_init__(self) -> None:
         name = "extra_channels 'distance', argument"
@@ -54,15 +55,17 @@ class Distance:
 
     @property
     def channels(self) -> int:
-        """The distance alone."""
+        """One channel: the distance."""
         return 1
 
     def __call__(self, grid: Grid, files: CaseFiles | None) -> np.ndarray:
         """Compute [1,Z,Y,X]."""
         if files is None:
-            raise ImageError("needs a file of the case, expected images in a folder; predict with predict-folder")
+            raise ImageError("found no file of the case, expected images in a folder; predict with predict-folder")
         found = (
-            _to_points(grid, self._points(grid.steps.geometry, files)) if self.points else self._to_mask(grid, files)
+            _to_points(grid, self._points(grid.preprocessing.geometry, files))
+            if self.points
+            else self._to_mask(grid, files)
         )
         return found[None] / np.float32(self.scale)
 
@@ -81,7 +84,7 @@ class Distance:
         return (next((path for path in candidates if path.exists()), candidates[0]),)
 
     def mirrored(self, axis: int, transpose: tuple[int, int, int]) -> tuple[int, ...]:
-        """Distances stay what they are."""
+        """No channel: distances do not change sign."""
         return ()
 
     def _existing(self, files: CaseFiles) -> Path:
@@ -107,29 +110,31 @@ class Distance:
         return np.pad(along[:, ::-1], ((0, 0), (3 - size, 0)))
 
     def _mask(self, geometry: Geometry, files: CaseFiles) -> np.ndarray:
-        from autoseg.images import read_labels
+        from autoseg.images.volumes import read_labels
 
         path = self._existing(files)
         labels, own = read_labels(path)
         differences = geometry.differences(own)
         if differences:
-            raise ImageError(f"{path}: does not lie on the image's grid: {'; '.join(differences)}; resample the mask")
+            raise ImageError(f"{path}: grid differs from the image: {'; '.join(differences)}; resample the mask")
         if not labels.any():
-            raise ImageError(f"{path}: the mask is empty, expected at least one voxel that is not 0")
+            raise ImageError(f"{path}: found an empty mask, expected at least one voxel that is not 0")
         return labels != 0
 
     def _to_mask(self, grid: Grid, files: CaseFiles) -> np.ndarray:
-        """Measure on the file's grid, all of it: the mask may lie outside what cropping leaves."""
+        """Compute the distance on the file's full grid, because the mask can lie outside the crop box."""
         from scipy.ndimage import distance_transform_edt
 
-        steps = grid.steps
-        mask, spacing = self._mask(steps.geometry, files), steps.geometry.spacing
+        preprocessing = grid.preprocessing
+        mask, spacing = self._mask(preprocessing.geometry, files), preprocessing.geometry.spacing
         found = distance_transform_edt(~mask, sampling=spacing)
         if self.signed and not mask.all():
             found -= distance_transform_edt(mask, sampling=spacing)
-        turned = np.ascontiguousarray(steps.turn.apply(found[steps.box.slices]), dtype=np.float32)
+        turned = np.ascontiguousarray(
+            preprocessing.reorientation.apply(found[preprocessing.box.slices]), dtype=np.float32
+        )
         # Distances are nearly linear; splines would overshoot at the landmark.
-        return resample_image(turned[None], steps.shape, order=1)[0]
+        return resample_image(turned[None], preprocessing.shape, order=1)[0]
 
 
 def _is_point(point: object, size: int) -> bool:
@@ -141,11 +146,12 @@ def _is_point(point: object, size: int) -> bool:
 
 
 def _to_points(grid: Grid, points: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
-    """Return the distance in mm to the nearest of some points, [Z,Y,X] float32; exact for any spacing."""
-    nearest = np.full(grid.steps.shape, np.inf, dtype=np.float32)
+    """Return the distance in mm to the nearest point, [Z,Y,X] float32; exact for any spacing."""
+    nearest = np.full(grid.preprocessing.shape, np.inf, dtype=np.float32)
     for point in points:
         squares = [
-            grid.along((grid.millimetres(axis) - point[grid.steps.transpose[axis]]) ** 2, axis) for axis in range(3)
+            grid.along((grid.millimetres(axis) - point[grid.preprocessing.transpose[axis]]) ** 2, axis)
+            for axis in range(3)
         ]
         np.minimum(nearest, (squares[0] + squares[1] + squares[2]).astype(np.float32), out=nearest)
     return np.sqrt(nearest)

@@ -1,4 +1,4 @@
-"""Maps on a grid of cells: class frequencies of label maps, and images brought to the grid."""
+"""Maps on a coarse grid of cells: class frequencies of label maps, and images averaged over the cells."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from autoseg.dataset import IGNORED
+from autoseg.data.dataset import IGNORED
 
 
 def overlaps(size: int, cells: int) -> np.ndarray:
-    """Return the share of each of ``cells`` that each of ``size`` voxels covers, [cells,size]; rows sum to 1."""
+    """Return the fraction of each cell that each voxel covers, [cells,size] for ``size`` voxels; rows sum to 1."""
     voxels = np.linspace(0.0, 1.0, size + 1)
     ends = np.linspace(0.0, 1.0, cells + 1)
     shared = np.minimum(ends[1:, None], voxels[None, 1:]) - np.maximum(ends[:-1, None], voxels[None, :-1])
@@ -27,7 +27,7 @@ def in_cells(image: np.ndarray, grid: Sequence[int]) -> np.ndarray:
 
 
 class Frequencies:
-    """The share of each cell that each label covers, its mean over the cases added so far."""
+    """The fraction of each cell that each label covers, averaged over the added cases."""
 
     def __init__(self, labels: int, grid: Sequence[int]) -> None:
         self.grid = tuple(grid)
@@ -35,7 +35,7 @@ class Frequencies:
         self.known = np.zeros((labels, *self.grid))
 
     def add(self, labels: np.ndarray, annotated: Mapping[int, bool]) -> None:
-        """Add a preprocessed label map [Z,Y,X]; ignored voxels, and labels not annotated in it, do not count."""
+        """Add a preprocessed label map [Z,Y,X]; ignored voxels and labels not annotated in it are excluded."""
         known = in_cells(labels != IGNORED, self.grid)
         for label, counts in annotated.items():
             if counts:
@@ -44,7 +44,7 @@ class Frequencies:
 
     @property
     def maps(self) -> np.ndarray:
-        """The frequencies [labels,*grid] float32, from 0 to 1; 0 where nobody annotated anything."""
+        """The frequencies [labels,*grid] float32, from 0 to 1; 0 without annotated voxels."""
         return np.divide(self.covered, self.known, out=np.zeros_like(self.covered), where=self.known > 0).astype(
             np.float32
         )

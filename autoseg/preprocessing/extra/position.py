@@ -1,4 +1,4 @@
-"""Where a voxel lies in the image."""
+"""Extra channels: position of each voxel in the image."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from autoseg.data.dataset import CaseFiles
 from autoseg.errors import PlanError
-from autoseg.geometry import Geometry
-from autoseg.preprocessing.extra import CaseFiles, extra_channels
+from autoseg.images.geometry import Geometry
+from autoseg.preprocessing.extra import extra_channels
 from autoseg.preprocessing.extra.grid import Grid
 
 Axis = Literal["z", "y", "x"]
@@ -21,20 +22,20 @@ AXES: tuple[Axis, ...] = ("z", "y", "x")
 @extra_channels.register("position")
 @dataclass(frozen=True)
 class Position:
-    """The place of a voxel along axes of the whole image, from −1 at its first end to 1 at its last, a channel each."""
+    """The position of each voxel along axes of the whole image, from −1 (start) to 1 (end), one channel per axis."""
 
     axes: Sequence[Axis] = AXES
-    """Of images in the plan's orientation, before they are transposed."""
+    """Axes of the image in the plan's orientation, before transposition."""
 
     def __post_init__(self) -> None:
         if not self.axes or len(set(self.axes)) < len(self.axes):
             raise PlanError(
-                f"extra_channels 'position', argument 'axes': found {list(self.axes)}, expected some of zyx"
+                f"extra_channels 'position', argument 'axes': found {list(self.axes)}, expected some of zyx, each once"
             )
 
     @property
     def channels(self) -> int:
-        """One for each axis."""
+        """One channel per axis."""
         return len(self.axes)
 
     def __call__(self, grid: Grid, files: CaseFiles | None) -> np.ndarray:
@@ -43,12 +44,12 @@ class Position:
         return everywhere[[grid.transpose.index(AXES.index(axis)) for axis in self.axes]]
 
     def check(self, geometry: Geometry, files: CaseFiles) -> None:
-        """Nothing is read."""
+        """No file is read."""
 
     def paths(self, files: CaseFiles) -> tuple[Path, ...]:
-        """Nothing is read."""
+        """No file is read."""
         return ()
 
     def mirrored(self, axis: int, transpose: tuple[int, int, int]) -> tuple[int, ...]:
-        """In a mirrored body, what was at −1 lies at 1."""
+        """Return the channels of the mirrored axis: in a mirrored body, position −1 becomes 1."""
         return tuple(number for number, name in enumerate(self.axes) if transpose.index(AXES.index(name)) == axis)

@@ -1,7 +1,7 @@
-"""Intensity normalizations by name; what they need to know of the dataset stands in the plan.
+"""Intensity normalizations by name; the plan contains the dataset statistics that they need.
 
-Each is a frozen dataclass whose fields are the arguments that a plan lists. Called with one channel [Z,Y,X] float32, it
-returns that channel, or [channels,Z,Y,X] where it makes several of it.
+Each normalization is a frozen dataclass whose fields are the arguments in the plan. Called with one channel [Z,Y,X]
+float32, it returns the normalized channel [Z,Y,X], or [channels,Z,Y,X] if it makes several channels.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from autoseg.plan import Component
-from autoseg.registry import Registry
+from autoseg.registry import Component, Registry
 
 normalizations: Registry = Registry(
     "normalizations",
@@ -24,20 +23,20 @@ normalizations: Registry = Registry(
 
 
 class Normalization(Protocol):
-    """What a plan's normalization becomes.
+    """The interface of a normalization.
 
-    Three further attributes are read where there are any: ``channels``, the number that it makes of one; ``units``, a
-    pair (offset, scale) where stored values × scale + offset are those of the file, the same for all cases; and
-    ``fitted``, arguments that the planner finds, with values that stand for them until then.
+    Three attributes are optional. ``channels``: number of output channels for one input channel. ``units``: a pair
+    (offset, scale), the same for all cases, so that stored value × scale + offset is the value in the file.
+    ``fitted``: arguments that the planner fits, with placeholder values used before.
     """
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Normalize one channel [Z,Y,X]; returns float32, and never changes what it is given."""
+        """Normalize one channel [Z,Y,X]; returns float32 and does not modify its input."""
         ...
 
 
 def normalize(image: np.ndarray, specs: Sequence[Component]) -> np.ndarray:
-    """Normalize each channel of ``image`` [C,Z,Y,X] as its spec says; returns float32 [channels,Z,Y,X]."""
+    """Normalize each channel of ``image`` [C,Z,Y,X] with its spec; returns float32 [channels,Z,Y,X]."""
     result = np.empty((output_channels(specs), *image.shape[1:]), dtype=np.float32)
     first = 0
     for channel, spec in zip(image, specs, strict=True):
@@ -48,8 +47,8 @@ def normalize(image: np.ndarray, specs: Sequence[Component]) -> np.ndarray:
     return result
 
 
-def channel_places(specs: Sequence[Component]) -> list[slice]:
-    """Return which channels normalizing gives for each one of the file."""
+def normalized_channels(specs: Sequence[Component]) -> list[slice]:
+    """Return the normalized channels, as a slice, of each channel of the file."""
     places, first = [], 0
     for spec in specs:
         last = first + _channels(normalizations.build(spec))
@@ -58,32 +57,34 @@ def channel_places(specs: Sequence[Component]) -> list[slice]:
     return places
 
 
-def fill_absent(image: np.ndarray, specs: Sequence[Component], fills: Mapping[int, float]) -> np.ndarray:
-    """Put the channels that a case lacks, by their number in the file, between those that it has, normalized.
+def fill_missing_channels(
+    image: np.ndarray, specs: Sequence[Component], fill_values: Mapping[int, float]
+) -> np.ndarray:
+    """Insert the missing channels of a case, each filled with its fill value, into its normalized image.
 
-    ``image`` [channels that are there,Z,Y,X]; each of the others has its fill value everywhere. Returns
+    ``image`` [existing channels,Z,Y,X]; ``fill_values``: by number of the missing channel in the file. Returns
     [channels,Z,Y,X].
     """
-    if not fills:
+    if not fill_values:
         return image
     result = np.empty((output_channels(specs), *image.shape[1:]), dtype=image.dtype)
     first = 0
-    for number, place in enumerate(channel_places(specs)):
+    for number, place in enumerate(normalized_channels(specs)):
         count = place.stop - place.start
-        result[place] = fills[number] if number in fills else image[first : first + count]
-        first += 0 if number in fills else count
+        result[place] = fill_values[number] if number in fill_values else image[first : first + count]
+        first += 0 if number in fill_values else count
     return result
 
 
 def output_channels(specs: Sequence[Component]) -> int:
-    """Count the channels that normalizing gives; the image of the file has one for each spec."""
+    """Return the number of channels after normalization; there is one spec per channel of the file."""
     return sum(_channels(normalizations.build(spec)) for spec in specs)
 
 
 def stored_units(specs: Sequence[Component]) -> list[tuple[float, float] | None]:
-    """Return (offset, scale) of each channel after normalization: stored × scale + offset is what the file held.
+    """Return (offset, scale) of each normalized channel: stored value × scale + offset is the value in the file.
 
-    None where that differs from case to case. Clipped intensities stay clipped.
+    None if offset and scale differ between cases. Clipping cannot be undone.
     """
     chosen = [normalizations.build(spec) for spec in specs]
     return [getattr(one, "units", None) for one in chosen for _ in range(_channels(one))]

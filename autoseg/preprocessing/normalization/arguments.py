@@ -1,4 +1,4 @@
-"""Checks of what a plan says of a normalization, beyond types."""
+"""Checks of the arguments of a normalization, beyond their types."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 from autoseg.errors import PlanError
 
 FAR = 1e30
-"""Stands for an end of a range that is not known yet: beyond any intensity."""
+"""Placeholder for an unknown end of a range; larger than any intensity."""
 
 
 def refuse(name: str, argument: str, found: Any, expected: str, *, family: str = "normalizations") -> None:
-    """Raise :class:`PlanError` that names the argument."""
+    """Raise :class:`PlanError` with the name of the argument, the value found and the value expected."""
     shown = list(found) if isinstance(found, tuple) else found
     raise PlanError(f"{family} '{name}', argument '{argument}': found {shown!r}, expected {expected}")
 
 
 def check_range(name: str, argument: str, found: Sequence[float], *, family: str = "normalizations") -> None:
-    """Check that two finite numbers ascend."""
+    """Check for two finite numbers in ascending order."""
     if len(found) != 2 or not all(math.isfinite(n) for n in found) or found[0] >= found[1]:
         refuse(name, argument, found, "two numbers, the smaller one first", family=family)
 
 
 def check_windows(name: str, windows: Sequence[Sequence[float]], *, family: str = "normalizations") -> None:
-    """Check that there are windows, each a centre and a width above 0."""
+    """Check for at least one window, each with a centre and a width above 0."""
     for window in windows or [()]:
         if len(window) != 2 or not all(math.isfinite(n) for n in window) or window[1] <= 0:
             expected = "a centre and a width above 0 for each window, such as [[40, 400]]"
@@ -40,7 +40,7 @@ def check_above_zero(name: str, argument: str, found: float) -> None:
 
 
 def check_percentages(name: str, argument: str, found: Sequence[float]) -> None:
-    """Check that percentages ascend from 0 to 100."""
+    """Check for at least two ascending percentages from 0 to 100."""
     ascends = all(low < high for low, high in pairwise(found))
     if len(found) < 2 or not ascends or not (found[0] >= 0 and found[-1] <= 100):
         refuse(name, argument, found, "at least two numbers from 0 to 100, ascending")

@@ -1,4 +1,4 @@
-"""Correction of the bias field of magnetic resonance images, before a z-score."""
+"""Bias field correction of magnetic resonance images, followed by a z-score."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from autoseg.images.statistics import nonzero_mask, pieces
 from autoseg.preprocessing.normalization import normalizations
 from autoseg.preprocessing.normalization.arguments import refuse
-from autoseg.preprocessing.normalization.statistics import nonzero_mask, pieces
 from autoseg.preprocessing.normalization.z_score import z_score
 
 MOST_VOXELS = 32**3
-"""Voxels that the field is fitted to at most, whatever ``shrink`` says: its time is bounded to about five seconds. The
-finest of four levels has 11 control points along an axis, so that 32 voxels still tell it apart."""
+"""Maximum number of voxels for the fit, independent of ``shrink``; limits its time to about five seconds. The finest of
+four levels has 11 control points along an axis, so 32 voxels are still enough to resolve it."""
 FEWEST_VOXELS = 64
-"""A field is not fitted to a foreground of fewer."""
+"""Minimum number of foreground voxels; with fewer, no field is fitted."""
 SMALLEST_EDGE = 4
-"""Voxels that shrinking leaves along an axis, where there are as many."""
+"""Minimum number of voxels along an axis after shrinking, if the image has that many."""
 
 _one_thread = threading.Lock()
 
@@ -29,19 +29,19 @@ _one_thread = threading.Lock()
 @normalizations.register("bias_field_z_score")
 @dataclass(frozen=True)
 class BiasFieldZScore:
-    """Divide by the bias field that N4 finds (Tustison et al. 2010), then subtract mean and divide by deviation.
+    """Divide by the bias field from N4 (Tustison et al. 2010), then subtract the mean and divide by the std.
 
-    The field is fitted, in log space, to a shrunk image and then interpolated. Slices and images that are one voxel
-    thick are corrected in two dimensions; what is too small or too uniform to be fitted is not corrected.
+    The field is fitted in log space to a shrunk image and then interpolated. 2D images and images one voxel thick are
+    corrected in two dimensions. Images that are too small or too uniform for a fit are not corrected.
     """
 
     masked: bool = False
-    """Field, mean and deviation are those of the non-zero mask; voxels outside it become 0. Otherwise the field is
-    that of the voxels above Otsu's threshold, mean and deviation those of the whole image."""
+    """True: field, mean and std are computed in the non-zero mask; voxels outside it become 0. False: the field is
+    computed from voxels above Otsu's threshold, mean and std from the whole image."""
     shrink: int = 4
-    """Voxels along each axis that are averaged before the fit; more where the image is large."""
+    """Shrink factor of each axis: number of voxels averaged before the fit; larger for large images."""
     iterations: Sequence[int] = (50, 50, 50, 50)
-    """The most iterations at each level; each has twice the control points of the last."""
+    """Maximum number of iterations at each level; each level has twice the control points of the previous one."""
 
     def __post_init__(self) -> None:
         if self.shrink < 1:
@@ -54,7 +54,7 @@ class BiasFieldZScore:
         return z_score(self.corrected(image), nonzero_mask(image) if self.masked else None)
 
     def corrected(self, image: np.ndarray) -> np.ndarray:
-        """Return [Z,Y,X] without its bias field, divided by its largest value as well."""
+        """Return [Z,Y,X] divided by its bias field and by its largest absolute value; unchanged without a field."""
         flat = image.squeeze()
         peak = max(float(image.max()), -float(image.min()))
         field = self._log_field(flat / np.float32(peak)) if flat.ndim > 1 and peak else None
@@ -67,7 +67,7 @@ class BiasFieldZScore:
         return result
 
     def _log_field(self, image: np.ndarray) -> np.ndarray | None:
-        """Fit the logarithm of the field of a 2D or 3D image; None where there is too little to fit it to."""
+        """Fit the logarithm of the field of a 2D or 3D image; None with too few or constant foreground voxels."""
         import SimpleITK as sitk
 
         full = sitk.GetImageFromArray(image)
@@ -83,7 +83,7 @@ class BiasFieldZScore:
 
 
 def _fit(small: Any, inside: Any, iterations: Sequence[int]) -> Any:
-    """Return the logarithm of the field on the grid of the shrunk image, as ITK's image."""
+    """Return the logarithm of the field on the grid of the shrunk image, as an ITK image."""
     import SimpleITK as sitk
 
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
@@ -94,7 +94,7 @@ def _fit(small: Any, inside: Any, iterations: Sequence[int]) -> Any:
 
 
 def _on_grid(field: Any, full: Any) -> np.ndarray | None:
-    """Interpolate a field linearly, constant beyond its outermost voxels; None where it is not finite."""
+    """Interpolate a field linearly, constant outside its outermost voxels; None if it is not finite."""
     import SimpleITK as sitk
 
     resampler = sitk.ResampleImageFilter()
@@ -107,7 +107,7 @@ def _on_grid(field: Any, full: Any) -> np.ndarray | None:
 
 @contextmanager
 def _single_threaded() -> Iterator[None]:
-    """Let ITK use one thread: N4 adds up in another order with each number of them, and its own setting is ignored."""
+    """Use one thread in ITK: N4's results depend on the number of threads, and N4 ignores its own setting."""
     import SimpleITK as sitk
 
     with _one_thread:
@@ -120,7 +120,7 @@ def _single_threaded() -> Iterator[None]:
 
 
 def _shrink_factors(size: Sequence[int], wanted: int) -> list[int]:
-    """Return the factor of each axis: as wanted, less where few voxels would be left, more where many would."""
+    """Return the shrink factor of each axis: ``wanted``, but smaller for short axes and larger for large images."""
     most = [max(1, n // SMALLEST_EDGE) for n in size]
     factors = [min(wanted, limit) for limit in most]
     while np.prod([n // f for n, f in zip(size, factors, strict=True)]) > MOST_VOXELS:

@@ -1,4 +1,4 @@
-"""Standard intensities for images without units: histograms are matched at landmarks."""
+"""Nyúl normalization for images without units: histograms are matched at landmarks."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from autoseg.plan import Component
+from autoseg.fingerprint.landmarks import PERCENTAGES, foreground
+from autoseg.images.statistics import nonzero_mask, percentiles, pieces
 from autoseg.preprocessing.normalization import normalizations
 from autoseg.preprocessing.normalization.arguments import check_percentages, refuse
 from autoseg.preprocessing.normalization.bias_field import BiasFieldZScore
-from autoseg.preprocessing.normalization.statistics import nonzero_mask, percentiles, pieces
 from autoseg.preprocessing.normalization.z_score import z_score
+from autoseg.registry import Component
 
-PERCENTAGES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)
-"""Deciles, and ends that single voxels do not move (Nyúl et al. 2000)."""
 STANDARD_SCALE = (0.0, 100.0)
-"""Where the first and the last landmark lie on the standard scale."""
-MEASURED_VOXELS = 100_000
-"""Voxels of a case that landmarks are fitted to: their ranks are exact to 0.2 %, and are averaged over the cases."""
+"""Positions of the first and the last landmark on the standard scale."""
 
 FARTHEST = 1e30
-"""Where straight lines end: outliers would else leave the range of float32."""
+"""Limit of extrapolated intensities; keeps outliers within the range of float32."""
 
 
 @normalizations.register("nyul_z_score")
@@ -33,19 +30,19 @@ FARTHEST = 1e30
 class NyulZScore:
     """Map each case's percentiles to the dataset's landmarks, linearly between them (Nyúl et al. 2000); then z-score.
 
-    Beyond the outermost percentiles the first and the last segment go on as straight lines.
+    Outside the outermost percentiles, the first and the last segment are extrapolated linearly.
     """
 
     landmarks: Sequence[float]
-    """Standard intensities, ascending; fitted by :func:`fit_landmarks`."""
+    """Standard intensities in ascending order; fitted by :func:`fit_landmarks`."""
     fitted: ClassVar[Component] = {"landmarks": [float(share) for share in PERCENTAGES]}
     percentages: Sequence[float] = PERCENTAGES
-    """Percentiles of a case's foreground that the landmarks belong to."""
+    """Percentiles of a case's foreground, one per landmark."""
     masked: bool = False
-    """Percentiles are those of non-zero voxels, mean and deviation those of the non-zero mask, outside which voxels
-    become 0. Otherwise percentiles are those of voxels brighter than the mean, the rest of the whole image."""
+    """True: percentiles of non-zero voxels, mean and std of the non-zero mask; voxels outside the mask become 0. False:
+    percentiles of voxels brighter than the mean, mean and std of the whole image."""
     bias_field: Mapping[str, Any] | None = None
-    """Arguments of ``bias_field_z_score``, whose correction comes first; None leaves the field as it is."""
+    """Arguments of ``bias_field_z_score``, whose bias field correction is applied first; None: no correction."""
 
     def __post_init__(self) -> None:
         check_percentages("nyul_z_score", "percentages", self.percentages)
@@ -76,19 +73,8 @@ class NyulZScore:
         return found
 
 
-def foreground(image: np.ndarray, *, masked: bool) -> np.ndarray:
-    """Return the voxels that a histogram is matched on: the non-zero ones, or those above the mean (Nyúl et al.)."""
-    return image[image != 0] if masked else image[image > image.mean(dtype=np.float64)]
-
-
-def landmark_percentiles(image: np.ndarray, *, masked: bool) -> tuple[float, ...]:
-    """Measure the percentiles that landmarks are fitted to; none where there is no foreground."""
-    values = foreground(image, masked=masked)
-    return tuple(percentiles(values, PERCENTAGES)) if values.size else ()
-
-
 def fit_landmarks(cases: Sequence[Sequence[float]]) -> list[float]:
-    """Average the percentiles of all cases, each mapped so that its first and last reach the ends of the scale."""
+    """Average the percentiles of all cases, each first mapped linearly to the ends of the standard scale."""
     low, high = STANDARD_SCALE
     known = np.array([case for case in cases if len(case) and case[-1] > case[0]], dtype=np.float64)
     if not len(known):
@@ -98,9 +84,9 @@ def fit_landmarks(cases: Sequence[Sequence[float]]) -> list[float]:
 
 
 def piecewise_linear(image: np.ndarray, own: Sequence[float], standard: Sequence[float]) -> np.ndarray:
-    """Map intensities ``own`` to ``standard``, straight between them and beyond them; returns float32.
+    """Map intensities ``own`` to ``standard``, linear between and outside them; returns float32.
 
-    Where several of ``own`` are the same, they go to the mean of theirs. Where all are, the image becomes 0.
+    Equal values in ``own`` map to the mean of their standard intensities. If all are equal, the image becomes 0.
     """
     result = np.zeros(image.shape, dtype=np.float32)
     knots, place = np.unique(own, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Clipping of outliers before scaling."""
+"""Clip outliers, then scale."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Literal
 
 import numpy as np
 
+from autoseg.images.statistics import mapped, nonzero_mask, percentiles
 from autoseg.preprocessing.normalization import normalizations
 from autoseg.preprocessing.normalization.arguments import check_percentages, check_range, refuse
-from autoseg.preprocessing.normalization.statistics import mapped, nonzero_mask, percentiles
 from autoseg.preprocessing.normalization.z_score import z_score
 
 
 @normalizations.register("percentile")
 @dataclass(frozen=True)
 class Percentile:
-    """Clip to percentiles of the case, or to given intensities, then scale what is left.
+    """Clip to percentiles of the case, or to given intensities, then scale the clipped intensities.
 
     Kamnitsas et al. 2017 (unsupervised domain adaptation) clip the lowest and highest 2 % inside the brain before a
     z-score: ``percentages`` (2, 98), ``masked``.
     """
 
     percentages: Sequence[float] = (0.5, 99.5)
-    """Percentiles of the case's own voxels that its intensities are clipped to."""
+    """Lower and upper percentile of the case's voxels, used as limits of the clipping."""
     clip: Sequence[float] | None = None
-    """Intensities to clip to instead."""
+    """Lower and upper intensity to clip to, instead of percentiles."""
     scale: Literal["z_score", "unit"] = "z_score"
-    """``z_score``: by mean and deviation of the clipped voxels. ``unit``: the clipped range becomes 0…1."""
+    """``z_score``: use mean and std of the clipped voxels. ``unit``: the clipped range becomes 0…1."""
     masked: bool = False
-    """Percentiles, mean and deviation are those of the non-zero mask, holes filled; voxels outside it become 0."""
+    """Compute percentiles, mean and std in the non-zero mask (holes filled); voxels outside it become 0."""
 
     def __post_init__(self) -> None:
         check_percentages("percentile", "percentages", self.percentages)

@@ -1,4 +1,4 @@
-"""Normalizations that need to know nothing: the case's own range, 8-bit colours, and none at all."""
+"""Normalizations without dataset statistics: the case's own range, 8-bit colours, and no normalization."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autoseg.images.statistics import mapped
 from autoseg.preprocessing.normalization import normalizations
-from autoseg.preprocessing.normalization.statistics import mapped
 
 _BRIGHTEST = 255.0
 
@@ -30,7 +30,7 @@ class Rgb:
 
     @property
     def units(self) -> tuple[float, float]:
-        """Offset and scale of what is stored."""
+        """Offset and scale of stored values."""
         return 0.0, _BRIGHTEST
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -41,13 +41,13 @@ class Rgb:
 @normalizations.register("none")
 @dataclass(frozen=True)
 class Untouched:
-    """Leave intensities as they are."""
+    """Do not change intensities."""
 
     @property
     def units(self) -> tuple[float, float]:
-        """Offset and scale of what is stored."""
+        """Offset and scale of stored values."""
         return 0.0, 1.0
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Return [Z,Y,X] as it is."""
+        """Return [Z,Y,X] unchanged."""
         return image

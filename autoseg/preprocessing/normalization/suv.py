@@ -1,4 +1,4 @@
-"""Standardized uptake values of PET."""
+"""Normalization of standardized uptake values (SUV) of PET."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import ClassVar
 
 import numpy as np
 
-from autoseg.plan import Component
+from autoseg.images.statistics import mapped
 from autoseg.preprocessing.normalization import normalizations
 from autoseg.preprocessing.normalization.arguments import FAR, check_above_zero, check_range, refuse
-from autoseg.preprocessing.normalization.statistics import mapped
+from autoseg.registry import Component
 
 
 @normalizations.register("suv")
 @dataclass(frozen=True)
 class Suv:
-    """Clip uptake to the plan's range and divide by its scale: alike in all cases, so that it stays quantitative.
+    """Clip uptake to the plan's range and divide by its scale; the same in all cases, so values stay quantitative.
 
-    Files must hold uptake values. Activity in Bq/ml cannot be turned into them here: body weight, injected dose and
-    times are in DICOM headers, and no other format keeps them.
+    Files must contain uptake values. Activity in Bq/ml cannot be converted here: the conversion needs body weight,
+    injected dose and times, which only DICOM headers contain.
     """
 
     fitted: ClassVar[Component] = {"upper": FAR, "scale": 1.0}
     upper: float
     scale: float
-    """Uptake that becomes 1."""
+    """Uptake that becomes the value 1."""
     lower: float = 0.0
     gamma: float = 1.0
-    """Power to which the scaled uptake is raised; below 1 it shows weak uptake beside strong."""
+    """Exponent of the scaled uptake; below 1, weak uptake becomes more visible."""
 
     def __post_init__(self) -> None:
         check_range("suv", "lower, upper", (self.lower, self.upper))
@@ -39,7 +39,7 @@ class Suv:
 
     @property
     def units(self) -> tuple[float, float] | None:
-        """Offset and scale of what is stored."""
+        """Offset and scale of stored values."""
         return (0.0, self.scale) if self.gamma == 1 else None
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

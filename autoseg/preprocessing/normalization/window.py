@@ -1,4 +1,4 @@
-"""Hounsfield windows, each its own channel."""
+"""Normalization by Hounsfield windows, one channel per window."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autoseg.images.statistics import mapped
 from autoseg.preprocessing.normalization import normalizations
 from autoseg.preprocessing.normalization.arguments import check_range, check_windows, refuse
-from autoseg.preprocessing.normalization.statistics import mapped
 
 
 @normalizations.register("window")
 @dataclass(frozen=True)
 class Window:
-    """Clip to windows: min(c + w/2, max(c − w/2, x)) for centre c and width w (Moe 2019), one channel each."""
+    """Clip to windows: min(c + w/2, max(c − w/2, x)) for centre c and width w (Moe 2019), one channel per window."""
 
     windows: Sequence[Sequence[float]]
     """Centre and width of each window, in Hounsfield units."""
     output: Sequence[float] | None = (-1.0, 1.0)
-    """What the ends of a window become: by default about a unit deviation, which augmentation counts on. None leaves
+    """Output values of the ends of a window. The default gives a std of about 1, which augmentation assumes. None keeps
     Hounsfield units."""
     hu_offset: float = 0.0
-    """What stored values exceed Hounsfield units by, such as 1000 or 1024 where a file holds no negative ones."""
+    """Difference of stored values and Hounsfield units, such as 1000 or 1024 if a file has no negative values."""
 
     def __post_init__(self) -> None:
         check_windows("window", self.windows)
@@ -35,7 +35,7 @@ class Window:
 
     @property
     def channels(self) -> int:
-        """One for each window."""
+        """One channel per window."""
         return len(self.windows)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -45,7 +45,7 @@ class Window:
             low, high = centre - width / 2, centre + width / 2
             first, last = (low, high) if self.output is None else self.output
             scale = width / (last - first)
-            # (x − offset − low) / scale + first, as one shift.
+            # One shift replaces (x − offset − low) / scale + first.
             shift = self.hu_offset + low - first * scale
             channel[:] = mapped(image, shift=shift, scale=scale, clip=(low + self.hu_offset, high + self.hu_offset))
         return result

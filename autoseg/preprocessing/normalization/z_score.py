@@ -1,4 +1,4 @@
-"""Zero mean and unit deviation, case by case."""
+"""Z-score normalization: zero mean and unit std in each case."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autoseg.images.statistics import mapped, mean_and_std, nonzero_mask
 from autoseg.preprocessing.normalization import normalizations
-from autoseg.preprocessing.normalization.statistics import mapped, mean_and_deviation, nonzero_mask
 
 
 @normalizations.register("z_score")
@@ -16,7 +16,7 @@ class ZScore:
     """Subtract the case's own mean and divide by its standard deviation."""
 
     masked: bool = False
-    """Only over the non-zero mask, holes filled; voxels outside it become 0."""
+    """Compute mean and std only in the non-zero mask (holes filled); voxels outside it become 0."""
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Normalize [Z,Y,X]; a constant image becomes zeros."""
@@ -26,10 +26,10 @@ class ZScore:
 def z_score(
     image: np.ndarray, mask: np.ndarray | None = None, *, clip: tuple[float, float] | None = None
 ) -> np.ndarray:
-    """Clip, then subtract the mean and divide by the deviation of what is inside ``mask``; outside it is 0."""
+    """Clip, then subtract the mean and divide by the std of voxels inside ``mask``; voxels outside become 0."""
     inside = image if mask is None else image[mask]
-    mean, deviation = mean_and_deviation(inside if clip is None else mapped(inside, clip=clip))
-    result = mapped(image, shift=mean, scale=deviation, clip=clip)
+    mean, std = mean_and_std(inside if clip is None else mapped(inside, clip=clip))
+    result = mapped(image, shift=mean, scale=std, clip=clip)
     if mask is not None:
         result *= mask
     return result

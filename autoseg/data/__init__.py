@@ -1,0 +1,1 @@
+"""Datasets: dataset.json and other layouts, labels, body sides, optional channels, folds."""

@@ -1,0 +1,1 @@
+"""Files on disk: atomic writing, JSON records, weights without pickle, templates."""

@@ -1,0 +1,1 @@
+"""The dataset fingerprint (shapes, spacings, intensities, class sizes) and its measurement."""

@@ -1,0 +1,1 @@
+"""Images: geometry, orientation, and reading and writing of all supported file formats."""

@@ -1,0 +1,1 @@
+"""DICOM: headers, stacks of slices, and segmentation objects."""

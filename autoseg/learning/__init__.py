@@ -1,0 +1,1 @@
+"""Parts shared by all trainers: batches, steps, optimizers, schedules, checkpoints, validation, time budget."""

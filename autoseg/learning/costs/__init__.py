@@ -1,0 +1,1 @@
+"""Cost of a training step: memory and work, counted without executing the step."""

@@ -1,0 +1,268 @@
+"""Memory and work of a training step, counted on fake tensors (shapes without storage)."""
+
+from __future__ import annotations
+
+import bisect
+import json
+import sys
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from autoseg.data.dataset import Dataset
+from autoseg.files.records import to_plain
+from autoseg.learning.costs.work import Work, flops_of, work_of
+from autoseg.learning.learner import Learner, build_learner, change_weights, compute_gradients
+from autoseg.learning.loader import Batch
+from autoseg.networks.build import build_network, output_size
+from autoseg.plan.schema import Configuration
+from autoseg.preprocessing.channel_layout import channel_layout
+
+LIBRARIES = 112 * 1024**2
+"""Bytes that PyTorch allocates in the first step and keeps: code, compiled kernels, or the context of a GPU."""
+SLACK, MOST_SLACK = 0.35, 240 * 1024**2
+"""Memory that allocators keep between blocks in use: share of the counted bytes, and maximum in bytes.
+
+Blocks of less than 32 MB lie on the heap of the C library; larger patches hardly use it. Measured in
+benchmarks/README.md."""
+
+COUNTED_BATCH = 1009
+"""Batch size of the count. It is a large prime: a tensor size that it divides is proportional to the batch size."""
+
+CHANNEL_BLOCK = 16
+"""Convolution kernels of CPUs and GPUs pad the channels of their internal copies to a multiple of this number."""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Cost of one training step."""
+
+    peak_bytes: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class BatchCost:
+    """Cost of one training step for every batch size.
+
+    The allocated bytes at each moment of a step are linear in the batch size; the peak is the maximum over all moments.
+    """
+
+    moments: tuple[tuple[int, int], ...]
+    """(fixed bytes, bytes per sample) of each moment that is the peak for some batch size."""
+    fixed_flops: int
+    """Operations of the optimizer, independent of the batch size."""
+    sample_flops: int
+    fixed_work: Work = field(default_factory=dict)
+    """Fixed work by kind, see :mod:`autoseg.learning.costs.work`."""
+    sample_work: Work = field(default_factory=dict)
+
+    def peak_bytes(self, batch: int) -> int:
+        """Return the peak in bytes of a step with ``batch`` samples, including the allowance of :func:`allowing`."""
+        return allowing(max(fixed + batch * sample for fixed, sample in self.moments))
+
+    def flops(self, batch: int) -> int:
+        """Return the floating-point operations of a step with ``batch`` samples."""
+        return self.fixed_flops + batch * self.sample_flops
+
+    def largest_batch(self, memory: int) -> int:
+        """Return the largest batch size whose step needs at most ``memory`` bytes; 0 if not even one sample fits."""
+        # Without the allowance more samples fit: this is an upper bound for the search.
+        most = max(0, min((memory - fixed) // sample for fixed, sample in self.moments if sample > 0))
+        return bisect.bisect_right(range(1, most + 1), memory, key=self.peak_bytes)
+
+
+@dataclass(frozen=True)
+class _Amount:
+    """Bytes or operations as fixed part and part per sample."""
+
+    fixed: int = 0
+    sample: int = 0
+
+    def __add__(self, other: _Amount) -> _Amount:
+        return _Amount(self.fixed + other.fixed, self.sample + other.sample)
+
+    def __sub__(self, other: _Amount) -> _Amount:
+        return _Amount(self.fixed - other.fixed, self.sample - other.sample)
+
+    def of(self, batch: int) -> int:
+        """Return the amount with ``batch`` samples."""
+        return self.fixed + batch * self.sample
+
+
+class _Ledger(TorchDispatchMode):
+    """Track the allocated bytes during every operation, and count the floating-point operations.
+
+    An amount that ``batch`` divides belongs to the samples. An amount above ``most_fixed`` belongs to them, too: the
+    bytes of the network's largest weight tensor are the limit, and anything larger is a rounded share of all voxels.
+    While weights are created or updated, there is no such limit.
+    """
+
+    def __init__(self, batch: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.batch = batch
+        self.most_fixed = sys.maxsize
+        self.alive = self.flops = _Amount()
+        self.work: defaultdict[str, _Amount] = defaultdict(_Amount)
+        self.history: list[_Amount] = []
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(  # type: ignore[override]
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        packet = func._overloadpacket
+        flops = flops_of(func, args, kwargs, result)
+        self.flops += self._amount(flops or 0)
+        for kind, amount in work_of(func, args, result, flops).items():
+            self.work[kind] += self._amount(int(amount))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._enter(leaf.untyped_storage())
+        hidden = _HIDDEN.get(packet)
+        self.history.append(self.alive + self._amount(hidden(args, result)) if hidden else self.alive)
+        return result
+
+    def _amount(self, total: int) -> _Amount:
+        if total % self.batch and total <= self.most_fixed:
+            return _Amount(fixed=total)
+        return _Amount(total % self.batch, total // self.batch)
+
+    def _enter(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._known:
+            return
+        size = self._amount(storage.nbytes())
+        self._known.add(storage)
+        self.alive += size
+        weakref.finalize(storage, self._leave, size)
+
+    def _leave(self, size: _Amount) -> None:
+        self.alive -= size
+
+
+def _convolution(args: tuple[Any, ...], result: torch.Tensor) -> int:
+    """Extra bytes of a convolution beside its result: input and result in the internal layout of the kernel."""
+    image, copy = _blocked(args[0]), _blocked(result)
+    return max(image + copy - _bytes(result), copy)
+
+
+def _convolution_backward(args: tuple[Any, ...], result: tuple[torch.Tensor | None, ...]) -> int:
+    """Extra bytes of a convolution's backward pass: output gradient and input in the internal layout of the kernel.
+
+    In 16 bits, the weight gradient of a kernel of more than one voxel works on pairs of values and needs another copy.
+    """
+    gradient, image, weight = args[:3]
+    copies = 2 if image.element_size() == 2 and weight[0, 0].numel() > 1 and image.shape[1] > 1 else 1
+    return copies * (_blocked(gradient) + _blocked(image))
+
+
+_HIDDEN: dict[Any, Callable[[tuple[Any, ...], Any], int]] = {
+    torch.ops.aten.convolution: _convolution,
+    torch.ops.aten.convolution_backward: _convolution_backward,
+}
+"""Operations that allocate memory without a visible tensor, and how to compute its bytes."""
+
+
+def _blocked(tensor: torch.Tensor) -> int:
+    """Bytes of a tensor [B,C,*space] with channels padded to a multiple of :data:`CHANNEL_BLOCK`."""
+    channels = tensor.shape[1]
+    return _bytes(tensor) // channels * (-(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK)
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def allowing(counted: int) -> int:
+    """Add the memory that cannot be counted to the counted bytes: :data:`LIBRARIES` and the allocator's slack."""
+    return counted + LIBRARIES + min(int(SLACK * counted), MOST_SLACK)
+
+
+def step_cost(configuration: Configuration, dataset: Dataset, *, batch_size: int) -> StepCost:
+    """Count one training step of a configuration: forward, loss, backward and the optimizer with its state.
+
+    Nothing is allocated and no GPU is needed. Returns the peak in bytes, including the allowance of :func:`allowing`,
+    and the floating-point operations.
+    """
+    step = _count(configuration, dataset, batch_size)
+    peak = max(amount.of(batch_size) for amount in step.moments)
+    return StepCost(allowing(peak), step.flops.of(batch_size))
+
+
+def batch_cost(configuration: Configuration, dataset: Dataset) -> BatchCost:
+    """Count a training step of a configuration for every batch size; cached in the process, see :func:`step_cost`."""
+    # The cache key contains only fields that change the count.
+    plain = replace(configuration, batch_size=1, spacing=(None, 1.0, 1.0), median_shape=(1, 1, 1), augmentation={})
+    described = replace(dataset, cases=(), groups={}, annotated={})
+    key = json.dumps(to_plain((plain, described)))
+    if key not in _counted:
+        _counted[key] = _count_batches(plain, described)
+    return _counted[key]
+
+
+_counted: dict[str, BatchCost] = {}
+"""Cache of counted costs in this process, by configuration and dataset as JSON text."""
+
+
+def _count_batches(configuration: Configuration, dataset: Dataset) -> BatchCost:
+    step = _count(configuration, dataset, COUNTED_BATCH)
+    lines = {(amount.fixed, amount.sample) for amount in step.moments}
+    work = step.work.items()
+    return BatchCost(
+        _upper_hull(lines),
+        step.flops.fixed,
+        step.flops.sample,
+        fixed_work={kind: amount.fixed for kind, amount in work},
+        sample_work={kind: amount.sample for kind, amount in work},
+    )
+
+
+def _upper_hull(lines: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Keep the lines fixed + batch · sample that are the maximum for some batch size of at least 1."""
+    hull: list[tuple[int, int]] = []
+    for fixed, sample in sorted(lines, key=lambda line: (line[1], line[0])):
+        while hull and (hull[-1][1] == sample or fixed + sample >= hull[-1][0] + hull[-1][1]):
+            # The new line is steeper and not lower at batch size 1: the flatter line is never the maximum.
+            hull.pop()
+        hull.append((fixed, sample))
+    return tuple(hull)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Counts of one training step."""
+
+    moments: tuple[_Amount, ...]
+    """Allocated bytes at each moment."""
+    flops: _Amount
+    work: Mapping[str, _Amount]
+
+
+def _count(configuration: Configuration, dataset: Dataset, batch_size: int) -> _Step:
+    """Execute a step on fake tensors: compute gradients, then update the weights."""
+    with FakeTensorMode(), _Ledger(batch_size) as ledger:
+        learner = build_learner(configuration, build_network(configuration, dataset), device=torch.device("cpu"))
+        images = torch.empty(batch_size, channel_layout(configuration, dataset).inputs, *configuration.patch_size)
+        labelled = output_size(configuration.patch_size, learner.network.margin)  # type: ignore[arg-type]
+        batch = Batch(images, torch.zeros(batch_size, *labelled, dtype=torch.int64))
+        ledger.most_fixed = max(map(_bytes, learner.network.state_dict().values()))
+        compute_gradients(learner, batch)
+        ledger.most_fixed, moments = sys.maxsize, len(ledger.history)
+        change_weights(learner, 1.0)
+    # From the second step on, the optimizer's state exists from the beginning of the step.
+    state = _Amount(_state_bytes(learner))
+    before = (alive + state for alive in ledger.history[:moments])
+    return _Step((*before, *ledger.history[moments:]), ledger.flops, dict(ledger.work))
+
+
+def _state_bytes(learner: Learner) -> int:
+    """Bytes of all tensors that the optimizer keeps."""
+    kept = (leaf for state in learner.optimizer.state.values() for leaf in tree_leaves(dict(state)))
+    return sum(_bytes(leaf) for leaf in kept if isinstance(leaf, torch.Tensor))

@@ -1,0 +1,1 @@
+"""The plan: the schema of plan.json, its checks, reading and writing."""

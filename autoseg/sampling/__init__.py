@@ -1,0 +1,1 @@
+"""Patch sampling: streams select the case of each sample, samplers select the patch in it."""

@@ -1,0 +1,1 @@
+"""Resources of the machine and their use: devices, memory, processors, worker processes."""

@@ -1,0 +1,1 @@
+"""File locations of workspaces and bundles, and how to open them."""
