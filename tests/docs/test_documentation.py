@@ -22,7 +22,6 @@ from autoseg.registry import Registry
 from autoseg.workspace.paths import Workspace
 
 MOST_README_LINES = 100
-PICTURES_MADE_BY_SCRIPT = {"docs/overview.png"}
 COMMANDS = typer.main.get_command(app).commands
 DATASET_FIELDS = {
     "name", "channel_names", "labels", "regions_class_order", "numTraining", "file_ending", "dataset", "groups",
@@ -75,8 +74,7 @@ def test_every_link_leads_somewhere(pages):
                 continue
             file, _, anchor = link.partition("#")
             path = (page.path.parent / file).resolve() if file else page.path
-            made = path.relative_to(page.path.parents[page.name.count("/")]).as_posix()
-            assert path.exists() or made in PICTURES_MADE_BY_SCRIPT, f"{page.name}: {link}"
+            assert path.exists(), f"{page.name}: {link}"
             if anchor and path in by_path:
                 assert anchor in by_path[path].anchors, f"{page.name}: {link}"
 
