@@ -80,12 +80,13 @@ def plan_and_preprocess(
     from autoseg.preprocessing.run import preprocess
     from autoseg.system.execution import local_executor
 
+    asked = PlanningOptions(**options)
     found = open_dataset(dataset, images, labels)
     place = Workspace(Path(workspace) if workspace else Path(f"{found.name}.autoseg"))
     executor = local_executor(workers)
     fingerprint = fingerprint_dataset(found, place, executor=executor, progress=progress)
     divide_cases(found, fingerprint, place, kind=splits, folds=folds)
-    plan = plan_dataset(found, fingerprint, place, PlanningOptions(**options), replan=replan)
+    plan = plan_dataset(found, fingerprint, place, asked, replan=replan)
     for decision in plan.explanation:
         logger.info("%s: %s", decision.about, decision.decision)
     count = preprocess(place, plan, executor=executor, progress=_begin(progress, "preprocessing", len(found.cases)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -13,6 +14,8 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 from annotated_types import Ge, Gt, Le, Lt
 
 from autoseg.errors import PlanError
+
+logger = logging.getLogger("autoseg")
 
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 
@@ -47,6 +50,18 @@ class Registry:
         self._import_modules()
         others = {entry.name for entry in entry_points(group=f"autoseg.{self.family}")}
         return sorted(others | set(self._implementations))
+
+    def loaded(self) -> dict[str, Callable[..., Any]]:
+        """Load every implementation; skip with a warning those whose package cannot be imported."""
+        found = {}
+        for name in self.names():
+            try:
+                found[name] = self.get(name)
+            except Exception as error:  # A broken package of somebody else must not block all others.
+                logger.warning(
+                    "%s '%s' cannot be loaded: %s; reinstall or remove its package", self.family, name, error
+                )
+        return found
 
     def get(self, name: str) -> Callable[..., Any]:
         """Return the implementation ``name``; for an unknown name, raise :class:`PlanError` with the nearest names."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 
 from autoseg.networks import networks
-from autoseg.networks.planning import NetworkSpec
+from autoseg.networks.planning import NetworkSpec, Plans
 from autoseg.plan.schema import Plan
 from autoseg.planners.base import PlanRequest, planners
 from autoseg.planners.configurations import plan_with
-
-logger = logging.getLogger("autoseg.planning")
 
 
 def plan_network(request: PlanRequest, *, planner: str, network: NetworkSpec) -> Plan:
@@ -21,12 +18,8 @@ def plan_network(request: PlanRequest, *, planner: str, network: NetworkSpec) ->
 
 def register_networks() -> None:
     """Register a planner for each entry of ``plans`` of each network, including networks of other packages."""
-    for name in networks.names():
-        try:
-            plans = getattr(networks.get(name), "plans", {})
-        except Exception as error:  # A package that cannot be imported must not block the other planners.
-            logger.warning("network '%s' cannot be loaded: %s; reinstall or remove its package", name, error)
-            continue
+    for network in networks.loaded().values():
+        plans: Plans = getattr(network, "plans", {})
         for planner, spec in plans.items():
             planners.register(planner)(partial(plan_network, planner=planner, network=spec))
 

@@ -63,3 +63,15 @@ def test_modules_are_imported_when_asked(monkeypatch):
     registry = Registry("numbers", modules=("decimal_that_is_not_there",))
     with pytest.raises(ModuleNotFoundError):
         registry.get("anything")
+
+
+def test_an_implementation_that_cannot_be_loaded_is_skipped_with_a_warning(shapes, monkeypatch, caplog):
+    class Broken:
+        name = "star"
+
+        def load(self):
+            raise ImportError("no module named stars")
+
+    monkeypatch.setattr("autoseg.registry.entry_points", lambda **_: [Broken()])
+    assert set(shapes.loaded()) == {"square", "circle"}
+    assert "shapes 'star' cannot be loaded: no module named stars; reinstall or remove its package" in caplog.text

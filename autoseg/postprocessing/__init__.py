@@ -85,9 +85,8 @@ def apply_steps(steps: Sequence[Step], case: PredictedCase, labels: np.ndarray) 
 
 def candidates_of(dataset: Dataset, *, decode: bool) -> dict[str, list[Component]]:
     """Return the candidates of all decoders (``decode``) or of all other steps, by registered name."""
-    found = {}
-    for name in postprocessing.names():
-        kind = postprocessing.get(name)
-        if hasattr(kind, "candidates") and bool(getattr(kind, "decodes", False)) == decode:
-            found[name] = list(kind.candidates(dataset))
-    return found
+    return {
+        name: list(kind.candidates(dataset))  # type: ignore[attr-defined]
+        for name, kind in postprocessing.loaded().items()
+        if hasattr(kind, "candidates") and bool(getattr(kind, "decodes", False)) == decode
+    }
