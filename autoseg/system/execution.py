@@ -19,18 +19,21 @@ R = TypeVar("R")
 logger = logging.getLogger("autoseg.system.execution")
 
 
+@dataclass(frozen=True)
+class CaseWork:
+    """A function to call with each item; see :func:`map_cases`."""
+
+    function: Callable[[Any], Any]
+    items: Sequence[Any]
+    names: Sequence[str]
+    memory_needed: Callable[[Any], int] | None
+    progress: Callable[[str], None] | None
+
+
 class CaseExecutor(Protocol):
     """Runs a function over cases; callers do not know where the calls run."""
 
-    def run(
-        self,
-        function: Callable[[T], R],
-        items: Sequence[T],
-        *,
-        names: Sequence[str],
-        memory_needed: Callable[[T], int] | None,
-        progress: Callable[[str], None] | None,
-    ) -> list[R]:
+    def run(self, work: CaseWork) -> list[Any]:
         """Return the results in the order of the items; see :func:`map_cases`."""
         ...
 
@@ -41,24 +44,18 @@ class LocalProcesses:
 
     workers: int
 
-    def run(
-        self,
-        function: Callable[[T], R],
-        items: Sequence[T],
-        *,
-        names: Sequence[str],
-        memory_needed: Callable[[T], int] | None,
-        progress: Callable[[str], None] | None,
-    ) -> list[R]:
+    def run(self, work: CaseWork) -> list[Any]:
         """Return the results in the order of the items."""
+        items, names = work.items, work.names
         if self.workers == 0 or len(items) <= 1:
-            return [_named(partial(function, item), name, progress) for item, name in zip(items, names, strict=True)]
+            calls = zip(items, names, strict=True)
+            return [_named(partial(work.function, item), name, work.progress) for item, name in calls]
         from autoseg.system.worker_pool import WorkerPool
 
         budget = available_memory()
-        needs = [memory_needed(item) if memory_needed else 0 for item in items]
-        with WorkerPool(function, min(self.workers, len(items))) as pool:
-            return pool.run(items, names=names, needs=needs, budget=budget, progress=progress)
+        needs = [work.memory_needed(item) if work.memory_needed else 0 for item in items]
+        with WorkerPool(work.function, min(self.workers, len(items))) as pool:
+            return pool.run(items, names=names, needs=needs, budget=budget, progress=work.progress)
 
 
 @dataclass(frozen=True)
@@ -67,21 +64,13 @@ class FuturesExecutor:
 
     executor: Executor
 
-    def run(
-        self,
-        function: Callable[[T], R],
-        items: Sequence[T],
-        *,
-        names: Sequence[str],
-        memory_needed: Callable[[T], int] | None,
-        progress: Callable[[str], None] | None,
-    ) -> list[R]:
+    def run(self, work: CaseWork) -> list[Any]:
         """Return the results in the order of the items; the executor itself bounds memory."""
-        futures = [self.executor.submit(function, item) for item in items]
+        futures = [self.executor.submit(work.function, item) for item in work.items]
         results: list[Any] = []
         try:
-            for future, name in zip(futures, names, strict=True):
-                results.append(_named(future.result, name, progress))
+            for future, name in zip(futures, work.names, strict=True):
+                results.append(_named(future.result, name, work.progress))
         finally:
             for future in futures:
                 future.cancel()
@@ -111,7 +100,7 @@ def map_cases(
     of items that run at once. An :class:`AutosegError`, which the user can fix, is raised unchanged. Any other failure,
     and the death of a worker, raises :class:`WorkerError` with the case name.
     """
-    return executor.run(function, items, names=names, memory_needed=memory_needed, progress=progress)
+    return executor.run(CaseWork(function, items, names, memory_needed, progress))
 
 
 def default_workers() -> int:
