@@ -14,6 +14,7 @@ from autoseg.errors import DatasetError, PlanError, WorkspaceError
 from autoseg.plan.files import read_plan, write_plan
 from autoseg.plan.schema import Plan
 from autoseg.preprocessing.declared import check_declared
+from autoseg.registry import Component
 from autoseg.workspace.paths import Workspace
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class PlanningOptions:
     configurations: Sequence[str] | None = None
     """Names of the configurations to plan."""
     planner: str | None = None
+    trainer: str | None = None
+    """Name of the trainer of all configurations; the default is supervised training."""
     members: Sequence[str] | None = None
     """Ensemble members of EMMA: networks, normalizations, or pairs ``network/normalization``."""
     device: str = "auto"
@@ -163,8 +166,7 @@ def plan_dataset(
     if plan is not None and not _differs(plan, asked) and not edits:
         return _kept(plan, dataset, fingerprint, workspace)
     if plan is None or _differs(plan, asked):
-        before = plan.planner if plan else DEFAULT_PLANNER
-        plan = _make_plan(dataset, fingerprint, asked, ENSEMBLE_PLANNER if "members" in asked else before)
+        plan = _make_plan(dataset, fingerprint, asked, _default_planner(asked, plan))
     if edits:
         from autoseg.planners.edits import edited
 
@@ -183,6 +185,19 @@ def _kept(plan: Plan, dataset: Dataset, fingerprint: Fingerprint, workspace: Wor
     return numbered
 
 
+def _default_planner(asked: dict[str, Any], before: Plan | None) -> str:
+    """Return the planner to use unless the user names one: that of the members, of the trainer, or of the last plan."""
+    if "members" in asked:
+        return ENSEMBLE_PLANNER
+    if "trainer" in asked:
+        from autoseg.learning.trainer import trainers
+
+        own: str | None = getattr(trainers.get(asked["trainer"]), "planner", None)
+        if own is not None:
+            return own
+    return before.planner if before else DEFAULT_PLANNER
+
+
 def _make_plan(dataset: Dataset, fingerprint: Fingerprint, asked: dict[str, Any], default: str) -> Plan:
     """Make a plan for the ``asked`` options; this machine's resources are the default, and ``default`` the planner."""
     from autoseg.planners.base import MEMORY_TARGETS, PlanRequest, make_plan
@@ -197,7 +212,8 @@ def _make_plan(dataset: Dataset, fingerprint: Fingerprint, asked: dict[str, Any]
         speed=asked.get("speed"),
     )
     names, members = (tuple(asked[key]) if key in asked else None for key in ("configurations", "members"))
-    plan = make_plan(PlanRequest(dataset, fingerprint, resources, names, members), planner)
+    trainer: Component | None = {"name": asked["trainer"]} if "trainer" in asked else None
+    plan = make_plan(PlanRequest(dataset, fingerprint, resources, names, members, trainer), planner)
     # The plan stores the planner in its own field, not in the request.
     return replace(plan, request={key: value for key, value in asked.items() if value and key != "planner"})
 
@@ -212,8 +228,8 @@ def train_fold(
 ) -> Summary:
     """Train one fold and return the metrics of its validation cases.
 
-    ``options`` are the fields of :class:`autoseg.learning.setting.FoldRequest`: trainer, device, iterations,
-    time_budget in seconds, workers, seed, restart, save_probabilities, checkpoint_seconds.
+    ``options`` are the fields of :class:`autoseg.learning.setting.FoldRequest`: device, iterations, time_budget in
+    seconds, workers, seed, restart, save_probabilities, checkpoint_seconds.
     """
     from autoseg.learning.fold import train_fold as train
     from autoseg.learning.setting import FoldRequest

@@ -15,8 +15,8 @@ import torch
 
 from autoseg.data.dataset import Dataset
 from autoseg.errors import AutosegError
-from autoseg.learning.costs.memory import LIBRARIES, MOST_SLACK
 from autoseg.learning.costs.verification import verify_memory
+from autoseg.learning.step_cost import LIBRARIES, MOST_SLACK
 from autoseg.networks.residual_unet import residual_unet_spec
 from autoseg.networks.unet import unet_spec
 from autoseg.plan.schema import Configuration, voxels

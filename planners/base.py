@@ -9,7 +9,7 @@ from autoseg.data.dataset import Dataset
 from autoseg.fingerprint.record import Fingerprint
 from autoseg.plan.schema import Plan
 from autoseg.planners.resources import GIGABYTE, Resources
-from autoseg.registry import Registry
+from autoseg.registry import Component, Registry
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class PlanRequest:
     """Names of the configurations to plan; None: all that suit the data."""
     members: tuple[str, ...] | None = None
     """Names of the ensemble members to plan; None: all."""
+    trainer: Component | None = None
+    """Trainer of all configurations; None: the planner decides, usually supervised training."""
 
 
 MEMORY_TARGETS = {
@@ -42,6 +44,7 @@ planners: Registry = Registry(
         "autoseg.planners.hyperdense",
         "autoseg.planners.deepmedic",
         "autoseg.planners.probabilistic_unet",
+        "autoseg.planners.random_forest",
     ),
 )
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autoseg.errors import PlanError
-from autoseg.learning.costs.memory import BatchCost, batch_cost
+from autoseg.learning.costs.memory import batch_cost
+from autoseg.learning.step_cost import BatchCost
 from autoseg.networks.planning import USUAL_FEATURES, NetworkSpec
 from autoseg.plan.schema import Configuration, voxels
 from autoseg.planners.base import PlanRequest

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoseg.fingerprint.record import Fingerprint
+from autoseg.learning.streams import check_streams
+from autoseg.learning.trainer import build_trainer
 from autoseg.plan.files import PLAN_VERSION
-from autoseg.plan.schema import Configuration, Decision, Plan, voxels
+from autoseg.plan.schema import SUPERVISED, Configuration, Decision, Plan, voxels
 from autoseg.planners.base import PlanRequest
 from autoseg.planners.extra_channels import Extra, extra_specs
 from autoseg.planners.family import Family
@@ -86,7 +88,10 @@ def spacing_2d(frame: Frame) -> Spacing:
 
 
 def draft(frame: Frame, family: Family, dimension: int, spacing: Spacing) -> Configuration:
-    """Make a configuration without its final patch, network and batch."""
+    """Make a configuration without its final patch, network and batch.
+
+    Raises :class:`autoseg.errors.PlanError` if the trainer needs cases that the dataset lacks.
+    """
     resources, shape = frame.request.resources, frame.shape(spacing)
     sampled = family.sampling(frame.request.dataset, frame.request.fingerprint)
     plain = Configuration(
@@ -103,8 +108,11 @@ def draft(frame: Frame, family: Family, dimension: int, spacing: Spacing) -> Con
         sampling=sampled.spec,
         augmentation={"name": "default", **frame.dropped.augmentation},
         training=training(time_budget(resources)),
+        trainer=dict(frame.request.trainer or SUPERVISED),
         precision="bfloat16" if resources.bfloat16 else "float32",
     )
+    streams = build_trainer(plain).streams(plain, frame.request.dataset)
+    check_streams(plain.trainer_name, streams, frame.request.dataset)
     return family.revise(plain)
 
 

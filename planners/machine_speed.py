@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from autoseg.learning.costs.memory import BatchCost
-from autoseg.learning.costs.work import BYTES, PRODUCT, Work
+from autoseg.learning.costs.work import BYTES, PRODUCT
+from autoseg.learning.step_cost import BatchCost, Work
 from autoseg.system.memory import format_bytes
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from autoseg.data.dataset import IGNORED, Dataset
 from autoseg.learning.budget import SECONDS_PER_CASE
-from autoseg.learning.costs.memory import BatchCost
-from autoseg.plan.schema import Configuration, Training, voxels
+from autoseg.learning.costs.memory import batch_cost
+from autoseg.learning.step_cost import BatchCost
+from autoseg.plan.schema import SUPERVISED, Configuration, Training, voxels
 from autoseg.planners.base import PlanRequest
 from autoseg.planners.resources import Resources
 from autoseg.registry import Component
@@ -67,9 +68,14 @@ def speed_of(configuration: Configuration, cost: BatchCost, request: PlanRequest
     machine = speed_of_machine(resources.device, configuration.precision, name=resources.speed)
 
     def seconds(batch: int) -> float:
-        return machine.seconds(cost, batch) + batch * voxels(configuration.patch_size) / machine.augmented_voxels
+        augmented = cost.patches(batch) * voxels(configuration.patch_size)
+        return machine.seconds(cost, batch) + augmented / machine.augmented_voxels
 
-    sample = machine.seconds(cost, 1) - machine.seconds(cost, 0)
+    alone = cost
+    if configuration.trainer != SUPERVISED:
+        # Validation predicts with the network alone, whatever else the trainer computes.
+        alone = batch_cost(replace(configuration, trainer=SUPERVISED), request.dataset)
+    sample = machine.seconds(alone, 1) - machine.seconds(alone, 0)
     return Speed(seconds, budget, _validation_seconds(configuration, sample * FORWARD, len(request.fingerprint.cases)))
 
 

@@ -92,6 +92,26 @@ def latent_plan():
     return give_latent_networks
 
 
+def give_forests(plan_file: Path) -> None:
+    """Edit a plan so that small forests learn: few voxels and features, so that trees grow in no time."""
+    plan = json.loads(plan_file.read_text())
+    dataset = json.loads((plan_file.parent / "dataset.json").read_text())
+    values = sorted({value for region in dataset["regions"].values() for value in region})
+    indices = [[values.index(value) + 1 for value in region] for region in dataset["regions"].values()]
+    regions = {"regions": indices} if indices else {}
+    for configuration in plan["configurations"].values():
+        configuration["trainer"] = {"name": "random_forest", "voxels": 1500, "watched": 600}
+        configuration["network"] = {"name": "random_forest", "features": 60, **regions}
+        configuration["precision"] = "float32"
+    plan_file.write_text(json.dumps(plan))
+
+
+@pytest.fixture
+def forest_plan():
+    """Return what makes the trainer of a plan a small random forest."""
+    return give_forests
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory) -> Path:
     """Phantoms and their workspace, planned and preprocessed, with tiny networks; not to be changed."""

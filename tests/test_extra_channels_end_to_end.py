@@ -112,12 +112,8 @@ def test_nothing_of_validation_labels_reaches_a_folds_training(phantoms, tmp_pat
 
 def test_a_forest_refuses_prior_maps(phantoms, tmp_path, shrink_plan):
     declare(phantoms, extra_channels={"usual": DECLARED["usual"]})
-    workspace = prepare(phantoms, tmp_path / "work", "3d_fullres", shrink_plan)
-    with pytest.raises(
-        PlanError,
-        match=r"field 'configurations.3d_fullres.extra_channels.usual', found a channel that needs its own",
-    ):
-        autoseg.train_fold(workspace.root, "3d_fullres", 0, trainer="random_forest")
+    with pytest.raises(PlanError, match="found the extra channel 'usual', which needs its own network layer"):
+        autoseg.plan_and_preprocess(phantoms, workspace=tmp_path / "work", trainer="random_forest", workers=0)
 
 
 def test_a_map_of_another_number_of_labels_is_told(phantoms, tmp_path, shrink_plan):

@@ -57,3 +57,12 @@ def swap_outputs(
     order = torch.tensor(mirrored_labels.outputs, device=values.device)
     mirrored = torch.tensor([mirrored_labels.axis in along for along in axes], device=values.device)
     return torch.where(mirrored[:, None], values[:, order], values)
+
+
+def swap_channels(values: torch.Tensor, swapped: Sequence[bool], mirrored_labels: MirroredLabels) -> torch.Tensor:
+    """Return ``values`` [N,outputs,*space] with swapped outputs (left and right) in samples that are ``swapped``."""
+    if not any(swapped):
+        return values
+    order = torch.tensor(mirrored_labels.outputs, device=values.device)
+    chosen = torch.tensor(swapped, device=values.device).reshape(-1, *[1] * (values.ndim - 1))
+    return torch.where(chosen, values[:, order], values)

@@ -165,12 +165,19 @@ def _grid(
     patch: tuple[int, ...],
     device: torch.device,
 ) -> torch.Tensor:
-    """Return the source position of each patch voxel in grid_sample's form: [N,*patch,(x,y,z)] from -1 to 1."""
-    axes = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in patch]
+    return sampling_grid(torch.tensor(matrices, dtype=torch.float32, device=device), size, patch)
+
+
+def sampling_grid(maps: torch.Tensor, size: Sequence[int], patch: Sequence[int]) -> torch.Tensor:
+    """Return the source position of each patch voxel in grid_sample's form: [N,*patch,(x,y,z)] from -1 to 1.
+
+    ``maps`` [N,axes,axes]: from offsets from the centre of the patch to offsets from the centre of a source of ``size``
+    voxels.
+    """
+    axes = [torch.arange(n, dtype=torch.float32, device=maps.device) - (n - 1) / 2 for n in patch]
     offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    scale = torch.tensor(size, dtype=torch.float32, device=device)[:, None]
-    towards = torch.tensor(matrices, dtype=torch.float32, device=device) * 2 / scale
-    return torch.einsum("...j,nij->n...i", offsets, towards).flip(-1)
+    scale = torch.tensor(size, dtype=torch.float32, device=maps.device)[:, None]
+    return torch.einsum("...j,nij->n...i", offsets, maps * 2 / scale).flip(-1)
 
 
 def _resample_labels(labels: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from autoseg.data.dataset import Dataset
@@ -13,7 +13,7 @@ from autoseg.evaluation.summary import Statistics, Summary
 from autoseg.files.templates import render
 from autoseg.fingerprint.record import Fingerprint
 from autoseg.inference.ensemble import Ensemble
-from autoseg.plan.schema import Configuration, Plan
+from autoseg.plan.schema import SUPERVISED, Configuration, Plan
 from autoseg.registry import Component
 
 LICENSE_UNKNOWN = "not stated; ask the author of this bundle before you use it"
@@ -34,8 +34,6 @@ class CardFacts:
     summaries: dict[str, Summary]
     """Cross-validation results, by configuration."""
     license_text: str | None
-    named: dict[str, str] = field(default_factory=dict)
-    """Network by configuration, if its weights were trained with another network than that of the plan."""
 
 
 def model_card(facts: CardFacts) -> str:
@@ -48,9 +46,8 @@ def model_card(facts: CardFacts) -> str:
         license=" ".join(facts.license_text.split()) if facts.license_text else LICENSE_UNKNOWN,
         ranges=_ranges(facts.fingerprint),
         extra={name: _computed(spec) for name, spec in facts.dataset.extra_channels.items()},
-        configurations={
-            name: _described(facts.plan.configuration(name), facts.named.get(name)) for name in facts.folds
-        },
+        trainers=sorted({facts.plan.configuration(name).trainer_name for name in facts.folds}),
+        configurations={name: _described(facts.plan.configuration(name)) for name in facts.folds},
         tables={name: _table(summary) for name, summary in facts.summaries.items()},
         versions={"autoseg": version("autoseg"), "Python": platform.python_version()}
         | {library: version(library) for library in _LIBRARIES},
@@ -79,14 +76,15 @@ def _ranges(fingerprint: Fingerprint | None) -> dict[str, str]:
     }
 
 
-def _described(configuration: Configuration, named: str | None) -> str:
+def _described(configuration: Configuration) -> str:
     spacing = "×".join("own" if s is None else f"{s:.3g}" for s in configuration.spacing)
     patch = "×".join(map(str, configuration.patch_size))
-    # Another network than that of the plan was trained with another patch size, batch size and loss: leave these out.
-    trained = f", patch {patch}, batch {configuration.batch_size}, loss {configuration.loss.get('name')}"
+    supervised = f", patch {patch}, batch {configuration.batch_size}, loss {configuration.loss.get('name')}"
+    # Other trainers may use other batches and losses.
+    trained = supervised if configuration.trainer == SUPERVISED else f", trainer {configuration.trainer_name}"
     return (
-        f"{named or configuration.network.get('name')}, spacing {spacing} mm"
-        + ("" if named else trained)
+        f"{configuration.network.get('name')}, spacing {spacing} mm"
+        + trained
         + (f", after {configuration.previous_stage}" if configuration.previous_stage else "")
     )
 

@@ -19,7 +19,6 @@ from autoseg.errors import BundleError
 from autoseg.evaluation.summary import Summary, summarize
 from autoseg.files.records import to_plain
 from autoseg.files.storage import atomic_path, format_json
-from autoseg.files.weights import named_network
 from autoseg.inference.ensemble import Ensemble, chosen, trained_folds
 from autoseg.inference.members import load_members
 from autoseg.plan.schema import Plan
@@ -71,11 +70,11 @@ def export_bundle(
     plan = place.plan()
     ensemble = chosen(place, plan)
     load_members(place, device=torch.device("cpu"))
-    folds = {name: trained_folds(place, name, ensemble.trainer) for name in _with_stages(plan, ensemble)}
+    folds = {name: trained_folds(place, plan, name) for name in _with_stages(plan, ensemble)}
     contents = {
         **_settings(place, plan, ensemble),
         **_measured(place, plan, ensemble, folds=folds, license_text=license_text),
-        **_weights(place, ensemble, folds),
+        **_weights(place, plan, folds),
     }
     write_zip(path, contents)
     logger.info("%s: %d files, %.1f MB", path, len(contents) + 1, path.stat().st_size / 1e6)
@@ -124,15 +123,12 @@ def _measured(
     """Return the model card, and the cross-validation results of each validated configuration."""
     summaries: dict[str, Summary] = {}
     for name in folds:
-        candidate = cross_validation(place, name, ensemble.trainer)
+        candidate = cross_validation(place, name, plan)
         if candidate:
             summaries[name] = _numbered(candidate.summary)
-    weights = {name: place.fold(name, found[0], ensemble.trainer).model for name, found in folds.items()}
-    networks = {name: named_network(path) for name, path in weights.items()}
-    named = {name: str(network["name"]) for name, network in networks.items() if network}
     fingerprint = place.fingerprint() if place.fingerprint_file.exists() else None
     counts = {name: len(found) for name, found in folds.items()}
-    facts = CardFacts(place.dataset(), plan, fingerprint, ensemble, counts, summaries, license_text, named)
+    facts = CardFacts(place.dataset(), plan, fingerprint, ensemble, counts, summaries, license_text)
     contents: dict[str, Content] = {MODEL_CARD: model_card(facts).encode()}
     return contents | {f"cross_validation/{name}.json": _json(summary.to_json()) for name, summary in summaries.items()}
 
@@ -142,8 +138,8 @@ def _numbered(summary: Summary) -> Summary:
     return summarize({f"case_{number:05d}": metrics for number, metrics in enumerate(summary.cases.values(), 1)})
 
 
-def _weights(place: Workspace, ensemble: Ensemble, folds: Mapping[str, list[str]]) -> dict[str, Content]:
-    files = [place.fold(name, fold, ensemble.trainer).model for name, found in folds.items() for fold in found]
+def _weights(place: Workspace, plan: Plan, folds: Mapping[str, list[str]]) -> dict[str, Content]:
+    files = [place.fold(name, fold, plan).model for name, found in folds.items() for fold in found]
     return {file.relative_to(place.root).as_posix(): file for file in files}
 
 

@@ -32,7 +32,6 @@ logger = logging.getLogger("autoseg")
 
 def choose(
     workspace: Workspace | Path | str,
-    trainer: str = "supervised",
     *,
     device: str = "auto",
     tta: bool = False,
@@ -63,7 +62,7 @@ def choose(
     if dice_margin is not None and not 0 <= dice_margin <= 1:
         raise PlanError(f"dice_margin: found {dice_margin:g}, expected a difference of Dice from 0 to 1")
     on = torch.device(choose_device(device)) if predict else None
-    held_out = find_held_out(place, trainer)
+    held_out = find_held_out(place)
     within = held_out.plan.dice_margin if dice_margin is None else dice_margin
     complete_scores(held_out, device=on, progress=progress)
     compared = compare(held_out, within, executor=executor, progress=progress)
@@ -78,7 +77,6 @@ def choose(
         held_out, replace(recipe, steps=postprocessing.steps), executor=executor, progress=progress
     )
     found = CrossValidation(
-        trainer=trainer,
         folds=held_out.folds,
         cases=len(held_out.cases),
         results=compared.results,
@@ -111,7 +109,6 @@ def _write(place: Workspace, found: CrossValidation, recipe: Recipe) -> None:
     overconfidence = found.quality.overconfidence if found.quality else None
     ensemble = Ensemble(
         recipe.configurations,
-        found.trainer,
         found.dice,
         recipe.decoder,
         found.postprocessing,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from autoseg.evaluation.summary import Summary, read_summary, summarize
 from autoseg.inference.ensemble import trained_folds
+from autoseg.plan.schema import Plan
 from autoseg.workspace.paths import Workspace
 
 
@@ -18,13 +19,14 @@ class Candidate:
     summary: Summary
 
 
-def cross_validation(workspace: Workspace, configuration: str, trainer: str = "supervised") -> Candidate | None:
+def cross_validation(workspace: Workspace, configuration: str, plan: Plan | None = None) -> Candidate | None:
     """Combine the validation metrics of a configuration's folds; return None if no fold has metrics.
 
-    Fold ``all`` is excluded, because it validates on its training cases.
+    Fold ``all`` is excluded, because it validates on its training cases. ``plan`` saves reading the plan.
     """
-    folds = [fold for fold in trained_folds(workspace, configuration, trainer) if fold != "all"]
-    files = {fold: workspace.fold(configuration, fold, trainer).summary for fold in folds}
+    plan = plan or workspace.plan()
+    folds = [fold for fold in trained_folds(workspace, plan, configuration) if fold != "all"]
+    files = {fold: workspace.fold(configuration, fold, plan).summary for fold in folds}
     measured = {fold: read_summary(path) for fold, path in files.items() if path.exists()}
     if not measured:
         return None

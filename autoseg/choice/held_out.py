@@ -46,7 +46,6 @@ class HeldOut:
     workspace: Workspace
     plan: Plan
     dataset: Dataset
-    trainer: str
     configurations: tuple[str, ...]
     cases: dict[str, int]
     """Fold that held out each case; the first one if there are several."""
@@ -60,7 +59,7 @@ class HeldOut:
 
     def scores(self, configuration: str, case: str, *, mirror: bool = True) -> Scores:
         """Read the probabilities of a case; call :func:`complete_scores` first, so that they exist."""
-        folder = self.workspace.fold(configuration, self.cases[case], self.trainer)
+        folder = self.workspace.fold(configuration, self.cases[case], self.plan)
         return read_scores(folder, case, mirror=mirror)
 
     def reference(self, case: str) -> np.ndarray:
@@ -80,7 +79,7 @@ class HeldOut:
         return read_case_record(data, case).preprocessing
 
 
-def find_held_out(workspace: Workspace, trainer: str = "supervised") -> HeldOut:
+def find_held_out(workspace: Workspace) -> HeldOut:
     """Find the configurations to compare: those that share the largest set of trained folds.
 
     Fold ``all`` is excluded, because it has no held-out cases. Raises :class:`WeightsError` if no numbered fold is
@@ -88,7 +87,7 @@ def find_held_out(workspace: Workspace, trainer: str = "supervised") -> HeldOut:
     """
     plan, dataset = workspace.plan(), workspace.dataset()
     splits = workspace.splits()
-    folds = {name: _folds(workspace, name, trainer, len(splits)) for name in plan.configurations}
+    folds = {name: _folds(workspace, plan, name, len(splits)) for name in plan.configurations}
     most = max(folds.values(), key=len)
     if not most:
         raise WeightsError(
@@ -107,7 +106,7 @@ def find_held_out(workspace: Workspace, trainer: str = "supervised") -> HeldOut:
             "one; add label maps or train other folds"
         )
     others = tuple(name for name in folds if name not in names)
-    return HeldOut(workspace, plan, dataset, trainer, names, dict(sorted(cases.items())), others)
+    return HeldOut(workspace, plan, dataset, names, dict(sorted(cases.items())), others)
 
 
 def complete_scores(
@@ -152,7 +151,7 @@ def missing_scores(
 
 
 def _missing(held_out: HeldOut, name: str, fold: int, *, mirror: bool) -> list[str]:
-    folder = held_out.workspace.fold(name, fold, held_out.trainer)
+    folder = held_out.workspace.fold(name, fold, held_out.plan)
     data = held_out.workspace.data(held_out.plan, held_out.plan.configuration(name))
     cases = [case for case, holder in held_out.cases.items() if holder == fold]
     sources = {case: scores_source(folder, read_case_record(data, case)) for case in cases}
@@ -173,8 +172,8 @@ def _say_missing(held_out: HeldOut, missing: Iterable[tuple[str, int]]) -> str:
     )
 
 
-def _folds(workspace: Workspace, configuration: str, trainer: str, count: int) -> tuple[int, ...]:
-    numbers = (int(fold) for fold in trained_folds(workspace, configuration, trainer) if fold != "all")
+def _folds(workspace: Workspace, plan: Plan, configuration: str, count: int) -> tuple[int, ...]:
+    numbers = (int(fold) for fold in trained_folds(workspace, plan, configuration) if fold != "all")
     return tuple(sorted(fold for fold in numbers if fold < count))
 
 
@@ -201,8 +200,8 @@ def open_network(held_out: HeldOut, name: str, fold: int, device: torch.device) 
     """Load the network of a fold; for a cascade, prepare the label maps of the previous stage first."""
     workspace, plan, dataset = held_out.workspace, held_out.plan, held_out.dataset
     configuration = plan.configuration(name)
-    folder = workspace.fold(name, fold, held_out.trainer)
-    previous = find_previous_stage(workspace, plan, name, fold=fold, trainer=held_out.trainer)
+    folder = workspace.fold(name, fold, plan)
+    previous = find_previous_stage(workspace, plan, name, fold=fold)
     if previous:
         prepare_previous_stage(previous, dataset)
     return FoldNetwork(

@@ -75,7 +75,6 @@ class CrossValidation:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
-    trainer: str
     folds: tuple[int, ...]
     cases: int
     results: tuple[Result, ...]

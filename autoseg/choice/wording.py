@@ -20,7 +20,6 @@ def decisions(found: CrossValidation) -> dict[str, str]:
         "held-out cases": f"{found.cases}, of {'fold' if len(found.folds) == 1 else 'folds'} "
         + ", ".join(map(str, found.folds)),
         "chosen": " + ".join(found.chosen),
-        "trainer": found.trainer,
         "mirrored copies": _mirroring(found.mirroring),
         **({} if found.decoder is None else {_decoder_name(found.decoder): _decoding(found.decoder)}),
         "post-processing": _postprocessing(found.postprocessing),

@@ -12,7 +12,6 @@ from autoseg.cli.options import Device, WorkspaceArgument
 
 def choose(
     workspace: WorkspaceArgument,
-    trainer: Annotated[str, typer.Option(help="Trainer whose folds are compared.")] = "supervised",
     device: Device = "auto",
     tta: Annotated[
         bool,
@@ -52,7 +51,6 @@ def choose(
     with case_progress() as progress:
         found = work(
             workspace,
-            trainer,
             device=device,
             tta=tta,
             dice_margin=dice_margin,

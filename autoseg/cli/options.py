@@ -74,9 +74,10 @@ Speed = Annotated[
     ),
 ]
 Trainer = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="Learning method: supervised (the network of the plan) or random_forest (a forest instead of a network)."
+        help="Way to learn: supervised, or random_forest (a forest instead of a network). An unknown name lists all. "
+        "Default: supervised."
     ),
 ]
 Workers = Annotated[

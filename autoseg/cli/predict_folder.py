@@ -25,10 +25,6 @@ def predict_folder(
         list[str] | None,
         typer.Option("--fold", "-f", help="Fold to use; may be given more than once. Default: all trained folds."),
     ] = None,
-    trainer: Annotated[
-        str | None,
-        typer.Option(help="Trainer of the weights. Default: the chosen one."),
-    ] = None,
     device: Device = "auto",
     devices: Annotated[
         str | None,
@@ -88,7 +84,6 @@ def predict_folder(
             output,
             configurations=configurations,
             folds=folds,
-            trainer=trainer,
             device=device,
             devices=parse_devices(devices),
             tta=tta,  # type: ignore[arg-type]

@@ -42,6 +42,7 @@ def run(
     workspace: WorkspaceOption = None,
     configurations: Configurations = None,
     planner: Planner = None,
+    trainer: Trainer = None,
     members: Members = None,
     device: Device = "auto",
     memory: Memory = None,
@@ -56,7 +57,6 @@ def run(
         int | None, typer.Option(min=1, help="Training steps of each fold, or trees of a forest.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights and of sampling.")] = 0,
-    trainer: Trainer = "supervised",
 ) -> int:
     """Plan, preprocess, train all folds of all configurations, and choose the best. An interrupted run continues."""
     from autoseg.api import plan_and_preprocess
@@ -71,6 +71,7 @@ def run(
             **planning_options(
                 configurations=configurations,
                 planner=planner,
+                trainer=trainer,
                 members=members,
                 device=device,
                 memory=memory,
@@ -87,10 +88,10 @@ def run(
     options: dict[str, Any] = {"device": device, "iterations": iterations, "workers": workers, "seed": seed}
     if time_budget is not None:
         options["time_budget"] = parse_duration(time_budget)
-    return train_all(place.root, trainer, **options)
+    return train_all(place.root, **options)
 
 
-def train_all(root: Path, trainer: str = "supervised", **options: Any) -> int:
+def train_all(root: Path, **options: Any) -> int:
     """Train and validate the missing folds of a workspace, then choose the configurations for prediction."""
     from autoseg.api import train_fold
     from autoseg.choice import choose
@@ -105,10 +106,10 @@ def train_all(root: Path, trainer: str = "supervised", **options: Any) -> int:
     previous_stages = {configuration.previous_stage for configuration in plan.configurations.values()}
     for name in training_order(plan):
         for fold in range(len(place.splits())):
-            folder = place.fold(name, fold, trainer)
+            folder = place.fold(name, fold, plan)
             if _is_done(folder, whole=name in previous_stages):
                 continue
-            work = partial(train_fold, root, name, fold, trainer=trainer, **options)
+            work = partial(train_fold, root, name, fold, **options)
             try:
                 with log_file(folder.log), training_progress() as listener:
                     summary = work(listener=listener)
@@ -121,7 +122,7 @@ def train_all(root: Path, trainer: str = "supervised", **options: Any) -> int:
             console.print(f"{name} fold {fold}: mean Dice {summary.mean_dice:.4f}{missing}")
     with case_progress() as progress:
         device = options.get("device", "auto")
-        found = choose(place, trainer, device=device, workers=options.get("workers"), progress=progress)
+        found = choose(place, device=device, workers=options.get("workers"), progress=progress)
     print_choice(found)
     console.print(f"next: autoseg predict-folder {root} IMAGES OUTPUT", soft_wrap=True, markup=False)
     return 0

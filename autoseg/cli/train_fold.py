@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autoseg.cli.display import console, duration, log_file, notices
-from autoseg.cli.options import Device, TimeBudget, Trainer, Workers, WorkspaceArgument
+from autoseg.cli.options import Device, TimeBudget, Workers, WorkspaceArgument
 from autoseg.cli.tables import print_summary
 from autoseg.errors import PlanError
 
@@ -27,7 +27,6 @@ def train_fold(
     workspace: WorkspaceArgument,
     configuration: Annotated[str, typer.Argument(help="Configuration of the plan, such as 3d_fullres.")],
     fold: Annotated[str, typer.Argument(help="Fold: 0 to 4, or all.")],
-    trainer: Trainer = "supervised",
     device: Device = "auto",
     iterations: Annotated[
         int | None,
@@ -56,17 +55,18 @@ def train_fold(
     """
     from autoseg.api import train_fold as work
     from autoseg.learning.loop import Interrupted
-    from autoseg.learning.modes import learning_modes
+    from autoseg.learning.trainer import build_trainer
     from autoseg.preprocessing.previous_stage import find_previous_stage
     from autoseg.system.units import parse_duration
     from autoseg.workspace.paths import Workspace
 
     number = parse_fold(fold)
     place = Workspace(workspace)
-    folder = place.fold(configuration, number, trainer)
+    plan = place.plan()
     # Raise errors in the arguments before the log file creates the folder of the fold.
-    learning_modes.get(trainer)
-    find_previous_stage(place, place.plan(), configuration, fold=number, trainer=trainer)
+    build_trainer(plan.configuration(configuration))
+    find_previous_stage(place, plan, configuration, fold=number)
+    folder = place.fold(configuration, number, plan)
     with log_file(folder.log), training_progress() as listener:
         try:
             summary = work(
@@ -74,7 +74,6 @@ def train_fold(
                 configuration,
                 number,
                 listener=listener,
-                trainer=trainer,
                 device=device,
                 iterations=iterations,
                 time_budget=None if time_budget is None else parse_duration(time_budget),

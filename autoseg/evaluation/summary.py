@@ -23,6 +23,9 @@ Cases = dict[str, dict[str, ClassMetrics]]
 
 R = TypeVar("R")
 
+SEGMENTATION = "segmentation"
+"""Usual task of a network."""
+
 _DEFAULT = MetricSettings()
 
 METRICS = tuple(field.name for field in fields(ClassMetrics))
@@ -59,6 +62,15 @@ class Summary:
     settings: MetricSettings = field(default_factory=MetricSettings)
     not_validated: tuple[str, ...] = ()
     not_mirrored: tuple[str, ...] = ()
+    task: str = SEGMENTATION
+    """What the network does. Networks with another task are measured only by ``metrics``."""
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    """Metrics of the trainer after the last step, by name; None where a metric is not defined."""
+
+    @property
+    def segments(self) -> bool:
+        """Whether the network segments, so that its Dice can be compared."""
+        return self.task == SEGMENTATION
 
     @property
     def pooled_dice(self) -> float:
@@ -66,11 +78,13 @@ class Summary:
         return statistics_of([scores.dice for scores in self.pooled.values()]).mean
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for strict JSON: NaN becomes None, and empty lists of cases are left out."""
+        """Return plain values for strict JSON: NaN becomes None, and empty fields are left out."""
         plain: dict[str, Any] = _without_nan(asdict(self))
-        for name in ("not_validated", "not_mirrored"):
+        for name in ("not_validated", "not_mirrored", "metrics"):
             if not plain[name]:
                 del plain[name]
+        if self.segments:
+            del plain["task"]
         return plain
 
     @classmethod
@@ -93,6 +107,8 @@ class Summary:
             slices=read(dict[str, Statistics], "slices", {}),
             not_validated=read(tuple[str, ...], "not_validated", ()),
             not_mirrored=read(tuple[str, ...], "not_mirrored", ()),
+            task=read(str, "task", SEGMENTATION),
+            metrics=read(dict[str, float | None], "metrics", {}),
         )
 
     def write_json(self, path: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,12 +17,12 @@ from autoseg.errors import WeightsError
 from autoseg.files.storage import atomic_path
 
 
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write tensors to ``path`` atomically; raise :class:`autoseg.errors.WorkspaceError` if that fails."""
     with atomic_path(path) as temporary:
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         try:
-            save_file(plain, temporary, metadata=dict(metadata or {}))
+            save_file(plain, temporary)
         except SafetensorError as error:
             raise _as_os_error(error) from error
 
@@ -44,27 +43,20 @@ def load_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
         raise WeightsError(f"{path}: damaged or no safetensors file ({error}); train this fold again") from None
 
 
-def save_network(path: Path, tensors: Mapping[str, torch.Tensor], network: Mapping[str, Any]) -> None:
-    """Write weights with the specification of their network, in the format of a plan, as metadata."""
-    save_tensors(path, tensors, {"network": json.dumps(network)})
+@runtime_checkable
+class SizedByTraining(Protocol):
+    """A module with arrays whose sizes only training decides, such as the nodes of decision trees."""
+
+    def resize(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Give these arrays the sizes of ``shapes``, which are those of a file; leave out shapes that cannot be."""
+        ...
 
 
-def named_network(path: Path) -> dict[str, Any] | None:
-    """Return the network specification in the metadata of weights; None if they belong to the plan's network."""
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("network")
-    except (SafetensorError, OSError, ValueError):
-        return None  # Reading the tensors later raises the error with its reason.
-    try:
-        network = None if text is None else json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        network = text
-    if network is not None and not isinstance(network, dict):
-        raise WeightsError(f"{path}: metadata 'network', found no object with a 'name'; train this fold again")
-    return network
+def fill(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Load tensors into a module; arrays whose sizes training decides take the sizes of the tensors."""
+    if isinstance(module, SizedByTraining):
+        module.resize({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    module.load_state_dict(dict(tensors))
 
 
 def load_weights(network: nn.Module, path: Path, device: str = "cpu") -> None:
@@ -74,7 +66,7 @@ def load_weights(network: nn.Module, path: Path, device: str = "cpu") -> None:
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise WeightsError(f"{path}: contains NaN or infinite weights because its training diverged; train again")
     try:
-        network.load_state_dict(tensors)
+        fill(network, tensors)
     except ValueError as error:
         # Some networks check the values of their weights and raise ValueError.
         raise WeightsError(f"{path}: {error}; train this fold again") from None
@@ -93,6 +85,8 @@ def check_weights(network: nn.Module, path: Path) -> None:
 
 
 def _check_shapes(network: nn.Module, held: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    if isinstance(network, SizedByTraining):
+        network.resize(held)
     expected = network.state_dict()
     for name in sorted(expected.keys() | held.keys()):
         found = held.get(name)

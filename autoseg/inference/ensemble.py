@@ -39,7 +39,6 @@ class Ensemble:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     configurations: tuple[str, ...]
-    trainer: str = "supervised"
     dice: float | None = None
     """Mean foreground Dice in cross-validation."""
     decoder: Component = field(default_factory=lambda: {"name": "argmax"})
@@ -88,40 +87,32 @@ def read_ensemble(workspace: Workspace, plan: Plan) -> Ensemble:
     return ensemble
 
 
-def trained_folds(workspace: Workspace, configuration: str, trainer: str = "supervised") -> list[str]:
+def trained_folds(workspace: Workspace, plan: Plan, configuration: str) -> list[str]:
     """List the completely trained folds of a configuration."""
-    folder = workspace.fold(configuration, 0, trainer).root.parent
+    folder = workspace.models(configuration, plan)
     found = [path.parent.name.removeprefix("fold_") for path in folder.glob("fold_*/model.safetensors")]
     return sorted(fold for fold in found if re.fullmatch(r"\d+|all", fold))
 
 
-def chosen(workspace: Workspace, plan: Plan, trainer: str | None = None) -> Ensemble:
-    """Return the ensemble of ensemble.json or, without this file, all trained configurations of ``trainer``.
+def chosen(workspace: Workspace, plan: Plan) -> Ensemble:
+    """Return the ensemble of ensemble.json or, without this file, all trained configurations.
 
-    The default trainer is ``supervised`` or, if it has no trained fold, the first other trainer with trained folds.
     Raises :class:`WeightsError` if no fold is trained.
     """
     if workspace.ensemble_file.exists():
         return read_ensemble(workspace, plan)
-    others = {path.name for name in plan.configurations for path in (workspace.root / "models" / name).glob("*")}
-    for each in [trainer] if trainer else ["supervised", *sorted(others - {"supervised"})]:
-        trained = tuple(name for name in plan.configurations if trained_folds(workspace, name, each))
-        if trained:
-            return Ensemble(trained, each)
-    by = f" by trainer '{trainer}'" if trainer else ""
-    raise WeightsError(f"{workspace.root / 'models'}: no fold is trained{by}; run 'autoseg train-fold' first")
+    trained = tuple(name for name in plan.configurations if trained_folds(workspace, plan, name))
+    if trained:
+        return Ensemble(trained)
+    raise WeightsError(f"{workspace.root / 'models'}: no fold is trained; run 'autoseg train-fold' first")
 
 
-def selected(
-    workspace: Workspace, plan: Plan, configurations: Sequence[str] | None = None, trainer: str | None = None
-) -> Ensemble:
+def selected(workspace: Workspace, plan: Plan, configurations: Sequence[str] | None = None) -> Ensemble:
     """Return the named configurations; by default the selected ones, or all trained ones if none are selected.
 
     The selected decoder, mirroring and post-processing apply only if the named configurations are the selected ones.
     """
-    found = chosen(workspace, plan, trainer) if workspace.ensemble_file.exists() or not configurations else None
-    names = tuple(configurations) if configurations else None
-    if found and (names is None or set(names) == set(found.configurations)) and trainer in (None, found.trainer):
+    found = chosen(workspace, plan) if workspace.ensemble_file.exists() or not configurations else None
+    if found and (not configurations or set(configurations) == set(found.configurations)):
         return found
-    default = found.trainer if found and names is None else "supervised"
-    return Ensemble(names or (found.configurations if found else ()), trainer or default)
+    return Ensemble(tuple(configurations or ()))

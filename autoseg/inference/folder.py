@@ -52,7 +52,6 @@ class FolderRequest:
     output: Path
     configurations: Sequence[str] | None = None
     folds: Sequence[str | int] | None = None
-    trainer: str | None = None
     device: str = "auto"
     devices: Sequence[str] | None = None
     """Devices that share the cases; replaces ``device``. A device that is listed twice computes two cases at a time."""
@@ -139,7 +138,6 @@ def _load(request: FolderRequest) -> list[Predictor]:
             request.workspace,
             configurations=request.configurations,
             folds=request.folds,
-            trainer=request.trainer,
             device=name,
             tta=request.tta,
             best=request.best,
@@ -187,7 +185,7 @@ def _settings(request: FolderRequest, predictor: Predictor) -> dict[str, object]
     previous = {stage.previous.name: len(stage.previous.networks) for stage in predictor.stages if stage.previous}
     return {
         "workspace": str(request.workspace.resolve()),
-        "trainer": predictor.trainer,
+        "trainers": {member.name: member.configuration.trainer_name for member in predictor.members},
         "members": {member.name: len(member.networks) for member in predictor.members},
         **({"previous stages": previous} if previous else {}),
         "folds": [str(fold) for fold in request.folds] if request.folds else "all trained",

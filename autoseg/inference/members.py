@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 
 from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError, WeightsError
-from autoseg.files.weights import check_weights, load_weights, named_network
+from autoseg.files.weights import check_weights, load_weights
 from autoseg.inference.ensemble import selected, trained_folds
 from autoseg.inference.sliding_window import TilingSettings
 from autoseg.networks.build import PatchError, build_network, described_network, network_margin, output_size
@@ -40,7 +40,6 @@ def load_members(
     device: torch.device,
     configurations: Sequence[str] | None = None,
     folds: Sequence[str] | None = None,
-    trainer: str | None = None,
     mirror: bool = True,
     best: bool = False,
 ) -> list[Member]:
@@ -51,8 +50,8 @@ def load_members(
     """
     plan, dataset = workspace.plan(), workspace.dataset()
     check_plan(plan, dataset, workspace.plan_file)
-    ensemble = selected(workspace, plan, configurations, trainer)
-    loading = _Loading(workspace, plan, dataset, ensemble.trainer, device, mirror)
+    ensemble = selected(workspace, plan, configurations)
+    loading = _Loading(workspace, plan, dataset, device, mirror)
     return [loading.member(name, folds, best=best) for name in ensemble.configurations]
 
 
@@ -63,7 +62,6 @@ class _Loading:
     workspace: Workspace
     plan: Plan
     dataset: Dataset
-    trainer: str
     device: torch.device
     mirror: bool
     loaded: dict[tuple[Path, ...], Member] = field(default_factory=dict)
@@ -72,13 +70,13 @@ class _Loading:
     def member(self, name: str, folds: Sequence[str] | None, *, best: bool) -> Member:
         """Load a configuration's networks and its previous stage; load the same weights only once."""
         configuration = self.plan.configuration(name)
-        wanted = list(folds) if folds else trained_folds(self.workspace, name, self.trainer)
+        wanted = list(folds) if folds else trained_folds(self.workspace, self.plan, name)
         if not wanted:
-            place = self.workspace.root / "models" / name / self.trainer
+            place = self.workspace.models(name, self.plan)
             raise WeightsError(f"{place}: no fold is trained, expected at least one; train one first")
         stage = configuration.previous_stage
         previous = self.member(stage, self._all_folds(stage, name), best=False) if stage else None
-        folders = [self.workspace.fold(name, fold, self.trainer) for fold in wanted]
+        folders = [self.workspace.fold(name, fold, self.plan) for fold in wanted]
         files = tuple(folder.best if best else folder.model for folder in folders)
         if files not in self.loaded:
             networks = tuple(load_network(configuration, self.dataset, file, self.device) for file in files)
@@ -93,13 +91,13 @@ class _Loading:
 
         With fewer folds, the label maps would be worse than those used for training.
         """
-        trained = trained_folds(self.workspace, stage, self.trainer)
+        trained = trained_folds(self.workspace, self.plan, stage)
         expected = len(self.workspace.splits()) if self.workspace.splits_file.exists() else 0
         missing = [str(fold) for fold in range(expected) if str(fold) not in trained]
         if missing or not trained:
             folds = f"found no trained fold {', '.join(missing)}" if missing else "found no trained fold"
             raise WeightsError(
-                f"{self.workspace.root / 'models' / stage / self.trainer}: {folds}, expected all folds, because "
+                f"{self.workspace.models(stage, self.plan)}: {folds}, expected all folds, because "
                 f"{reader} reads the label maps of {stage}; train them first"
             )
         return trained
@@ -136,20 +134,10 @@ def checked_margin(configuration: Configuration, dataset: Dataset, source: Path)
 def load_network(configuration: Configuration, dataset: Dataset, path: Path, device: torch.device) -> nn.Module:
     """Build a network, load the weights of ``path`` and set evaluation mode.
 
-    The architecture comes from the metadata of the weights or, if these contain none, from the plan. Raises
-    :class:`WeightsError` if the network in the metadata cannot be built or the weights do not fit it.
+    Raises :class:`WeightsError` if the weights do not fit the network.
     """
-    named = named_network(path)
-    if named is not None:
-        # The trainer of this network used the preprocessed data directly, without the input layer of the plan.
-        configuration = replace(configuration, network=named, input_layer=None)
-    try:
-        # Check without allocating storage first: an untrusted file must not create a network larger than its weights.
-        check_weights(described_network(configuration, dataset), path)
-        network = build_network(configuration, dataset)
-    except (PlanError, ValueError, TypeError, RuntimeError) as error:
-        if named is None:
-            raise
-        raise WeightsError(f"{path}: metadata 'network': {str(error).splitlines()[0]}") from None
+    # Check without allocating storage first: an untrusted plan must not create a network larger than its weights.
+    check_weights(described_network(configuration, dataset), path)
+    network = build_network(configuration, dataset)
     load_weights(network, path)
     return network.to(device).eval()

@@ -52,8 +52,6 @@ class Predictor:
     finish: Finish = field(default_factory=Finish)
     overconfidence: float = 0.0
     """Mean of expected Dice (from the probabilities) minus measured Dice, in cross-validation."""
-    trainer: str = "supervised"
-    """The trainer that trained the networks."""
 
     @classmethod
     def load(
@@ -62,7 +60,6 @@ class Predictor:
         *,
         configurations: Sequence[str] | None = None,
         folds: Sequence[str | int] | None = None,
-        trainer: str | None = None,
         device: str = "auto",
         tta: Mirroring = "auto",
         best: bool = False,
@@ -83,19 +80,18 @@ class Predictor:
         chosen = torch.device(choose_device(device))
         with opened(Path(workspace)) as place:
             plan, dataset = place.plan(), place.dataset()
-            ensemble = selected(place, plan, configurations, trainer)
+            ensemble = selected(place, plan, configurations)
             mirror = ensemble.mirror is not False if tta == "auto" else tta == "mirror"
             members = load_members(
                 place,
                 device=chosen,
                 configurations=ensemble.configurations,
                 folds=[str(fold) for fold in folds] if folds else None,
-                trainer=ensemble.trainer,
                 mirror=mirror,
                 best=best,
             )
             finish = Finish(ensemble.decoder, ensemble.postprocessing.steps if postprocessing else ())
-            return cls(dataset, plan, tuple(members), chosen, mirror, finish, ensemble.overconfidence, ensemble.trainer)
+            return cls(dataset, plan, tuple(members), chosen, mirror, finish, ensemble.overconfidence)
 
     @cached_property
     def stages(self) -> tuple[Member, ...]:

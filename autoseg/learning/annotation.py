@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autoseg.data.dataset import Dataset
-from autoseg.learning.loader import Cases
+from autoseg.learning.cases import Cases, SomeCases
 from autoseg.preprocessing.store import read_case_record
 from autoseg.sampling.balanced import class_holders
 from autoseg.sampling.stream import Holders
@@ -25,7 +25,7 @@ def annotation_table(dataset: Dataset, cases: Sequence[str]) -> np.ndarray | Non
     return np.array([[*background, *(name in classes for name in dataset.classes)] for classes in annotated])
 
 
-def stored_holders(dataset: Dataset, cases: Cases) -> Holders:
+def stored_holders(dataset: Dataset, cases: Cases | SomeCases) -> Holders:
     """Return, for each class, the preprocessed cases that contain voxels of it and in which it is annotated."""
     voxels = [read_case_record(cases.folder, name).class_voxels for name in cases.names]
     return class_holders(dataset, cases.names, voxels)

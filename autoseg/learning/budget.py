@@ -10,9 +10,10 @@ import time
 from dataclasses import dataclass
 
 from autoseg.learning.learner import Learner
-from autoseg.learning.loader import PatchSource
+from autoseg.learning.patches import Sources
 from autoseg.learning.progress import VALIDATIONS, TrainingProgress
 from autoseg.learning.rehearsal import Rehearsal, rehearse
+from autoseg.learning.trainer import Grows
 from autoseg.learning.validation.cases import FoldValidation
 from autoseg.learning.validation.clock import ValidationClock
 from autoseg.learning.validation.previews import BEST, WORST
@@ -135,7 +136,7 @@ class Budget:
 
 def plan_budget(
     learner: Learner,
-    source: PatchSource,
+    sources: Sources,
     validation: FoldValidation,
     *,
     seconds: float,
@@ -151,13 +152,15 @@ def plan_budget(
     tiles = case_tiles(validation.cases, validation.tiling, learner.network)
     copies, middle = copies_of(validation.tiling, learner.network), median_tiles(tiles)
     together = (middle[0] * copies, middle[1]) if middle else None
-    rehearsed = rehearse(learner, source, together, budget=seconds)
+    rehearsed = rehearse(learner, sources, together, budget=seconds)
     budget = TimeBudget(
         seconds, rehearsed, patches * rehearsed.patch, sum(map(tile_voxels, tiles)), copies, cases=len(tiles)
     )
     budget.plan_validation()
     left = budget.steps_end_at - (time.monotonic() - started)
     budget.said = affordable_steps(left, rehearsed.step, budget.look, interval=interval)
+    if isinstance(learner.method, Grows):
+        budget.said = min(budget.said, learner.method.most_steps)
     return Budget(budget.said, budget)
 
 

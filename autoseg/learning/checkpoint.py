@@ -12,14 +12,14 @@ from autoseg.errors import WeightsError
 from autoseg.files.storage import read_json, write_json
 from autoseg.files.weights import load_tensors, save_tensors
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """Convert an optimizer's state to a flat dictionary of named tensors."""
     state = optimizer.state_dict()["state"]
     return {
-        f"optimizer.{parameter}.{key}": torch.as_tensor(value)
+        f"{parameter}.{key}": torch.as_tensor(value)
         for parameter, values in state.items()
         for key, value in values.items()
         if value is not None
@@ -35,17 +35,15 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, to
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
-        prefix, _, rest = name.partition(".")
-        if prefix == "optimizer":
-            index, _, key = rest.partition(".")
-            like = parameters[int(index)]
-            if tensor.ndim and tensor.shape != like.shape:
-                # The order of the parameters may differ between versions of autoseg.
-                raise WeightsError(
-                    f"{source}: '{name}' has the shape {tuple(tensor.shape)}, expected {tuple(like.shape)}; "
-                    "continue with the version of autoseg that wrote it, or use --restart"
-                )
-            state.setdefault(int(index), {})[key] = torch.empty_like(like).copy_(tensor) if tensor.ndim else tensor
+        index, _, key = name.partition(".")
+        like = parameters[int(index)]
+        if tensor.ndim and tensor.shape != like.shape:
+            # The order of the parameters may differ between versions of autoseg.
+            raise WeightsError(
+                f"{source}: '{name}' has the shape {tuple(tensor.shape)}, expected {tuple(like.shape)}; "
+                "continue with the version of autoseg that wrote it, or use --restart"
+            )
+        state.setdefault(int(index), {})[key] = torch.empty_like(like).copy_(tensor) if tensor.ndim else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -14,7 +14,7 @@ from autoseg.sampling.stream import CaseSampler, Sampler, build_sampler
 from autoseg.system.memory import format_bytes
 
 if TYPE_CHECKING:
-    from autoseg.learning.costs.memory import BatchCost
+    from autoseg.learning.step_cost import BatchCost
 
 
 def check_configuration(name: str, configuration: Configuration, dataset: Dataset, memory: int | None) -> None:

@@ -25,6 +25,8 @@ class TrainingProgress:
     fraction: float = 0.0
     seconds: float = 0.0
     """Seconds spent on this fold by all runs of the command so far."""
+    most: int | None = None
+    """Largest total; None: no limit."""
 
     def __post_init__(self) -> None:
         self._clock = time.monotonic()
@@ -71,6 +73,8 @@ class TrainingProgress:
         If no step fits, training is done.
         """
         left = max(int(seconds_left / max(self.rate(), 1e-9)), 0)
+        if self.most is not None:
+            left = min(left, max(self.most - self.step, 0))
         if abs(self.step + left - self.total) <= CHANGE * max(self.total - self.step, 1):
             return False
         self.total = self.step + left

@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import nn
 
+from autoseg.files.weights import fill
 from autoseg.inference.sliding_window import tiles_per_forward
 from autoseg.learning.averaging import weights_of
 from autoseg.learning.learner import Learner, learning_step
-from autoseg.learning.loader import PatchSource
+from autoseg.learning.patches import Sources
+from autoseg.learning.trainer import Grows, Step
 from autoseg.learning.validation.tiles import Tiles
 from autoseg.system.processors import own_cores
 
@@ -34,48 +38,60 @@ class Rehearsal:
     patch: float
     """Prediction of one training patch."""
     voxel: float
-    """Prediction of a validation case, per voxel of its tiles."""
+    """Prediction of a validation case, per voxel of its tiles; 0 without validation cases."""
 
 
-def rehearse(learner: Learner, source: PatchSource, case: Tiles | None = None, *, budget: float) -> Rehearsal:
+def rehearse(learner: Learner, sources: Sources, case: Tiles | None = None, *, budget: float) -> Rehearsal:
     """Time a training step, the prediction of a patch, and that of the tiles of a ``case``, mirrored copies included.
 
-    Network and optimizer are unchanged afterwards. Tiles are timed in the same batches as in prediction: a small patch
+    Modules and optimizers are unchanged afterwards. Tiles are timed in the same batches as in prediction: a small patch
     stays in the processor's caches; a voxel of larger tiles, or of several at once, may take twice the time.
     """
-    batch = source.to_device(source[0], learner.device)
 
     def step(index: int) -> None:
-        learning_step(learner, source.to_device(source[index], learner.device), learner.schedule(0.0))
+        batches = sources.to_device(sources[index], learner.device)
+        learning_step(learner, batches, Step(0, 0.0, np.random.default_rng(index)))
 
+    network = learner.network
     with _undone(learner):
         seconds_of_step = _median_seconds(step, learner.device, budget=budget)
-    image = batch.images[:1]
-    patch = _prediction_seconds(learner, image, budget)
-    count, size = case or (1, tuple(image.shape[2:]))
+        if isinstance(learner.method, Grows):
+            network = learner.method.grown()
+    patch, shape = 0.0, torch.Size()
+    if sources.streams:
+        first = next(iter(sources.to_device(sources[0], learner.device).values()))
+        patch, shape = _prediction_seconds(learner, network, first.images[:1], budget), first.images[:1].shape
+    if case is None:
+        return Rehearsal(seconds_of_step, patch, 0.0)
+    count, size = case
     together = min(count, tiles_per_forward(size, learner.device))
-    tiles = image.new_zeros(together, image.shape[1], *size)
-    seconds = patch if tiles.shape == image.shape else _prediction_seconds(learner, tiles, budget)
+    tiles = torch.zeros(together, learner.channels, *size, device=learner.device)
+    seconds = patch if tiles.shape == shape else _prediction_seconds(learner, network, tiles, budget)
     return Rehearsal(seconds_of_step, patch, seconds / (together * math.prod(size)))
 
 
 @contextmanager
 def _undone(learner: Learner) -> Iterator[None]:
-    """Restore the current state of network and optimizer at the end of the block."""
-    weights = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
-    optimizer = copy.deepcopy(learner.optimizer.state_dict())
+    """Restore the current state of all modules and optimizers at the end of the block."""
+    modules, optimizers = learner.method.modules, learner.optimizers
+    weights = {
+        name: {key: tensor.clone() for key, tensor in module.state_dict().items()} for name, module in modules.items()
+    }
+    states = {name: copy.deepcopy(found.optimizer.state_dict()) for name, found in optimizers.items()}
     try:
         yield
     finally:
-        learner.network.load_state_dict(weights)
-        learner.optimizer.zero_grad(set_to_none=True)
-        learner.optimizer.load_state_dict(optimizer)
+        for name, module in modules.items():
+            fill(module, weights[name])
+        for name, found in optimizers.items():
+            found.optimizer.zero_grad(set_to_none=True)
+            found.optimizer.load_state_dict(states[name])
 
 
-def _prediction_seconds(learner: Learner, images: torch.Tensor, budget: float) -> float:
+def _prediction_seconds(learner: Learner, network: nn.Module, images: torch.Tensor, budget: float) -> float:
     def predict(_: int) -> None:
-        with weights_of(learner.network, None), torch.inference_mode(), own_cores(), learner.autocast():
-            learner.network(images)
+        with weights_of(network, None), torch.inference_mode(), own_cores(), learner.autocast():
+            network(images)
 
     return _median_seconds(predict, learner.device, budget=budget)
 

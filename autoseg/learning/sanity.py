@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from autoseg.errors import TrainingError
-from autoseg.learning.loader import Batch
+from autoseg.learning.batch import Batch
+from autoseg.learning.trainer import Batches
 
 logger = logging.getLogger("autoseg.training")
 
@@ -27,8 +28,12 @@ class SanityCheck:
         self._seen: set[int] = set()
         self._losses: list[float] = []
 
-    def batch(self, batch: Batch) -> None:
-        """Check values and labels of one batch."""
+    def batches(self, batches: Batches) -> None:
+        """Check values and labels of the batch of each stream."""
+        for batch in batches.values():
+            self._batch(batch)
+
+    def _batch(self, batch: Batch) -> None:
         if not torch.isfinite(batch.images).all():
             raise TrainingError(
                 "a training patch contains NaN or infinite values after normalization; "
@@ -43,8 +48,7 @@ class SanityCheck:
         self._seen |= present
 
     def loss(self, value: float, step: int) -> None:
-        """Check one loss; after the last checked step, warn about missing classes and a loss that does not fall."""
-        check_finite(value, step)
+        """Record one loss; after the last checked step, warn about missing classes and a loss that does not fall."""
         self._losses.append(value)
         if step == EARLY_STEPS:
             self._conclude()
@@ -69,10 +73,12 @@ class SanityCheck:
             )
 
 
-def check_finite(loss: float, step: int) -> None:
-    """Raise :class:`TrainingError` if a loss is NaN or infinite."""
-    if not math.isfinite(loss):
-        raise TrainingError(
-            f"the loss is {loss} at step {step}; lower the plan's learning rate, set its precision to float32, "
-            "or check the images for extreme intensities"
-        )
+def check_finite(losses: Mapping[str, float], step: int, batches: Batches) -> None:
+    """Raise :class:`TrainingError` with the step and the cases of its batches if a loss is NaN or infinite."""
+    for name, loss in losses.items():
+        if not math.isfinite(loss):
+            cases = dict.fromkeys(case for batch in batches.values() for case in batch.cases)
+            raise TrainingError(
+                f"the loss '{name}' is {loss} at step {step} (cases {', '.join(cases)}); lower the plan's learning "
+                "rate, set its precision to float32, or check these images for extreme intensities"
+            )

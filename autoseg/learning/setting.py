@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from autoseg.data.dataset import Dataset
 from autoseg.data.splits import Fold, fold_cases
 from autoseg.errors import PlanError
+from autoseg.evaluation.summary import SEGMENTATION
 from autoseg.files.records import to_plain
 from autoseg.inference.members import tiling_settings
 from autoseg.inference.sliding_window import TilingSettings
 from autoseg.learning.plan_check import check_configuration
+from autoseg.learning.streams import StreamPlan, check_streams, labelled_stream, stream_cases
+from autoseg.learning.trainer import Trainer, build_trainer, task_of
 from autoseg.plan.schema import Configuration, Plan
 from autoseg.preprocessing.declared import check_plan
 from autoseg.preprocessing.mirrored_labels import MirroredLabels, plan_mirrored_labels
 from autoseg.preprocessing.previous_stage import PreviousStage, digest, find_previous_stage
+from autoseg.sampling.stream import ALL_FOLDS
 from autoseg.system.devices import choose_device, computes_bfloat16
 from autoseg.workspace.paths import FoldFolder, Workspace
 
@@ -34,7 +40,6 @@ class FoldRequest:
     workspace: Workspace
     configuration: str
     fold: int | str
-    trainer: str = "supervised"
     device: str = "auto"
     iterations: int | None = None
     time_budget: float | None = None
@@ -58,6 +63,26 @@ class Setting:
     device: torch.device
     folder: FoldFolder
     previous: PreviousStage | None
+    trainer: Trainer
+
+    @cached_property
+    def streams(self) -> Mapping[str, StreamPlan]:
+        """Streams of the trainer."""
+        return self.trainer.streams(self.configuration, self.dataset)
+
+    @property
+    def fold_number(self) -> int:
+        """Number of the fold in seeds."""
+        return self.request.fold if isinstance(self.request.fold, int) else ALL_FOLDS
+
+    @property
+    def segments(self) -> bool:
+        """Whether the network segments, so that whole cases are validated."""
+        return task_of(self.trainer) == SEGMENTATION
+
+    def labelled(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the cases among ``names`` that have a label map."""
+        return stream_cases(labelled_stream(self.configuration), self.dataset, names)
 
     @property
     def tiling(self) -> TilingSettings:
@@ -126,6 +151,10 @@ def read_setting(request: FoldRequest) -> Setting:
             request.configuration,
             device,
         )
-    folder = workspace.fold(request.configuration, request.fold, request.trainer)
-    previous = find_previous_stage(workspace, plan, request.configuration, fold=request.fold, trainer=request.trainer)
-    return Setting(request, dataset, plan, configuration, split, device, folder, previous)
+    folder = workspace.fold(request.configuration, request.fold, plan)
+    previous = find_previous_stage(workspace, plan, request.configuration, fold=request.fold)
+    setting = Setting(
+        request, dataset, plan, configuration, split, device, folder, previous, build_trainer(configuration)
+    )
+    check_streams(configuration.trainer_name, setting.streams, dataset)
+    return setting

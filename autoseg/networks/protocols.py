@@ -22,7 +22,7 @@ class Learn(Protocol):
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return logits, finest first, for the loss of the plan, and a scalar that is added to this loss.
 
-        ``images`` are [B,C,*patch] and ``labels`` [B,*patch] int64, as in :class:`autoseg.learning.loader.Batch`. All
+        ``images`` are [B,C,*patch] and ``labels`` [B,*patch] int64, as in :class:`autoseg.learning.batch.Batch`. All
         random numbers for a sample come from its entry in ``seeds``, so that a resumed training gives the same result.
         """
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any
 
@@ -29,10 +29,10 @@ Count = Annotated[int, Ge(1), Le(2**28)]
 class RandomForest(nn.Module):
     """Mean of decision trees over the context of each voxel (Geremia et al. 2011; Kamnitsas 2019, 3.4.1).
 
-    ``trees``, ``nodes`` and ``features`` are the numbers of trees, of nodes of all trees and of box features of the
-    trained forest. The logits [B,outputs,*space] are the log probabilities plus a ``bias`` for each label, which
-    corrects for the share of the label in the training voxels. If outputs may overlap, ``regions`` lists the label
-    indices of each output, and their probabilities are added.
+    ``features`` is the number of box features; training decides the number of trees and of their nodes. The logits
+    [B,outputs,*space] are the log probabilities plus a ``bias`` for each label, which corrects for the share of the
+    label in the training voxels. If outputs may overlap, ``regions`` lists the label indices of each output, and their
+    probabilities are added.
 
     Images of any size are predicted whole, because the context of a voxel ends only at the border of the image.
     Mirrored images were not part of training.
@@ -46,9 +46,7 @@ class RandomForest(nn.Module):
         in_channels: int,
         outputs: int,
         dimension: int,
-        trees: Count,
-        nodes: Count,
-        features: Count,
+        features: Count = 400,
         regions: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
@@ -57,11 +55,26 @@ class RandomForest(nn.Module):
         self.divisor, self.margin = (1,) * dimension, (0,) * dimension
         self.taps: dict[str, nn.Module] = {}
         self.in_channels, self.regions = in_channels, regions
-        labels = outputs if regions is None else 1 + max(map(max, regions))
-        arrays = empty_trees(trees=trees, nodes=nodes, labels=labels), empty_boxes(features, dimension)
-        for name, tensor in forest_tensors(*arrays, torch.zeros(labels)).items():
-            self.register_buffer(name, tensor)
+        self.labels = outputs if regions is None else 1 + max(map(max, regions))
+        self.set_forest(
+            empty_trees(trees=0, nodes=0, labels=self.labels),
+            empty_boxes(features, dimension),
+            torch.zeros(self.labels),
+        )
         self.register_load_state_dict_post_hook(_check)  # type: ignore[no-untyped-call]
+
+    def set_forest(self, trees: Trees, boxes: Boxes, bias: torch.Tensor) -> None:
+        """Replace all arrays of the forest."""
+        for name, tensor in forest_tensors(trees, boxes, bias).items():
+            self.register_buffer(name, tensor)
+
+    def resize(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Make room for as many trees and nodes as arrays of ``shapes`` contain."""
+        trees, nodes = (shapes.get(name, ()) for name in ("tree_roots", "tree_feature"))
+        if len(trees) == len(nodes) == 1:
+            with self.get_buffer("bias").device:
+                found = empty_trees(trees=trees[0], nodes=nodes[0], labels=self.labels)
+            self.set_forest(found, self.boxes(found.roots.device), self.get_buffer("bias"))
 
     def trees(self, device: torch.device) -> Trees:
         """Return the trees."""
@@ -88,7 +101,7 @@ class RandomForest(nn.Module):
         logits = torch.empty(len(self.regions or bias), *image.shape[1:], device=image.device)
         for block in blocks(tuple(image.shape[1:])):
             features = block_features(boxes, integral, block)
-            shares = summed_shares(trees, features.flatten(1)) / len(trees)
+            shares = summed_shares(trees, features.flatten(1)) / max(len(trees), 1)
             part = logits[(slice(None), *block)]
             part.copy_(class_logits(shares, bias, self.regions).T.reshape(part.shape))
         return logits
@@ -112,13 +125,6 @@ def class_logits(
     probabilities = logits.softmax(1)
     held = torch.stack([probabilities[:, list(indices)].sum(1) for indices in regions], dim=1)
     return held.logit(LEAST)
-
-
-def forest_spec(trees: Trees, boxes: Boxes, regions: Sequence[Sequence[int]] | None) -> dict[str, Any]:
-    """Return the network entry of a plan for a trained forest."""
-    sizes = {"trees": len(trees), "nodes": len(trees.feature), "features": len(boxes)}
-    plain = {} if regions is None else {"regions": [list(indices) for indices in regions]}
-    return {"name": "random_forest", **sizes, **plain}
 
 
 def forest_tensors(trees: Trees, boxes: Boxes, bias: torch.Tensor) -> dict[str, torch.Tensor]:

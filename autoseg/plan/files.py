@@ -11,7 +11,7 @@ from autoseg.files.storage import read_json, write_json
 from autoseg.plan.checks import check_plan_values
 from autoseg.plan.schema import Plan
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 """Version of plan.json; it increases with every incompatible change of the workspace."""
 
 

@@ -12,6 +12,8 @@ from autoseg.errors import PlanError
 from autoseg.files.records import to_plain
 from autoseg.registry import Component
 
+SUPERVISED: Component = {"name": "supervised"}
+"""Default trainer."""
 STRICT = {"extra": "forbid", "strict": False, "allow_inf_nan": False}
 """Pydantic settings of the dataclasses below: unknown fields are errors, and integers are accepted as floats."""
 
@@ -54,6 +56,8 @@ class Configuration:
     sampling: Component
     augmentation: Component
     training: Training
+    trainer: Component = field(default_factory=lambda: dict(SUPERVISED))
+    """Way to learn: the streams of samples, the losses, and the optimizers."""
     precision: Literal["bfloat16", "float32"] = "float32"
     storage: Literal["float32", "float16"] = "float32"
     """Type of the preprocessed images on disk."""
@@ -63,6 +67,11 @@ class Configuration:
     """Learned layer before the network, such as learnable windows."""
     extra_channels: dict[str, Component] = field(default_factory=dict)
     """Computed input channels by name; they follow the image channels in this order."""
+
+    @property
+    def trainer_name(self) -> str:
+        """Name of the trainer; trained folds are stored under it."""
+        return str(self.trainer.get("name"))
 
     @property
     def patch_shape(self) -> tuple[int, int, int]:

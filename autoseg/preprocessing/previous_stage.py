@@ -86,9 +86,7 @@ def labels_on_grid(labels: np.ndarray, preprocessing: PreprocessingRecord, datas
     )
 
 
-def find_previous_stage(
-    workspace: Workspace, plan: Plan, name: str, *, fold: int | str, trainer: str
-) -> PreviousStage | None:
+def find_previous_stage(workspace: Workspace, plan: Plan, name: str, *, fold: int | str) -> PreviousStage | None:
     """Find the held-out label maps that a fold of configuration ``name`` reads; None if it has no previous stage.
 
     Raises :class:`TrainingError` with the folds to train first if some maps are missing. Writes no files.
@@ -99,7 +97,7 @@ def find_previous_stage(
         return None
     ending = workspace.dataset().file_ending
     holders = _holders(workspace, fold)
-    folders = {case: workspace.fold(stage, holder, trainer) for case, holder in holders.items()}
+    folders = {case: workspace.fold(stage, holder, plan) for case, holder in holders.items()}
     maps = {case: folder.validation / f"{case}{ending}" for case, folder in folders.items()}
     missing = {holders[case] for case in holders if not (maps[case].exists() and folders[case].model.exists())}
     if missing:
@@ -108,10 +106,9 @@ def find_previous_stage(
         raise TrainingError(
             f"{name}: needs the validation label maps of {stage}, but {folds} not "
             f"trained and validated to the end; train first: autoseg train-fold {workspace.root} {stage} {first}"
-            + (f" --trainer {trainer}" if trainer != "supervised" else "")
         )
     return PreviousStage(
-        maps, workspace.data(plan, configuration), workspace.previous_labels(plan, configuration, trainer)
+        maps, workspace.data(plan, configuration), workspace.previous_labels(plan, configuration, stage)
     )
 
 

@@ -35,11 +35,15 @@ class Stream:
     fold: int
     cases: int
     purpose: int = 0
-    """Separates the streams of one fold: 0 for training, 1 for validation, other numbers for other uses."""
+    """Separates the streams of one fold, and other uses of random numbers."""
 
     def rng(self, index: int) -> np.random.Generator:
         """Return the random generator for all draws of sample ``index``."""
         return np.random.default_rng([self.seed, self.fold, self.purpose, 0, index])
+
+    def second_rng(self, index: int) -> np.random.Generator:
+        """Return the random generator for the second view of sample ``index``."""
+        return np.random.default_rng([self.seed, self.fold, self.purpose, 2, index])
 
     def case(self, index: int) -> int:
         """Return the index of the case of sample ``index``."""

@@ -14,7 +14,7 @@ from autoseg.files.records import read_record
 
 MANIFEST = "manifest.json"
 MODEL_CARD = "MODEL_CARD.md"
-BUNDLE_VERSION = 2
+BUNDLE_VERSION = 3
 """Version of the bundle format; it increases with every incompatible change."""
 
 MOST_FILES = 1000

@@ -113,13 +113,18 @@ class Workspace:
         """Folder of the preprocessed cases of a configuration; configurations with equal data share it."""
         return self.root / "preprocessed" / data_id(plan, configuration)
 
-    def previous_labels(self, plan: Plan, configuration: Configuration, trainer: str) -> Path:
-        """Folder of the previous stage's label maps on the configuration's grid, inside its data folder."""
-        return self.data(plan, configuration) / f"previous-{configuration.previous_stage}-{trainer}"
+    def previous_labels(self, plan: Plan, configuration: Configuration, stage: str) -> Path:
+        """Folder of the label maps of a previous ``stage`` on the configuration's grid, inside its data folder."""
+        return self.data(plan, configuration) / f"previous-{stage}-{plan.configuration(stage).trainer_name}"
 
-    def fold(self, configuration: str, fold: int | str, trainer: str = "supervised") -> FoldFolder:
-        """Files of one fold of a configuration."""
-        return FoldFolder(self.root / "models" / configuration / trainer / f"fold_{fold}")
+    def models(self, configuration: str, plan: Plan | None = None) -> Path:
+        """Folder of the trained folds of a configuration; ``plan`` saves reading the plan, which names the trainer."""
+        trainer = (plan or self.plan()).configuration(configuration).trainer_name
+        return self.root / "models" / configuration / trainer
+
+    def fold(self, configuration: str, fold: int | str, plan: Plan | None = None) -> FoldFolder:
+        """Files of one fold of a configuration; see :meth:`models`."""
+        return FoldFolder(self.models(configuration, plan) / f"fold_{fold}")
 
     def dataset(self) -> Dataset:
         """Read the dataset."""

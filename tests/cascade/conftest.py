@@ -33,7 +33,7 @@ class Staged(Workspace):
         return read_labels(self.fold(STAGE, fold).validation / f"{case}.nii.gz")[0]
 
     def find(self, fold: int | str = 0) -> PreviousStage:
-        found = find_previous_stage(self, self.plan(), CASCADE, fold=fold, trainer="supervised")
+        found = find_previous_stage(self, self.plan(), CASCADE, fold=fold)
         assert found
         return found
 

@@ -8,19 +8,16 @@ import autoseg
 from autoseg.errors import TrainingError
 
 STAGE, CASCADE = "3d_lowres", "3d_cascade_fullres"
-FOREST = {"trainer": "random_forest", "iterations": 2, "workers": 1}
+FOREST = {"iterations": 2, "workers": 1}
 
 
-def test_a_forest_reads_the_label_maps_of_one_before_it(planned, made_once, tmp_path, monkeypatch):
-    for name, value in {"FEATURES": 60, "VOXELS": 1500, "WATCHED": 600}.items():
-        monkeypatch.setattr(f"autoseg.trainers.forest.training.{name}", value)
-    with pytest.raises(TrainingError, match=r"3d_lowres.*--trainer random_forest"):
+def test_a_forest_reads_the_label_maps_of_one_before_it(planned, made_once, tmp_path, forest_plan):
+    forest_plan(planned.plan_file)
+    with pytest.raises(TrainingError, match=r"train first: autoseg train-fold .* 3d_lowres 0"):
         autoseg.train_fold(planned.root, CASCADE, 0, **FOREST)
     for fold in (0, 1):
         autoseg.train_fold(planned.root, STAGE, fold, **FOREST)
     assert autoseg.train_fold(planned.root, CASCADE, 0, **FOREST).mean_dice > 0.3
     images = made_once / "phantoms" / "imagesTs"
-    result = autoseg.predict_folder(
-        planned.root, images, tmp_path / "out", configurations=[CASCADE], trainer="random_forest"
-    )
+    result = autoseg.predict_folder(planned.root, images, tmp_path / "out", configurations=[CASCADE])
     assert len(result.done) == 2 and not result.failed

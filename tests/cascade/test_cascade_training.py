@@ -16,8 +16,10 @@ import autoseg
 from autoseg.augmentation import build_augmentation
 from autoseg.errors import TrainingError
 from autoseg.images.volumes import read_labels, write_labels
-from autoseg.learning.loader import Cases, PatchSource, batches, to_device
+from autoseg.learning.cases import Cases
+from autoseg.learning.loader import batches
 from autoseg.learning.loop import Interrupted
+from autoseg.learning.patches import PatchSource, Sources, augmented_on_device
 from autoseg.preprocessing.channel_layout import ChannelLayout
 from autoseg.preprocessing.previous_stage import labels_on_grid, prepare_previous_stage
 from autoseg.sampling.stream import Stream, build_sampler
@@ -85,7 +87,8 @@ def test_the_channels_lie_where_the_labels_do_however_a_sample_is_moved(stage):
     cases = Cases(found.data, tuple(found.maps), in_memory=True, previous=found.folder)
     sampler = build_sampler({"name": "foreground", "fraction": 1.0})
     source = PatchSource(cases, Stream(0, 0, len(cases)), sampler, augmentation, configuration.patch_shape, 3, 4)
-    for batch in islice(batches(source, first=0, device=torch.device("cpu"), workers=0), 5):
+    stream = batches(Sources({"labelled": source}), first=0, device=torch.device("cpu"), workers=0)
+    for batch in (found["labelled"] for found in islice(stream, 5)):
         expected = torch.stack([batch.labels == 1, batch.labels == 2], dim=1)
         assert batch.images.shape[1] == 4 and expected.any()
         assert torch.equal(batch.images[:, 2:].bool(), expected)
@@ -111,7 +114,7 @@ def test_a_sample_holds_the_held_out_label_map_of_its_place(cascade_once):
         place = tuple(slice(s + n, s + 2 * n) for s, n in zip(start, source.patch, strict=True))
         sample = source.sample(index)
         assert np.array_equal(sample.previous, wide[place])
-        channels = to_device([sample], augmentation, torch.device("cpu")).images[0]
+        channels = augmented_on_device([sample], augmentation, torch.device("cpu")).images[0]
         assert np.array_equal(channels[:2], sample.image)
         assert np.array_equal(channels[2:], np.stack([wide[place] == 1, wide[place] == 2]))
 

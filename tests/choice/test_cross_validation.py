@@ -47,8 +47,8 @@ def metrics(right):
     return evaluate_case(prediction, reference, spacing=(1, 1, 1), classes={"a": (1,)})
 
 
-def train(workspace, name, fold, trainer="supervised", **cases):
-    folder = workspace.fold(name, fold, trainer)
+def train(workspace, name, fold, **cases):
+    folder = workspace.fold(name, fold)
     folder.root.mkdir(parents=True)
     folder.model.touch()
     if cases:
@@ -67,9 +67,3 @@ def test_fold_all_and_folds_not_validated_do_not_count(workspace):
     train(workspace, "2d", "all", a=10)
     train(workspace, "2d", 0)
     assert cross_validation(workspace, "2d") is None
-
-
-def test_each_trainer_has_its_own(workspace):
-    train(workspace, "2d", 0, a=5)
-    train(workspace, "2d", 0, "other", a=10)
-    assert cross_validation(workspace, "2d", "other").summary.mean_dice == 1

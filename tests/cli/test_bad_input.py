@@ -373,7 +373,10 @@ USE = {
     "unknown configuration": (["train-fold", "WORK", "4d", 0], "configuration '4d' is not in the plan"),
     "unknown fold": (["train-fold", "WORK", "2d", 9], "fold 9: not in splits.json, expected 0 to 4"),
     "a fold that is no number": (["train-fold", "WORK", "2d", "first"], "fold 'first': expected a number"),
-    "an unknown trainer": (["train-fold", "WORK", "2d", 0, "--trainer", "x"], "trainers: found 'x'"),
+    "an unknown trainer": (
+        ["plan", "DATA", "--trainer", "supervise"],
+        "trainers: found 'supervise'",
+    ),
     "an unknown device": (["train-fold", "WORK", "2d", 0, "--device", "tpu"], "device 'tpu'"),
     "a device that is not there": (["train-fold", "WORK", "2d", 0, "--device", "cuda:7"], "device 'cuda:7'"),
     "a bad duration": (["train-fold", "WORK", "2d", 0, "--time-budget", "soon"], "time 'soon': expected a duration"),
@@ -467,7 +470,6 @@ PREDICTION_FAULTS = {
     "a fold that is not trained": (["-f", "3"], "fold_3.model.safetensors: no such weights; train this fold first"),
     "a mirroring that there is not": (["--tta", "often"], "tta: found 'often', expected auto, mirror or none"),
     "a configuration that there is not": (["-c", "4d"], "configuration '4d' is not in the plan"),
-    "a trainer that trained nothing": (["--trainer", "other"], "no fold is trained"),
     "memory that is no size": (["--memory", "plenty"], "memory 'plenty': expected a size above zero, such as 8GB"),
     "a device that there is not": (["--devices", "cpu,77"], "device 'cuda:77': not on this machine"),
     "hypotheses of networks that have none": (

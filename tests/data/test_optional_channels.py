@@ -210,7 +210,7 @@ def test_padding_goes_on_with_what_a_missing_channel_holds():
 
 
 def test_samples_are_decided_by_seed_fold_and_number_alone(incomplete, tmp_path, shrink_plan):
-    from autoseg.learning.samples import fold_data, patch_source
+    from autoseg.learning.samples import training_sources
     from autoseg.learning.setting import FoldRequest, read_setting
 
     workspace = autoseg.plan_and_preprocess(
@@ -220,9 +220,10 @@ def test_samples_are_decided_by_seed_fold_and_number_alone(incomplete, tmp_path,
 
     def dropped(seed, numbers):
         setting = read_setting(FoldRequest(workspace, "3d_fullres", 0, seed=seed, device="cpu"))
-        cases = fold_data(setting, setting.split.train)
-        source = patch_source(setting, cases, "train")
-        missing_channels = [cases[source._place(i, source.stream.rng(i))[0]].record.missing_channels for i in numbers]
+        source = training_sources(setting).streams["labelled"]
+        missing_channels = [
+            source.cases[source._place(i, source.stream.rng(i))[0]].record.missing_channels for i in numbers
+        ]
         found = [source.sample(i).parameters.dropped for i in numbers]
         assert all(set(lacking) <= set(drawn) for lacking, drawn in zip(missing_channels, found, strict=True))
         return found

@@ -29,7 +29,7 @@ DATASET_FIELDS = {
 }  # fmt: skip
 REGISTRIES = {
     "autoseg.augmentation.settings:presets": "Augmentation",
-    "autoseg.learning.modes:learning_modes": "Trainers",
+    "autoseg.learning.trainer:trainers": "Trainers",
     "autoseg.learning.optimizers:optimizers": "Optimizers",
     "autoseg.learning.schedules:schedules": "Schedules",
     "autoseg.losses:losses": "Losses",

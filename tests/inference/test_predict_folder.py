@@ -11,6 +11,7 @@ from PIL import Image
 import autoseg
 from autoseg.errors import DatasetError, WeightsError, WorkspaceError
 from autoseg.images.volumes import read_geometry, read_labels, read_volume
+from autoseg.workspace.paths import Workspace
 
 
 def predict(trained, phantoms, output, **options):
@@ -60,8 +61,12 @@ def test_predictions_of_another_trainer_are_not_taken_for_done(trained, phantoms
     predict(trained, phantoms, tmp_path / "out", configurations=["3d_fullres"])
     models = trained / "models" / "3d_fullres"
     shutil.copytree(models / "supervised", models / "other")
-    with pytest.raises(WorkspaceError, match="made with another trainer"):
-        predict(trained, phantoms, tmp_path / "out", configurations=["3d_fullres"], trainer="other")
+    path = Workspace(trained).plan_file
+    plan = json.loads(path.read_text())
+    plan["configurations"]["3d_fullres"]["trainer"] = {"name": "other"}
+    path.write_text(json.dumps(plan))
+    with pytest.raises(WorkspaceError, match="made with another trainers"):
+        predict(trained, phantoms, tmp_path / "out", configurations=["3d_fullres"])
 
 
 def test_one_bad_case_does_not_stop_the_others(trained, phantoms, tmp_path):

@@ -12,7 +12,7 @@ import torch
 import autoseg
 from autoseg.inference import sliding_window
 from autoseg.inference.sliding_window import TilingSettings, predict_probabilities
-from autoseg.learning import budget, fold, loop, progress, rehearsal
+from autoseg.learning import budget, fold, loop, progress, rehearsal, training
 from autoseg.learning.budget import SAFETY, SHORTEST_SHARE, TimeBudget
 from autoseg.learning.learner import learning_step
 from autoseg.learning.loop import SHORTEST_INTERVAL, shortest_interval
@@ -97,7 +97,7 @@ def time_predictions(monkeypatch):
     """Return the shapes whose prediction will be timed, which takes a second."""
     timed = []
 
-    def seconds(learner, images, budget):
+    def seconds(learner, network, images, budget):
         timed.append(tuple(images.shape))
         return 1.0
 
@@ -122,17 +122,21 @@ def test_no_more_tiles_are_timed_at_once_than_a_case_has(workspace, monkeypatch)
     assert (together, tile) == (6, [16, 16])
 
 
+def scheduled(schedule):
+    """Stand for a learner whose only optimizer has this schedule."""
+    return SimpleNamespace(method=None, optimizers={"network": SimpleNamespace(schedule=schedule)})
+
+
 @pytest.mark.parametrize(("patches", "batch"), [(24, 2), (24, 1), (24, 3), (2, 2), (24, 24)])
 def test_validations_on_patches_take_few_steps_worth_of_work(patches, batch):
-    learner = SimpleNamespace(schedule=lambda progress: 1.0)
-    interval = shortest_interval(patches, batch, learner)
+    interval = shortest_interval(patches, batch, scheduled(lambda progress: 1.0))
     # Predicting takes a third of learning.
     assert patches / 3 / batch <= 0.04 * interval
     assert interval == SHORTEST_INTERVAL or patches / 3 / batch > 0.04 * (interval - 1)
 
 
 def test_a_schedule_that_watches_validations_keeps_their_steps():
-    assert shortest_interval(24, 1, SimpleNamespace(schedule=Plateau())) == SHORTEST_INTERVAL
+    assert shortest_interval(24, 1, scheduled(Plateau())) == SHORTEST_INTERVAL
 
 
 @pytest.fixture
@@ -230,12 +234,12 @@ def test_the_first_step_of_a_run_says_nothing_of_its_speed(workspace, monkeypatc
         fit(self, progress, interval)
         rates.append(progress.rate())
 
-    def slow_step(learner, batch, factor):
+    def slow_step(learner, batches, step):
         clock.now += 100.0 if not rates and clock.now < 100 else 1.0
-        return learning_step(learner, batch, factor)
+        return learning_step(learner, batches, step)
 
     clock = passing_time
-    for module in (progress, loop, fold):
+    for module in (progress, loop, fold, training):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(budget, "time", clock)
     monkeypatch.setattr(loop, "learning_step", slow_step)

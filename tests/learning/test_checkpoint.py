@@ -84,7 +84,7 @@ def test_checkpoints_that_cannot_be_used_are_named(tmp_path):
     with pytest.raises(WeightsError, match=r"resume-1.safetensors: damaged"):
         load_state(path)
     path.write_text(json.dumps({"version": 99}))
-    with pytest.raises(WeightsError, match=r"found 99, expected 1; use --restart"):
+    with pytest.raises(WeightsError, match=r"found 99, expected 2; use --restart"):
         load_state(path)
 
 

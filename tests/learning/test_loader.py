@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from autoseg.augmentation import build_augmentation
-from autoseg.learning.loader import Cases, PatchSource, batches
+from autoseg.learning.cases import Cases
+from autoseg.learning.loader import batches
+from autoseg.learning.patches import PatchSource, Sources
 from autoseg.preprocessing.channel_layout import ChannelLayout
 from autoseg.sampling.stream import Stream, build_sampler
 from autoseg.workspace.paths import Workspace
@@ -44,7 +46,8 @@ def source(root, name, *, in_memory=True, seed=0, fraction=0.33, augmentation=No
 
 
 def read(samples, *, first=0, count=3, workers=0):
-    return list(islice(batches(samples, first=first, device=CPU, workers=workers), count))
+    stream = batches(Sources({"labelled": samples}), first=first, device=CPU, workers=workers)
+    return [found["labelled"] for found in islice(stream, count)]
 
 
 def alike(one, other):

@@ -9,7 +9,8 @@ from torch import nn
 
 from autoseg.augmentation import build_augmentation
 from autoseg.data.dataset import Dataset
-from autoseg.learning.loader import Sample, to_device
+from autoseg.learning.batch import Sample
+from autoseg.learning.patches import augmented_on_device
 from autoseg.learning.validation.cases import patch_scores
 from autoseg.preprocessing.channel_layout import ChannelLayout
 
@@ -43,7 +44,7 @@ class Patches:
         return Sample(self.predicted[index][None].astype(np.float32), self.labels[index], parameters)
 
     def to_device(self, samples, device):
-        return to_device(samples, self.augmentation, device)
+        return augmented_on_device(samples, self.augmentation, device)
 
 
 def scores(predicted, labels, *, patches, batch_size=2):

@@ -101,7 +101,7 @@ def test_a_stopped_training_goes_on_with_it_bit_for_bit(workspace, monkeypatch):
     whole, lines = load_file(folder.model), read_metrics(folder.metrics)
     with pytest.raises(Interrupted):
         autoseg.train_fold(workspace, "2d", 0, iterations=12, restart=True, listener=stop)
-    state = json.loads(folder.resume_state.read_text())["schedule"]
+    state = json.loads(folder.resume_state.read_text())["schedules"]["network"]
     assert state["present"] == 0.5, "it has fallen before the stop"
     autoseg.train_fold(workspace, "2d", 0, iterations=12)
     again = load_file(folder.model)

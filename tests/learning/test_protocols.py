@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -13,13 +14,15 @@ import torch
 
 import autoseg
 from autoseg.files.weights import load_tensors
+from autoseg.learning.costs.blank import blank_step
 from autoseg.learning.costs.verification import verify_memory
-from autoseg.learning.fold import seeded_network
 from autoseg.learning.learner import build_learner
-from autoseg.learning.loader import Batch, batches
+from autoseg.learning.loader import batches
 from autoseg.learning.loop import Interrupted
-from autoseg.learning.samples import fold_data, patch_source
+from autoseg.learning.samples import training_sources
 from autoseg.learning.setting import FoldRequest, read_setting
+from autoseg.learning.trainer import Task
+from autoseg.learning.training import seeded_network
 from autoseg.workspace.paths import Workspace
 
 CPU = torch.device("cpu")
@@ -39,9 +42,8 @@ def latent(workspace, latent_plan):
 
 def seeds(workspace, name, *, first=0, count=4, workers=0, **request):
     setting = read_setting(FoldRequest(Workspace(workspace), name, 0, **request))
-    source = patch_source(setting, fold_data(setting, setting.split.train), "train")
-    found = islice(batches(source, first=first, device=CPU, workers=workers), count)
-    return [seed for batch in found for seed in batch.seeds]
+    found = islice(batches(training_sources(setting), first=first, device=CPU, workers=workers), count)
+    return [seed for batch in found for seed in batch["labelled"].seeds]
 
 
 def test_samples_have_seeds_of_their_own_wherever_reading_begins(workspace, name):
@@ -80,11 +82,10 @@ def test_another_seed_draws_another_map(latent):
     setting = read_setting(FoldRequest(Workspace(latent), "2d", 0))
     network = seeded_network(setting.configuration, setting.dataset, seed=0)
     torch.nn.init.normal_(network.combination.shift.weight, std=3.0)
-    learner = build_learner(setting.configuration, network, device=CPU)
-    source = patch_source(setting, fold_data(setting, setting.split.train), "train")
-    batch = next(batches(source, first=0, device=CPU, workers=0))
+    learner = build_learner(Task(setting.configuration, setting.dataset, network, CPU))
+    batch = next(batches(training_sources(setting), first=0, device=CPU, workers=0))["labelled"]
     losses = [
-        learner.mode.loss(network, Batch(batch.images, batch.labels, seeds=seeds)).item()
+        float(sum(learner.method.step({"labelled": replace(batch, seeds=seeds)}, blank_step()).values()))
         for seeds in (batch.seeds, batch.seeds, (1, 2), None)
     ]
     assert losses[0] == losses[1] and len(set(losses)) == 3

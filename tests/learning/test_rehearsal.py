@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from autoseg.learning import rehearsal
 from autoseg.learning.budget import plan_budget
-from autoseg.learning.fold import seeded_network
 from autoseg.learning.learner import build_learner, learning_step
 from autoseg.learning.rehearsal import REHEARSED, rehearse
-from autoseg.learning.samples import fold_data, patch_source
+from autoseg.learning.samples import fold_data, training_sources
 from autoseg.learning.setting import FoldRequest, read_setting
+from autoseg.learning.trainer import Step, Task
+from autoseg.learning.training import seeded_network
 from autoseg.learning.validation.cases import FoldValidation
 from autoseg.workspace.paths import Workspace
 
@@ -36,27 +39,27 @@ def setting(workspace):
 def make_learner(setting, optimizer=None):
     configuration = setting.configuration
     if optimizer:
-        training = SimpleNamespace(**(vars(configuration.training) | {"optimizer": optimizer}))
-        configuration = SimpleNamespace(**(vars(configuration) | {"training": training}))
+        configuration = replace(configuration, training=replace(configuration.training, optimizer=optimizer))
     network = seeded_network(setting.configuration, setting.dataset, seed=0)
-    return build_learner(configuration, network, device=CPU)
+    return build_learner(Task(configuration, setting.dataset, network, CPU))
 
 
 def make_source(setting):
-    return patch_source(setting, fold_data(setting, setting.split.train), "train")
+    return training_sources(setting)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda spec: spec["name"])
 def test_training_after_a_rehearsal_is_the_same_bit_for_bit(setting, optimizer):
     source = make_source(setting)
     rehearsed, other = make_learner(setting, optimizer), make_learner(setting, optimizer)
-    groups = copy.deepcopy(rehearsed.optimizer.state_dict()["param_groups"])
+    optimizer = rehearsed.optimizers["network"].optimizer
+    groups = copy.deepcopy(optimizer.state_dict()["param_groups"])
     rehearse(rehearsed, source, budget=3600.0)
-    assert rehearsed.optimizer.state_dict() == {"state": {}, "param_groups": groups}
+    assert optimizer.state_dict() == {"state": {}, "param_groups": groups}
     assert all(parameter.grad is None for parameter in rehearsed.network.parameters())
     for step in range(3):
         for learner in (rehearsed, other):
-            learning_step(learner, source.to_device(source[step], CPU), 0.5)
+            learning_step(learner, source.to_device(source[step], CPU), Step(step, 0.5, np.random.default_rng(step)))
     for found, expected in zip(rehearsed.network.parameters(), other.network.parameters(), strict=True):
         assert torch.equal(found, expected)
 
@@ -64,7 +67,7 @@ def test_training_after_a_rehearsal_is_the_same_bit_for_bit(setting, optimizer):
 def test_steps_are_timed_with_their_optimizer(setting, monkeypatch):
     learner = make_learner(setting)
     made = []
-    monkeypatch.setattr(learner.optimizer, "step", lambda: made.append(1))
+    monkeypatch.setattr(learner.optimizers["network"].optimizer, "step", lambda: made.append(1))
     rehearse(learner, make_source(setting), budget=3600.0)
     assert len(made) == 1 + REHEARSED
 

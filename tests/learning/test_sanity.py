@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 
 from autoseg.errors import TrainingError
-from autoseg.learning.loader import Batch
+from autoseg.learning.batch import Batch
 from autoseg.learning.monitor import MetricsFile, plot_progress
-from autoseg.learning.sanity import EARLY_STEPS, SanityCheck
+from autoseg.learning.sanity import EARLY_STEPS, SanityCheck, check_finite
 from autoseg.workspace.paths import read_metrics
 
 
@@ -20,7 +21,7 @@ def watch(batches, losses, caplog):
     check = SanityCheck({"liver": (1,), "tumour": (2,)})
     with caplog.at_level(logging.WARNING, "autoseg"):
         for step in range(1, EARLY_STEPS + 1):
-            check.batch(batches)
+            check.batches({"labelled": batches})
             check.loss(losses(step), step)
     return caplog.text
 
@@ -47,18 +48,21 @@ def test_a_loss_that_does_not_fall(caplog):
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number(loss):
-    with pytest.raises(TrainingError, match="at step 3; lower the plan's learning rate"):
-        SanityCheck({"liver": (1,)}).loss(loss, 3)
+    batches = {"labelled": replace(batch(1), cases=("b", "a")), "unlabelled": replace(batch(1), cases=("c", "a"))}
+    with pytest.raises(
+        TrainingError, match=rf"the loss 'dice' is {loss} at step 3 \(cases b, a, c\); lower the plan's"
+    ):
+        check_finite({"other": 1.0, "dice": loss}, 3, batches)
 
 
 def test_images_that_are_no_numbers():
     with pytest.raises(TrainingError, match="NaN or infinite values after normalization"):
-        SanityCheck({"liver": (1,)}).batch(batch(1, image=float("nan")))
+        SanityCheck({"liver": (1,)}).batches({"labelled": batch(1, image=float("nan"))})
 
 
 def test_labels_of_another_dataset():
     with pytest.raises(TrainingError, match="contains class 3, expected at most 1"):
-        SanityCheck({"liver": (1,)}).batch(batch(3))
+        SanityCheck({"liver": (1,)}).batches({"labelled": batch(3)})
 
 
 def test_metrics_behind_the_checkpoint_are_forgotten(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from autoseg.data.dataset import Dataset
-from autoseg.learning.costs.memory import LIBRARIES, MOST_SLACK, allowing, batch_cost, step_cost
+from autoseg.learning.costs.memory import batch_cost, step_cost
+from autoseg.learning.step_cost import LIBRARIES, MOST_SLACK, allowing
 from autoseg.plan.schema import Configuration
 from autoseg.planners.recipe import training
 

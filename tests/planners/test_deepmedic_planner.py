@@ -9,9 +9,10 @@ import torch
 
 from autoseg.data.dataset import IGNORED, Dataset
 from autoseg.fingerprint.record import CaseMeasure, Fingerprint, Intensities
-from autoseg.learning.costs.memory import BatchCost, step_cost
+from autoseg.learning.costs.memory import step_cost
 from autoseg.learning.optimizers import optimizers
 from autoseg.learning.schedules import schedules
+from autoseg.learning.step_cost import BatchCost
 from autoseg.losses.fitting import check_loss
 from autoseg.planners import fitting
 from autoseg.planners.base import PlanRequest, make_plan

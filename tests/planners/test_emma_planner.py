@@ -11,9 +11,10 @@ from autoseg.data.dataset import IGNORED, Dataset
 from autoseg.errors import PlanError
 from autoseg.files.records import to_plain
 from autoseg.fingerprint.record import CaseMeasure, ChannelPercentiles, Fingerprint, Intensities
-from autoseg.learning.costs.memory import BatchCost, step_cost
+from autoseg.learning.costs.memory import step_cost
 from autoseg.learning.plan_check import check_configuration
 from autoseg.learning.schedules import schedules
+from autoseg.learning.step_cost import BatchCost
 from autoseg.losses.fitting import check_loss
 from autoseg.networks.build import build_network
 from autoseg.plan.files import parse_plan

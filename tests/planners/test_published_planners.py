@@ -9,7 +9,8 @@ import torch
 
 from autoseg.data.dataset import Dataset
 from autoseg.fingerprint.record import CaseMeasure, Fingerprint, Intensities
-from autoseg.learning.costs.memory import BatchCost, batch_cost, step_cost
+from autoseg.learning.costs.memory import batch_cost, step_cost
+from autoseg.learning.step_cost import BatchCost
 from autoseg.networks.build import build_network, output_size
 from autoseg.networks.convmixer import convmixer_spec
 from autoseg.networks.planning import Topology

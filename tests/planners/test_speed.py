@@ -11,8 +11,9 @@ import torch
 from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.files.records import to_plain
-from autoseg.learning.costs.memory import BatchCost, batch_cost
+from autoseg.learning.costs.memory import batch_cost
 from autoseg.learning.costs.work import BYTES, DEPTHWISE, KINDS, OPERATIONS, PRODUCT, convolution_kind
+from autoseg.learning.step_cost import BatchCost
 from autoseg.networks.unet import unet_spec
 from autoseg.plan.schema import Configuration
 from autoseg.planners import speed as module

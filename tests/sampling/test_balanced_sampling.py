@@ -16,7 +16,8 @@ from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.images.crop import Box
 from autoseg.images.geometry import Geometry
-from autoseg.learning.loader import Cases, PatchSource
+from autoseg.learning.cases import Cases
+from autoseg.learning.patches import CaseFacts, PatchSource
 from autoseg.preprocessing.case import Prepared
 from autoseg.preprocessing.channel_layout import ChannelLayout
 from autoseg.preprocessing.record import PreprocessingRecord
@@ -131,7 +132,7 @@ def source(folder, regions=(), **arguments):
         patch=PATCH,
         dimension=3,
         batch_size=2,
-        annotated=np.eye(8, 3, dtype=bool),
+        facts=CaseFacts(annotated=np.eye(8, 3, dtype=bool)),
         holders=class_holders(dataset, names, voxels),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from autoseg.learning.validation.cases import PatchScore
+from autoseg.learning.patch_score import PatchScore
 from autoseg.networks.decision_trees import Trees, summed_shares
 from autoseg.networks.random_forest import LEAST, class_logits
 from autoseg.trainers.forest.voxels import Voxels

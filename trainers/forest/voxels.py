@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from autoseg.inference.sliding_window import with_label_map
-from autoseg.learning.loader import Cases
+from autoseg.learning.cases import Cases
 from autoseg.networks.box_features import Boxes, box_features, integral_image
 from autoseg.preprocessing.previous_stage import split_label_map
 from autoseg.preprocessing.store import StoredCase

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import bisect
 import json
 import sys
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,65 +17,20 @@ from torch.utils._pytree import tree_leaves
 
 from autoseg.data.dataset import Dataset
 from autoseg.files.records import to_plain
-from autoseg.learning.costs.work import Work, flops_of, work_of
+from autoseg.learning.costs.blank import blank_batches, blank_step
+from autoseg.learning.costs.work import flops_of, work_of
 from autoseg.learning.learner import Learner, build_learner, change_weights, compute_gradients
-from autoseg.learning.loader import Batch
-from autoseg.networks.build import build_network, output_size
+from autoseg.learning.step_cost import BatchCost, StepCost, allowing
+from autoseg.learning.streams import StreamPlan
+from autoseg.learning.trainer import CountsCost, Task, build_trainer
+from autoseg.networks.build import build_network
 from autoseg.plan.schema import Configuration
-from autoseg.preprocessing.channel_layout import channel_layout
-
-LIBRARIES = 112 * 1024**2
-"""Bytes that PyTorch allocates in the first step and keeps: code, compiled kernels, or the context of a GPU."""
-SLACK, MOST_SLACK = 0.35, 240 * 1024**2
-"""Memory that allocators keep between blocks in use: share of the counted bytes, and maximum in bytes.
-
-Blocks of less than 32 MB lie on the heap of the C library; larger patches hardly use it. Measured in
-benchmarks/README.md."""
 
 COUNTED_BATCH = 1009
 """Batch size of the count. It is a large prime: a tensor size that it divides is proportional to the batch size."""
 
 CHANNEL_BLOCK = 16
 """Convolution kernels of CPUs and GPUs pad the channels of their internal copies to a multiple of this number."""
-
-
-@dataclass(frozen=True)
-class StepCost:
-    """Cost of one training step."""
-
-    peak_bytes: int
-    flops: int
-
-
-@dataclass(frozen=True)
-class BatchCost:
-    """Cost of one training step for every batch size.
-
-    The allocated bytes at each moment of a step are linear in the batch size; the peak is the maximum over all moments.
-    """
-
-    moments: tuple[tuple[int, int], ...]
-    """(fixed bytes, bytes per sample) of each moment that is the peak for some batch size."""
-    fixed_flops: int
-    """Operations of the optimizer, independent of the batch size."""
-    sample_flops: int
-    fixed_work: Work = field(default_factory=dict)
-    """Fixed work by kind, see :mod:`autoseg.learning.costs.work`."""
-    sample_work: Work = field(default_factory=dict)
-
-    def peak_bytes(self, batch: int) -> int:
-        """Return the peak in bytes of a step with ``batch`` samples, including the allowance of :func:`allowing`."""
-        return allowing(max(fixed + batch * sample for fixed, sample in self.moments))
-
-    def flops(self, batch: int) -> int:
-        """Return the floating-point operations of a step with ``batch`` samples."""
-        return self.fixed_flops + batch * self.sample_flops
-
-    def largest_batch(self, memory: int) -> int:
-        """Return the largest batch size whose step needs at most ``memory`` bytes; 0 if not even one sample fits."""
-        # Without the allowance more samples fit: this is an upper bound for the search.
-        most = max(0, min((memory - fixed) // sample for fixed, sample in self.moments if sample > 0))
-        return bisect.bisect_right(range(1, most + 1), memory, key=self.peak_bytes)
 
 
 @dataclass(frozen=True)
@@ -180,30 +134,30 @@ def _bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def allowing(counted: int) -> int:
-    """Add the memory that cannot be counted to the counted bytes: :data:`LIBRARIES` and the allocator's slack."""
-    return counted + LIBRARIES + min(int(SLACK * counted), MOST_SLACK)
-
-
 def step_cost(configuration: Configuration, dataset: Dataset, *, batch_size: int) -> StepCost:
-    """Count one training step of a configuration: forward, loss, backward and the optimizer with its state.
+    """Count one step of a configuration's trainer: forward, losses, backward and the optimizers with their state.
 
     Nothing is allocated and no GPU is needed. Returns the peak in bytes, including the allowance of :func:`allowing`,
     and the floating-point operations.
     """
+    trainer = build_trainer(configuration)
+    if isinstance(trainer, CountsCost):
+        cost = trainer.cost(configuration, dataset)
+        return StepCost(cost.peak_bytes(batch_size), cost.flops(batch_size))
     step = _count(configuration, dataset, batch_size)
     peak = max(amount.of(batch_size) for amount in step.moments)
     return StepCost(allowing(peak), step.flops.of(batch_size))
 
 
 def batch_cost(configuration: Configuration, dataset: Dataset) -> BatchCost:
-    """Count a training step of a configuration for every batch size; cached in the process, see :func:`step_cost`."""
+    """Count a step of a configuration's trainer for every batch size; cached in the process, see :func:`step_cost`."""
     # The cache key contains only fields that change the count.
     plain = replace(configuration, batch_size=1, spacing=(None, 1.0, 1.0), median_shape=(1, 1, 1), augmentation={})
     described = replace(dataset, cases=(), groups={}, annotated={})
     key = json.dumps(to_plain((plain, described)))
     if key not in _counted:
-        _counted[key] = _count_batches(plain, described)
+        # Only the cases of a dataset are not part of the key: a trainer may look for their kinds.
+        _counted[key] = _count_batches(plain, dataset)
     return _counted[key]
 
 
@@ -212,7 +166,14 @@ _counted: dict[str, BatchCost] = {}
 
 
 def _count_batches(configuration: Configuration, dataset: Dataset) -> BatchCost:
+    trainer = build_trainer(configuration)
+    if isinstance(trainer, CountsCost):
+        return trainer.cost(configuration, dataset)
+    one, two = (_patches(configuration, dataset, times * COUNTED_BATCH) for times in (1, 2))
     step = _count(configuration, dataset, COUNTED_BATCH)
+    if two != 2 * one:
+        # A stream has a size of its own: only two counts tell what depends on the batch size.
+        step = _line(step, _count(configuration, dataset, 2 * COUNTED_BATCH))
     lines = {(amount.fixed, amount.sample) for amount in step.moments}
     work = step.work.items()
     return BatchCost(
@@ -221,7 +182,37 @@ def _count_batches(configuration: Configuration, dataset: Dataset) -> BatchCost:
         step.flops.sample,
         fixed_work={kind: amount.fixed for kind, amount in work},
         sample_work={kind: amount.sample for kind, amount in work},
+        fixed_patches=2 * one - two,
+        sample_patches=(two - one) / COUNTED_BATCH,
     )
+
+
+def _patches(configuration: Configuration, dataset: Dataset, batch_size: int) -> int:
+    """Return the number of patches of a step, in all streams and views."""
+    streams = _streams(configuration, dataset, batch_size).values()
+    return sum(stream.batch_size * stream.views for stream in streams)
+
+
+def _streams(configuration: Configuration, dataset: Dataset, batch_size: int) -> Mapping[str, StreamPlan]:
+    return build_trainer(configuration).streams(replace(configuration, batch_size=batch_size), dataset)
+
+
+def _line(one: _Step, two: _Step) -> _Step:
+    """Return a step as a line through counts with one and two times :data:`COUNTED_BATCH` samples."""
+
+    def through(first: _Amount, second: _Amount) -> _Amount:
+        low, high = first.of(COUNTED_BATCH), second.of(2 * COUNTED_BATCH)
+        return _Amount(2 * low - high, (high - low) // COUNTED_BATCH)
+
+    if len(one.moments) == len(two.moments):
+        moments = tuple(map(through, one.moments, two.moments))
+    else:
+        # The number of operations depends on the batch size: only the peaks correspond.
+        moments = (through(one.peak(COUNTED_BATCH), two.peak(2 * COUNTED_BATCH)),)
+    kinds = one.work.keys() | two.work.keys()
+    none = _Amount()
+    work = {kind: through(one.work.get(kind, none), two.work.get(kind, none)) for kind in kinds}
+    return _Step(moments, through(one.flops, two.flops), work)
 
 
 def _upper_hull(lines: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -244,18 +235,23 @@ class _Step:
     flops: _Amount
     work: Mapping[str, _Amount]
 
+    def peak(self, batch: int) -> _Amount:
+        """Return the largest of the moments with ``batch`` samples."""
+        return max(self.moments, key=lambda amount: amount.of(batch))
+
 
 def _count(configuration: Configuration, dataset: Dataset, batch_size: int) -> _Step:
-    """Execute a step on fake tensors: compute gradients, then update the weights."""
+    """Execute a step of the trainer on fake tensors: compute gradients, then update the weights."""
+    streams, step = _streams(configuration, dataset, batch_size), blank_step()
     with FakeTensorMode(), _Ledger(batch_size) as ledger:
-        learner = build_learner(configuration, build_network(configuration, dataset), device=torch.device("cpu"))
-        images = torch.empty(batch_size, channel_layout(configuration, dataset).inputs, *configuration.patch_size)
-        labelled = output_size(configuration.patch_size, learner.network.margin)  # type: ignore[arg-type]
-        batch = Batch(images, torch.zeros(batch_size, *labelled, dtype=torch.int64))
-        ledger.most_fixed = max(map(_bytes, learner.network.state_dict().values()))
-        compute_gradients(learner, batch)
+        network = build_network(configuration, dataset)
+        learner = build_learner(Task(configuration, dataset, network, torch.device("cpu")))
+        batches = blank_batches(streams, configuration, dataset, learner.network)
+        kept = [tensor for module in learner.method.modules.values() for tensor in module.state_dict().values()]
+        ledger.most_fixed = max(map(_bytes, kept))
+        compute_gradients(learner, batches, step)
         ledger.most_fixed, moments = sys.maxsize, len(ledger.history)
-        change_weights(learner, 1.0)
+        change_weights(learner, step)
     # From the second step on, the optimizer's state exists from the beginning of the step.
     state = _Amount(_state_bytes(learner))
     before = (alive + state for alive in ledger.history[:moments])
@@ -263,6 +259,7 @@ def _count(configuration: Configuration, dataset: Dataset, batch_size: int) -> _
 
 
 def _state_bytes(learner: Learner) -> int:
-    """Bytes of all tensors that the optimizer keeps."""
-    kept = (leaf for state in learner.optimizer.state.values() for leaf in tree_leaves(dict(state)))
+    """Bytes of all tensors that the optimizers keep."""
+    states = (state for found in learner.optimizers.values() for state in found.optimizer.state.values())
+    kept = (leaf for state in states for leaf in tree_leaves(dict(state)))
     return sum(_bytes(leaf) for leaf in kept if isinstance(leaf, torch.Tensor))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from autoseg.data.dataset import Dataset
 from autoseg.errors import PlanError
 from autoseg.files.records import from_plain, to_plain
 from autoseg.plan.schema import Configuration
-from autoseg.preprocessing.channel_layout import channel_layout
 from autoseg.system.memory import format_bytes
 
 STEPS = 2
@@ -51,7 +50,7 @@ def verify_memory(configuration: Configuration, dataset: Dataset, *, device: str
     from autoseg.learning.costs.memory import batch_cost
 
     planned = batch_cost(configuration, dataset).peak_bytes(configuration.batch_size)
-    step = _Step(configuration, replace(dataset, cases=(), groups={}, annotated={}), device)
+    step = _Step(configuration, dataset, device)
     done = subprocess.run(
         [sys.executable, "-m", __spec__.name],
         input=json.dumps(to_plain(step)),
@@ -72,23 +71,27 @@ def _measured_peak(step: _Step) -> int:
     """Train :data:`STEPS` steps on random numbers; return by how many bytes the peak memory grows."""
     import torch
 
+    from autoseg.learning.costs.blank import blank_batches, blank_step
     from autoseg.learning.learner import build_learner, learning_step
-    from autoseg.learning.loader import Batch
-    from autoseg.networks.build import build_network, output_size
+    from autoseg.learning.trainer import Task, build_trainer
+    from autoseg.networks.build import build_network
 
-    configuration, device = step.configuration, torch.device(step.device)
+    configuration, dataset, device = step.configuration, step.dataset, torch.device(step.device)
     _load_libraries(configuration, device)
     before = 0 if device.type == "cuda" else _peak_resident()
-    network = build_network(configuration, step.dataset).to(device)
-    learner = build_learner(configuration, network, device=device)
+    network, trainer = build_network(configuration, dataset).to(device), build_trainer(configuration)
+    learner = build_learner(Task(configuration, dataset, network, device), trainer)
     generator = torch.Generator().manual_seed(0)
-    count, patch = configuration.batch_size, configuration.patch_size
-    labelled = (count, *output_size(patch, network.margin))  # type: ignore[arg-type]
-    labels = torch.randint(0, len(step.dataset.values) + 1, labelled, generator=generator)
-    images = torch.randn(count, channel_layout(configuration, step.dataset).inputs, *patch, generator=generator)
-    batch = Batch(images.to(device), labels.to(device))
-    for _ in range(STEPS):
-        learning_step(learner, batch, 1.0)
+    batches = blank_batches(
+        trainer.streams(configuration, dataset),
+        configuration,
+        dataset,
+        network,
+        images=lambda shape: torch.randn(shape, generator=generator).to(device),
+        labels=lambda shape: torch.randint(0, len(dataset.values) + 1, shape, generator=generator).to(device),
+    )
+    for number in range(STEPS):
+        learning_step(learner, batches, blank_step(number))
     return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else _peak_resident() - before
 
 

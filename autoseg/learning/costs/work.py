@@ -22,8 +22,6 @@ KINDS = (
     BYTES,
     OPERATIONS,
 )
-Work = Mapping[str, float]
-"""Amount of work of each kind."""
 
 _PRODUCTS = {"mm", "bmm", "addmm", "baddbmm"}
 

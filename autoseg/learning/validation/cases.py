@@ -19,7 +19,10 @@ from autoseg.files.storage import read_json, write_json
 from autoseg.images.volumes import read_labels, write_labels
 from autoseg.inference.sliding_window import TilingSettings
 from autoseg.inference.stored_scores import score_stored_case, scores_source, stored_bytes, write_scores
-from autoseg.learning.loader import Batch, Cases, PatchSource
+from autoseg.learning.batch import Batch
+from autoseg.learning.cases import Cases
+from autoseg.learning.patch_score import PatchScore
+from autoseg.learning.patches import PatchSource
 from autoseg.learning.validation.clock import ValidationClock
 from autoseg.learning.validation.tiles import case_tiles, copies_of, tile_voxels
 from autoseg.losses.dice_binary_cross_entropy import region_masks
@@ -33,16 +36,6 @@ logger = logging.getLogger("autoseg.training")
 
 MOST_PATCHES = 24
 """Maximum number of validation patches: enough for a learning curve, with little cost."""
-
-
-@dataclass(frozen=True)
-class PatchScore:
-    """Dice and recall of a class on validation patches."""
-
-    dice: float | None
-    """None if neither prediction nor reference contains the class."""
-    recall: float | None
-    """Share of the reference's voxels that are predicted; None if the reference does not contain the class."""
 
 
 def patches_of(source: PatchSource) -> int:

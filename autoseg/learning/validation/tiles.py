@@ -10,7 +10,7 @@ from torch import nn
 from autoseg.inference.sliding_window import TilingSettings, takes_whole, tile_size
 from autoseg.inference.tiles import mirrorings, padding, tile_starts
 from autoseg.inference.valid_tiling import valid_tiles
-from autoseg.learning.loader import Cases
+from autoseg.learning.cases import Cases
 
 Tiles = tuple[int, tuple[int, ...]]
 """Number of tiles of a case, without mirrored copies, and the size of each tile."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from dataclasses import fields
 from types import SimpleNamespace
 
@@ -11,16 +11,15 @@ import pytest
 import torch
 from sklearn.ensemble import RandomForestClassifier
 
-from autoseg.learning.budget import SAFETY, SECONDS_PER_CASE
+from autoseg.learning.budget import SECONDS_PER_CASE
 from autoseg.networks.decision_trees import Trees, empty_trees
-from autoseg.trainers.forest import budget as forest_budget
-from autoseg.trainers.forest.budget import (
+from autoseg.trainers.forest import time as forest_time
+from autoseg.trainers.forest.time import (
     ASKED,
     FEWEST,
     PLANNED_SHARE,
     REHEARSED,
-    TREES,
-    Clock,
+    TOGETHER,
     Costs,
     seconds_of_a_tree,
     tree_voxels,
@@ -72,9 +71,9 @@ def rehearsed(monkeypatch):
         def ask(*_):
             now[0] += asking
 
-        monkeypatch.setattr(forest_budget, "grow_tree", grow)
-        monkeypatch.setattr(forest_budget, "summed_shares", ask)
-        monkeypatch.setattr(forest_budget, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+        monkeypatch.setattr(forest_time, "grow_tree", grow)
+        monkeypatch.setattr(forest_time, "summed_shares", ask)
+        monkeypatch.setattr(forest_time, "time", SimpleNamespace(perf_counter=lambda: now[0]))
         return seconds_of_a_tree(voxels(2 * ASKED, features=5), labels=3)
 
     return time_of
@@ -84,7 +83,7 @@ def test_loading_scikit_learn_is_no_part_of_a_trees_time(rehearsed):
     growing, asking = rehearsed(60.0, 0.05, asking=0.8)
     costs = Costs(growing, asking, describing=0.0, predicted=ASKED, cases=0)
     assert costs.tree(REHEARSED) == pytest.approx(0.05)
-    assert TREES * costs.answers(REHEARSED) == pytest.approx(0.8)
+    assert TOGETHER * costs.answers(REHEARSED) == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("answers", [0.0, 1e-8])
@@ -94,12 +93,11 @@ def test_trees_have_as_many_voxels_as_the_time_allows(answers):
     wanted = 4 * FEWEST
     each = np.log2(wanted) * (1e-6 * wanted / 2 + answers * 100_000)
     end = 1.0 + 2 * SECONDS_PER_CASE
-    clock = Clock((100 * each / PLANNED_SHARE + end) / SAFETY, earlier=0.0, started=time.monotonic())
-    assert wanted - 50 <= tree_voxels(8 * FEWEST, costs, clock, trees=100, threads=2) <= wanted
+    left = 100 * each / PLANNED_SHARE + end
+    assert wanted - 50 <= tree_voxels(8 * FEWEST, costs, left, trees=100, threads=2) <= wanted
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(None, 8 * FEWEST), (1e4, 8 * FEWEST), (1e-3, FEWEST)])
+@pytest.mark.parametrize(("seconds", "expected"), [(math.inf, 8 * FEWEST), (1e4, 8 * FEWEST), (1e-3, FEWEST)])
 def test_trees_have_all_voxels_or_at_least_a_few(seconds, expected):
     costs = Costs(growing=1e-6, asking=1e-8, describing=1e-5, predicted=100_000, cases=2)
-    clock = Clock(seconds, earlier=0.0, started=time.monotonic())
-    assert tree_voxels(8 * FEWEST, costs, clock, trees=100, threads=2) == expected
+    assert tree_voxels(8 * FEWEST, costs, seconds, trees=100, threads=2) == expected

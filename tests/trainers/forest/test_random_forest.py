@@ -9,7 +9,6 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import autoseg
@@ -27,19 +26,22 @@ from autoseg.workspace.paths import Workspace, read_metrics
 
 FOREST = "random_forest"
 TREES = 3
-HUGE = json.dumps({"name": "unet", "features": [2**24], "kernels": [[3, 3, 3]], "strides": [[1, 1, 1]]})
 
 
-pytestmark = pytest.mark.usefixtures("small_forests")
+@pytest.fixture
+def workspace(workspace, forest_plan):
+    """A workspace whose plan trains small forests."""
+    forest_plan(Workspace(workspace).plan_file)
+    return workspace
 
 
 def train(root, name="3d_fullres", fold=0, **options):
     options = {"iterations": TREES, "workers": 1} | options
-    return autoseg.train_fold(root, name, fold, trainer=FOREST, **options)
+    return autoseg.train_fold(root, name, fold, **options)
 
 
 def folder(root, name="3d_fullres", fold=0):
-    return Workspace(root).fold(name, fold, FOREST)
+    return Workspace(root).fold(name, fold)
 
 
 def same(first, second):
@@ -48,16 +50,16 @@ def same(first, second):
 
 
 @pytest.fixture
-def twin(made_once, tmp_path):
+def twin(workspace, tmp_path):
     """Another copy of the same workspace."""
-    return shutil.copytree(made_once / "workspace", tmp_path / "twin")
+    return shutil.copytree(workspace, tmp_path / "twin")
 
 
 @pytest.mark.parametrize("name", ["2d", "3d_fullres"])
 def test_a_forest_learns_the_phantoms(workspace, name):
     assert train(workspace, name, iterations=8).mean_dice > 0.5
     records = read_metrics(folder(workspace, name).metrics)
-    assert [record["step"] for record in records] == list(range(1, 9))
+    assert [record["step"] for record in records] == [5, 8]
     assert records[-1]["loss"] < records[0]["loss"]
     assert records[-1]["validation_dice"] > 0.5
     assert folder(workspace, name).progress.exists()
@@ -89,7 +91,7 @@ def test_stopped_and_resumed_is_the_same(workspace, twin, stop_after):
     train(workspace, workers=2)
     assert same(folder(workspace), folder(twin))
     assert not list(folder(workspace).root.glob("resume*"))
-    assert [r["step"] for r in read_metrics(folder(workspace).metrics)] == [1, 2, 3]
+    assert [r["step"] for r in read_metrics(folder(workspace).metrics)] == [TREES]
 
 
 def test_a_resumed_forest_keeps_its_settings(workspace):
@@ -108,11 +110,9 @@ def test_a_time_budget_bounds_the_trees(workspace):
     assert summary.cases
 
 
-def test_nothing_is_pickled_and_the_weights_name_their_network(workspace):
+def test_nothing_is_pickled_and_the_weights_are_the_trees(workspace):
     train(workspace)
-    with safe_open(folder(workspace).model, framework="pt") as file:
-        network = json.loads(file.metadata()["network"])
-    assert network["name"] == FOREST and network["trees"] == TREES
+    assert len(load_file(folder(workspace).model)["tree_roots"]) == TREES
     assert {p.suffix for p in folder(workspace).root.iterdir() if p.is_file()} <= {".safetensors", ".jsonl", ".png"}
 
 
@@ -121,7 +121,7 @@ def test_what_is_trained_is_chosen_exported_and_predicts_like_validation(workspa
         for name in ("2d", "3d_fullres"):
             train(workspace, name, fold)
     place = Workspace(workspace)
-    found = choose(place, FOREST, device="cpu")
+    found = choose(place, device="cpu")
     assert {result.configurations for result in found.results} >= {("2d",), ("3d_fullres",), ("2d", "3d_fullres")}
     write_report(place)
     assert FOREST in place.report_file.read_text()
@@ -139,7 +139,7 @@ def test_prediction_of_a_validation_case_is_its_validation(workspace):
     train(workspace)
     place = Workspace(workspace)
     (case, *_) = place.splits()[0].val
-    predictor = Predictor.load(workspace, trainer=FOREST, device="cpu")
+    predictor = Predictor.load(workspace, device="cpu")
     found = predictor.predict(read_volume(place.dataset().case(case).images))
     expected = read_labels(folder(workspace).validation / f"{case}.nii.gz")[0]
     assert np.array_equal(found, expected)
@@ -151,35 +151,24 @@ def test_partly_annotated_cases_are_refused(workspace):
     case = place.splits()[0].train[0]
     plain["annotated"] = {case: list(place.dataset().classes)[:1]}
     place.dataset_file.write_text(json.dumps(plain))
-    with pytest.raises(PlanError, match=rf"field 'annotated', found case '{case}'.*--trainer supervised"):
+    with pytest.raises(PlanError, match=rf"field 'annotated' of dataset.json, found case '{case}'.*supervised"):
         train(workspace)
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"network": "[1]"}, "metadata 'network', found no object"),
-        ({"network": '{"name": "random_forests"}'}, "expected one of: random_forest"),
-        ({"network": '{"name": "random_forest", "trees": 1000000000000}'}, "metadata 'network': networks 'random_"),
-        ({"network": '{"name": "unet", "in_channels": 3}'}, "metadata 'network': networks 'unet': found 'in_channels'"),
-        ({"network": HUGE}, "weights do not fit"),
-    ],
-)
-def test_weights_that_name_no_network_are_refused(workspace, change, said):
-    train(workspace)
-    place, path = Workspace(workspace), folder(workspace).model
-    save_file(load_file(path), path, metadata=change)
-    with pytest.raises(WeightsError, match=said):
-        load_network(place.plan().configuration("3d_fullres"), place.dataset(), path, torch.device("cpu"))
+def test_a_network_that_is_no_forest_is_refused(workspace, made_once):
+    place = Workspace(workspace)
+    plan = json.loads((made_once / "workspace" / "plan.json").read_text())
+    plan["configurations"]["2d"]["trainer"] = {"name": FOREST}
+    place.plan_file.write_text(json.dumps(plan))
+    with pytest.raises(PlanError, match="found the network 'unet', expected 'random_forest'; plan with --planner"):
+        train(workspace, "2d")
 
 
 def test_arrays_that_lead_in_circles_are_refused(workspace):
     train(workspace)
     place, path = Workspace(workspace), folder(workspace).model
     tensors = load_file(path)
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    save_file(tensors | {"tree_children": tensors["tree_children"] * 0}, path, metadata=metadata)
+    save_file(tensors | {"tree_children": tensors["tree_children"] * 0}, path)
     with pytest.raises(WeightsError, match=r"model.safetensors: random forest, array 'children'.*train this fold"):
         load_network(place.plan().configuration("3d_fullres"), place.dataset(), path, torch.device("cpu"))
 
@@ -187,9 +176,9 @@ def test_arrays_that_lead_in_circles_are_refused(workspace):
 def test_all_folds_at_once_choose_what_predicts(workspace, capfd):
     place = Workspace(workspace)
     write_splits(place.splits_file, kfold([case.name for case in place.dataset().cases], 2))
-    assert train_all(place.root, FOREST, iterations=1, workers=0) == 0
-    assert json.loads(place.ensemble_file.read_text())["trainer"] == FOREST
+    assert train_all(place.root, iterations=1, workers=0) == 0
+    assert set(json.loads(place.ensemble_file.read_text())["configurations"]) <= {"2d", "3d_fullres"}
     assert "2d fold 1: mean Dice" in capfd.readouterr().out
     # What is trained is not trained again.
-    train_all(place.root, FOREST, iterations=1, workers=0)
+    train_all(place.root, iterations=1, workers=0)
     assert "fold 1: mean Dice" not in capfd.readouterr().out

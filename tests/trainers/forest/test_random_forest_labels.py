@@ -16,11 +16,7 @@ from autoseg.networks.random_forest import class_logits
 from autoseg.trainers.forest.scores import Told, fitting_bias
 from autoseg.trainers.forest.voxels import Voxels
 
-FOREST = "random_forest"
 IGNORED = 255
-
-
-pytestmark = pytest.mark.usefixtures("small_forests")
 
 
 def relabelled(phantoms, labels, **description):
@@ -30,32 +26,32 @@ def relabelled(phantoms, labels, **description):
     return phantoms
 
 
-def trained(phantoms, root, shrink_plan, *, iterations=6):
+def trained(phantoms, root, forest_plan, *, iterations=6):
     place = autoseg.plan_and_preprocess(
         phantoms, workspace=root, configurations=["3d_fullres"], time_budget=3600.0, workers=0
     )
-    shrink_plan(place.plan_file)
-    return place, autoseg.train_fold(place.root, "3d_fullres", 0, trainer=FOREST, iterations=iterations, workers=1)
+    forest_plan(place.plan_file)
+    return place, autoseg.train_fold(place.root, "3d_fullres", 0, iterations=iterations, workers=1)
 
 
-def test_regions_that_overlap(phantoms, tmp_path, shrink_plan):
+def test_regions_that_overlap(phantoms, tmp_path, forest_plan):
     regions = {"background": 0, "whole": [1, 2], "core": 2}
     relabelled(phantoms, regions, regions_class_order=[1, 2])
-    place, summary = trained(phantoms, tmp_path / "workspace", shrink_plan)
+    place, summary = trained(phantoms, tmp_path / "workspace", forest_plan)
     assert list(next(iter(summary.cases.values()))) == ["whole", "core"]
     assert summary.classes["whole"]["dice"].mean > 0.6
-    predict_folder(place.root, phantoms / "imagesTs", tmp_path / "out", trainer=FOREST)
+    predict_folder(place.root, phantoms / "imagesTs", tmp_path / "out")
     assert evaluate_folder(tmp_path / "out", phantoms / "labelsTs", dataset=phantoms / "dataset.json").mean_dice > 0.4
 
 
-def test_ignored_voxels_teach_nothing(phantoms, tmp_path, shrink_plan):
+def test_ignored_voxels_teach_nothing(phantoms, tmp_path, forest_plan):
     relabelled(phantoms, {"background": 0, "body": 1, "core": 2, "ignore": IGNORED})
     for path in sorted((phantoms / "labelsTr").iterdir()):
         labels, geometry = read_labels(path)
         # Whoever learnt from these would call the upper half of every image core.
         labels[::2] = IGNORED
         write_labels(path, labels, geometry)
-    _, summary = trained(phantoms, tmp_path / "workspace", shrink_plan)
+    _, summary = trained(phantoms, tmp_path / "workspace", forest_plan)
     assert summary.classes["body"]["dice"].mean > 0.5
 
 
