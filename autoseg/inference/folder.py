@@ -185,7 +185,7 @@ def _settings(request: FolderRequest, predictor: Predictor) -> dict[str, object]
     previous = {stage.previous.name: len(stage.previous.networks) for stage in predictor.stages if stage.previous}
     return {
         "workspace": str(request.workspace.resolve()),
-        "trainers": {member.name: member.configuration.trainer_name for member in predictor.members},
+        "trainers": sorted({member.configuration.trainer_name for member in predictor.members}),
         "members": {member.name: len(member.networks) for member in predictor.members},
         **({"previous stages": previous} if previous else {}),
         "folds": [str(fold) for fold in request.folds] if request.folds else "all trained",

@@ -25,8 +25,9 @@ def batches(sources: Sources, *, first: int, device: torch.device, workers: int)
 
 
 def loader_workers(asked: int | None, sources: Sources) -> int:
-    """Choose the number of loader workers: 0 if there is nothing to read, or if the cases are in memory and
-    no transform runs in the loader.
+    """Choose the number of loader workers.
+
+    It is 0 if there is nothing to read, or if the cases are in memory and no transform runs in the loader.
     """
     if not sources.streams:
         return 0

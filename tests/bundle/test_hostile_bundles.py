@@ -177,8 +177,8 @@ def test_a_file_that_only_the_manifest_lists(members, tmp_path):
 @pytest.mark.parametrize(
     "manifest",
     [b"", b"[]", b"\xff\xfe", b'{"version": 1}', b"[" * 10**5, b'{"version": ' + b"9" * 5000 + b"}",
-     b'{"version": 3, "autoseg": "9.9\\n", "files": {}}', b'{"version": 2, "autoseg": "1", "files": {"../x": {}}}',
-     b'{"version": 2, "autoseg": "1", "files": {}, "run": "rm"}'],
+     b'{"version": 2, "autoseg": "9.9\\n", "files": {}}', b'{"version": 3, "autoseg": "1", "files": {"../x": {}}}',
+     b'{"version": 3, "autoseg": "1", "files": {}, "run": "rm"}'],
 )  # fmt: skip
 def test_manifests_that_are_none(members, tmp_path, manifest):
     path = write(tmp_path / "b.zip", (members | {"manifest.json": manifest}).items())

@@ -313,10 +313,10 @@ PLAN_FAULTS = {
         lambda p: configuration(p)["training"].update(time_budget=None, iterations=None),
         "found neither iterations nor time_budget",
     ),
-    "a newer version": (lambda p: p.update(version=99), "found 99, expected 2: a newer autoseg"),
+    "a newer version": (lambda p: p.update(version=99), "found 99, expected 3: a newer autoseg"),
     "no version": (
         lambda p: p.update(version=0),
-        "field 'version', found 0, expected 2: an earlier autoseg .*plan-and-preprocess",
+        "field 'version', found 0, expected 3: an earlier autoseg .*plan-and-preprocess",
     ),
     "no configurations": (lambda p: p.update(configurations={}), "field 'configurations', found none"),
     "a patch that does not halve": (

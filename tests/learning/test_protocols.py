@@ -85,7 +85,7 @@ def test_another_seed_draws_another_map(latent):
     learner = build_learner(Task(setting.configuration, setting.dataset, network, CPU))
     batch = next(batches(training_sources(setting), first=0, device=CPU, workers=0))["labelled"]
     losses = [
-        float(sum(learner.method.step({"labelled": replace(batch, seeds=seeds)}, blank_step()).values()))
+        sum(learner.method.step({"labelled": replace(batch, seeds=seeds)}, blank_step()).values()).item()
         for seeds in (batch.seeds, batch.seeds, (1, 2), None)
     ]
     assert losses[0] == losses[1] and len(set(losses)) == 3

@@ -96,7 +96,7 @@ def test_a_whole_number_of_millimetres_is_the_same_spacing(path):
     ("place", "value", "message"),
     [
         (("version",), 99, "'version', found 99.*newer autoseg"),
-        (("version",), 1, "'version', found 1, expected 2.*earlier autoseg.*plan-and-preprocess"),
+        (("version",), 1, "'version', found 1, expected 3.*earlier autoseg.*plan-and-preprocess"),
         (("version",), KeyError, "field 'version': field required"),
         (("transpose",), [0, 0, 1], r"'transpose', found \[0, 0, 1\]"),
         (("mirror_axes",), [3], r"'mirror_axes', found \[3\]"),

@@ -149,7 +149,7 @@ def test_patches_hold_the_class_that_was_drawn(tmp_path):
 
 def test_what_was_annotated_is_that_of_the_case_that_was_drawn(tmp_path):
     samples = source(tmp_path)
-    samples = replace(samples, annotated=np.arange(8)[:, None] == np.arange(8))
+    samples = replace(samples, facts=CaseFacts(annotated=np.arange(8)[:, None] == np.arange(8)))
     for index in range(1, 60, 2):
         sample = samples.sample(index)
         if sample.labels[0, 0, 0] == RARE:
