@@ -74,6 +74,10 @@ class Registry:
         except KeyError:
             raise PlanError(self._unknown(name)) from None
 
+    def name_of(self, implementation: object) -> str | None:
+        """Return the name of an implementation that is loaded; None if it is not registered."""
+        return next((name for name, known in self._implementations.items() if known is implementation), None)
+
     def build(self, spec: Mapping[str, Any], **context: Any) -> Any:
         """Call the implementation named in ``spec`` with the arguments of ``spec`` and of ``context``.
 
@@ -126,10 +130,13 @@ class Registry:
                 raise PlanError(f"{self.family} '{name}', argument '{key}': found {value!r}: {reason}") from None
 
     def _unknown(self, name: str) -> str:
-        names = self.names()
-        nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-        ordered = nearest + [other for other in names if other not in nearest]
-        return f"{self.family}: found '{name}', expected one of: {', '.join(ordered)}"
+        return f"{self.family}: found '{name}', expected one of: {', '.join(nearest_first(name, self.names()))}"
+
+
+def nearest_first(name: str, names: Sequence[str]) -> list[str]:
+    """Return ``names``; those that resemble ``name`` come first."""
+    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    return nearest + [other for other in names if other not in nearest]
 
 
 Positive = Annotated[float, Gt(0), Lt(float("inf"))]

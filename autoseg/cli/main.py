@@ -16,6 +16,7 @@ from autoseg.cli import (
     doctor,
     evaluate,
     export,
+    networks,
     plan_and_preprocess,
     predict_folder,
     report,
@@ -45,6 +46,7 @@ app.command("choose")(guarded(choose.choose))
 app.command("compare")(guarded(compare.compare))
 app.command("report")(guarded(report.report))
 app.command("export")(guarded(export.export))
+app.command("networks")(guarded(networks.networks))
 app.command("demo")(guarded(demo.demo))
 app.command("doctor")(guarded(doctor.doctor))
 

@@ -102,9 +102,10 @@ class ConvMixer(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages whose features losses may read, by name."""
-        layers = {f"layers.{index}": layer for index, layer in enumerate(self.layers)}
-        return {"embedding": self.embedding} | layers | {"decoder": self.decoder}
+        """Hidden stages by name; each ``layer`` is the 1×1 convolution at the end of a pair."""
+        pairs = [*self.layers][1::2]
+        layers = {f"layer_{number}": pointwise for number, pointwise in enumerate(pairs)}
+        return {"embedding": self.embedding} | layers | {"decoder_0": self.decoder}
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return one level of logits [B,outputs,*space] of images [B,C,*space] of any size."""

@@ -84,13 +84,18 @@ class DeepMedic(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden layers whose features losses may read, by name; layers of pathways differ in size."""
-        paths = {
-            f"paths.{place}.layers.{index}": layer
+        """Hidden layers by name; ``path_0`` is the result of a pathway, before it is repeated.
+
+        Unpadded convolutions make each layer of a pathway smaller than the previous one. Layers with a residual
+        connection give their features before the addition.
+        """
+        layers = {
+            f"path_{place}_layer_{index}": layer
             for place, path in enumerate(self.paths)
             for index, layer in enumerate(path.layers)  # type: ignore[arg-type]
         }
-        return paths | {f"hidden.{index}": layer for index, layer in enumerate(self.hidden)}
+        paths = {f"path_{place}": path for place, path in enumerate(self.paths)}
+        return layers | paths | {f"hidden_{index}": layer for index, layer in enumerate(self.hidden)}
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return one level of logits [B,outputs,*patch − 2 · margin] of images [B,C,*patch]."""

@@ -15,6 +15,7 @@ from autoseg.networks.blocks import CONVOLUTIONS, initialize
 from autoseg.networks.encoder_decoder import check_stages, for_each_stage
 from autoseg.networks.layers import LINEAR, Normalization, Residual, convolution, norm, unit
 from autoseg.networks.planning import Plans, Topology, doubling_features, stage_arguments
+from autoseg.networks.taps import encoder_taps
 from autoseg.registry import Component
 
 
@@ -85,8 +86,8 @@ class FCN(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages whose features losses may read, by name."""
-        return {f"encoder.{index}": stage for index, stage in enumerate(self.encoder)}
+        """Hidden stages by name; the decoder only interpolates logits and has none."""
+        return encoder_taps(self.encoder)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return one level of logits [B,outputs,*space] of images [B,C,*space]; sizes are multiples of ``divisor``."""

@@ -14,6 +14,7 @@ from autoseg.networks import networks
 from autoseg.networks.blocks import CONVOLUTIONS, initialize
 from autoseg.networks.layers import LINEAR, MAX_POOLINGS, Residual, norm
 from autoseg.networks.planning import Plans, Topology
+from autoseg.networks.taps import encoder_taps
 from autoseg.registry import Component
 
 BLOCKS = (3, 4, 6, 3)
@@ -71,8 +72,9 @@ class FCNResNet50(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages whose features losses may read, by name."""
-        return {"stem": self.stem} | {f"stages.{index}": stage for index, stage in enumerate(self.stages)}
+        """Hidden stages by name; ``hidden_0`` are the features that the classifier reads."""
+        *_, activation, _classifier = self.head.children()
+        return {"stem": self.stem} | encoder_taps(self.stages) | {"hidden_0": activation}
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return one level of logits [B,outputs,*space] of images [B,C,*space]."""

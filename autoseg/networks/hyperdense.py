@@ -77,9 +77,9 @@ class HyperDenseNet(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden layers whose features losses may read, by name."""
-        layers = {f"paths.{p}.{i}": layer for p, path in enumerate(self._layers()) for i, layer in enumerate(path)}
-        return layers | {f"classifier.{i}": layer for i, layer in enumerate([*self.classifier.children()][:-1])}
+        """Hidden layers by name: those of each path, then the 1×1 convolutions before the last one."""
+        paths = {f"path_{p}_layer_{i}": layer for p, path in enumerate(self._layers()) for i, layer in enumerate(path)}
+        return paths | {f"hidden_{i}": layer for i, layer in enumerate([*self.classifier.children()][:-1])}
 
     def _layers(self) -> list[list[nn.Module]]:
         """Return the layers of each path."""

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from autoseg.networks.protocols import Hypothesis, Learn, hypothesis_of, learning_of
+from autoseg.networks.taps import declared_taps
 from autoseg.registry import Registry
 
 input_layers: Registry = Registry("input_layers", modules=("autoseg.networks.learnable_window",))
@@ -44,8 +45,8 @@ class WithInputLayer(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages whose features losses may read, by name."""
-        return self.network.taps  # type: ignore[return-value]
+        """Hidden stages of the network by name; none if it declares none."""
+        return dict(declared_taps(self.network))
 
     @property
     def learn(self) -> Learn | None:

@@ -103,8 +103,8 @@ class ProbabilisticUNet(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages whose features losses may read, by name."""
-        return self.unet.taps
+        """Hidden stages by name: those of the U-Net, and those of the prior network, finest first."""
+        return self.unet.taps | {f"prior_{level}": stage for level, stage in enumerate(self.prior.stages)}
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return the logits [B,outputs,*patch], in a list of one, of images [B,C,*patch] at the mean of the prior."""
@@ -182,6 +182,11 @@ class _Drawn(nn.Module):
         super().__init__()
         self.network, self.noise = network, noise
         self.divisor, self.margin = network.divisor, network.margin
+
+    @property
+    def taps(self) -> dict[str, nn.Module]:
+        """Hidden stages of the network."""
+        return self.network.taps
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         return self.network.at_noise(images, self.noise)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from autoseg.networks.taps import encoder_taps
+
 Join = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """A function that joins upsampled features [B,C,*space] of the coarser stage with the skip of the same stage."""
 
@@ -47,9 +49,9 @@ class UShape(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Hidden stages whose features losses may read, by name."""
-        encoder = {f"encoder.{index}": stage for index, stage in enumerate(self.encoder)}
-        return encoder | {f"decoder.{index}": stage for index, stage in enumerate(self.decoder)}
+        """Hidden stages by name: those of the encoder, then those of the decoder, each finest first."""
+        fine_to_coarse = [*self.decoder][::-1]
+        return encoder_taps(self.encoder) | {f"decoder_{level}": stage for level, stage in enumerate(fine_to_coarse)}
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return logits [B,outputs,*patch / stride], finest first."""

@@ -14,7 +14,7 @@ from autoseg.cli.main import main
 
 COMMANDS = [
     "plan-and-preprocess", "train-fold", "predict-folder", "run", "check", "fingerprint", "plan", "preprocess",
-    "evaluate", "choose", "export", "demo", "doctor",
+    "evaluate", "choose", "export", "networks", "demo", "doctor",
 ]  # fmt: skip
 
 

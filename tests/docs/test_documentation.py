@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import re
+import runpy
 import shlex
 from dataclasses import replace
 
@@ -247,3 +248,26 @@ def test_the_architecture_names_what_there_is(page):
     for _, functions, module in architecture.rows("The walk of a case"):
         for name in spans(functions):
             assert hasattr(importlib.import_module(module.strip("`")), name), (name, module)
+
+
+def test_taps_of_networks_are_those_of_the_code(page):
+    networks = page("networks.md")
+    made = runpy.run_path(str(networks.path.with_suffix(".py")))["taps_of_each_network"]()
+    assert networks.section("Taps of each network") == made, "write it again with docs/networks.py"
+
+
+def test_names_of_taps_are_explained(page):
+    networks = page("networks.md")
+    explained, used = (
+        {re.sub(r"\d+", "N", name) for row in networks.rows(heading) for name in spans(row[0])}
+        for heading in ("Names", "Taps of each network")
+    )
+    assert used == explained
+
+
+def test_taps_are_read_as_shown(page, capsys):
+    names: dict[str, object] = {}
+    for block in page("networks.md").blocks("python"):
+        exec(compile(block, "networks.md", "exec"), names)
+    assert capsys.readouterr().out.strip() in page("networks.md").text
+    assert tuple(names["features"]["bottleneck"].shape[1:]) == (32, 16, 16)

@@ -47,6 +47,12 @@ def run(environment, *words):
     return done.stdout + done.stderr
 
 
+def test_the_network_is_described_with_its_tap(installed):
+    said = run(installed, "networks", "outside_net", "--patch", 16)
+    assert "planners: outside_net" in said and "outside_net: Two convolutions." in said
+    assert any(line.split() == ["first", "4", "16×16×16"] for line in said.splitlines()), said
+
+
 def test_the_pipeline_runs_with_what_another_package_adds(installed, phantoms, tmp_path):
     description = json.loads((phantoms / "dataset.json").read_text())
     declared = {

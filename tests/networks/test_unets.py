@@ -121,7 +121,7 @@ def test_bfloat16_stays_close():
 
 def test_taps_name_hidden_stages():
     network = build(spec())
-    assert list(network.taps) == ["encoder.0", "encoder.1", "encoder.2", "decoder.0", "decoder.1"]
+    assert list(network.taps) == ["encoder_0", "encoder_1", "bottleneck", "decoder_0", "decoder_1"]
 
 
 @pytest.mark.parametrize(
