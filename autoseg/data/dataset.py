@@ -21,11 +21,12 @@ _SAFE_NAME = re.compile(r"[\w][\w .+@=-]*")
 
 @dataclass(frozen=True)
 class Case:
-    """One case: one image file per channel, or one multi-channel file, and a label map if available."""
+    """One case: one image file per channel, or one multi-channel file, and a label map if it has one."""
 
     name: str
     images: tuple[Path, ...]
     label: Path | None = None
+    """File of the label map; None if the case has no label map."""
     missing_channels: tuple[int, ...] = ()
     """Numbers of the channels without a file; ``images`` lists the files of the other channels."""
 
@@ -45,6 +46,12 @@ class Dataset:
     cases: tuple[Case, ...]
     groups: dict[str, str] = field(default_factory=dict)
     """Group (for example the patient) of each case. All cases of a group stay in the same fold."""
+    tags: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Image labels: the tags of each tagged case. An empty tuple: none of the tags apply to the case."""
+    tag_order: tuple[str, ...] = ()
+    """Declared tags, in their order; empty if the dataset does not declare them."""
+    sites: dict[str, str] = field(default_factory=dict)
+    """Site or scanner of a case."""
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Overlapping classes, each a set of label values. The network then has one sigmoid output per region."""
     region_order: tuple[int, ...] = ()
@@ -100,6 +107,11 @@ class Dataset:
     def activation(self) -> Literal["softmax", "sigmoid"]:
         """Output activation: softmax for exclusive classes, sigmoid for overlapping regions."""
         return "sigmoid" if self.regions else "softmax"
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """All tags: in the declared order, otherwise sorted."""
+        return self.tag_order or tuple(sorted({tag for tags in self.tags.values() for tag in tags}))
 
     @property
     def fill_values(self) -> dict[int, float]:
