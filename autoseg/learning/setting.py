@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from autoseg.data.dataset import Dataset
+from autoseg.data.kinds import labelled_part
 from autoseg.data.splits import Fold, fold_cases
 from autoseg.errors import PlanError
 from autoseg.files.records import to_plain
@@ -55,6 +56,7 @@ class Setting:
     plan: Plan
     configuration: Configuration
     split: Fold
+    """Labelled cases of the fold."""
     device: torch.device
     folder: FoldFolder
     previous: PreviousStage | None
@@ -115,7 +117,7 @@ def read_setting(request: FoldRequest) -> Setting:
         check_configuration(request.configuration, configuration, dataset, plan.memory)
     except PlanError as error:
         raise PlanError(f"{workspace.plan_file}: {error}") from None
-    split = fold_cases(workspace.splits(), request.fold)
+    split = labelled_part(dataset, fold_cases(workspace.splits(), request.fold))
     device = torch.device(choose_device(request.device))
     if configuration.precision == "bfloat16" and not computes_bfloat16(str(device)):
         # This is only a warning: the plan stays in effect.
