@@ -70,7 +70,8 @@ def speed_of(configuration: Configuration, cost: BatchCost, request: PlanRequest
         return machine.seconds(cost, batch) + batch * voxels(configuration.patch_size) / machine.augmented_voxels
 
     sample = machine.seconds(cost, 1) - machine.seconds(cost, 0)
-    return Speed(seconds, budget, _validation_seconds(configuration, sample * FORWARD, len(request.fingerprint.cases)))
+    cases = len(request.fingerprint.labelled)
+    return Speed(seconds, budget, _validation_seconds(configuration, sample * FORWARD, cases))
 
 
 def _validation_seconds(configuration: Configuration, forward: float, cases: int) -> float:
