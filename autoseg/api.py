@@ -18,6 +18,7 @@ from autoseg.registry import Component
 from autoseg.workspace.paths import Workspace
 
 if TYPE_CHECKING:
+    from autoseg.data.splits import Fold
     from autoseg.evaluation.summary import Summary
     from autoseg.fingerprint.record import Fingerprint
     from autoseg.system.execution import CaseExecutor
@@ -65,6 +66,7 @@ def plan_and_preprocess(
     *,
     images: Path | str | None = None,
     labels: Path | str | None = None,
+    unlabelled: Path | str | None = None,
     workspace: Path | str | None = None,
     workers: int | None = None,
     splits: str = "kfold",
@@ -75,7 +77,8 @@ def plan_and_preprocess(
 ) -> Workspace:
     """Check a dataset, measure its fingerprint, plan, and preprocess its cases; return the workspace.
 
-    ``dataset`` is a folder with ``dataset.json``; alternatively give two folders, ``images`` and ``labels``.
+    ``dataset`` is a folder with ``dataset.json``; alternatively give two folders, ``images`` and ``labels``,
+    and optionally a folder of images without label maps, ``unlabelled``.
     ``options`` are the fields of :class:`PlanningOptions`. Existing results that still match the files are reused. An
     existing plan is kept with its edits, unless ``replan`` is set, other options are given, or the dataset declares
     another normalization, other sides, or other optional or extra channels.
@@ -84,7 +87,7 @@ def plan_and_preprocess(
     from autoseg.system.execution import local_executor
 
     asked = PlanningOptions(**options)
-    found = open_dataset(dataset, images, labels)
+    found = open_dataset(dataset, images, labels, unlabelled)
     place = Workspace(Path(workspace) if workspace else Path(f"{found.name}.autoseg"))
     executor = local_executor(workers)
     fingerprint = fingerprint_dataset(found, place, executor=executor, progress=progress)
@@ -98,15 +101,20 @@ def plan_and_preprocess(
 
 
 def open_dataset(
-    dataset: Path | str | None, images: Path | str | None = None, labels: Path | str | None = None
+    dataset: Path | str | None,
+    images: Path | str | None = None,
+    labels: Path | str | None = None,
+    unlabelled: Path | str | None = None,
 ) -> Dataset:
-    """Find the cases of a dataset folder, or of a folder of images and a folder of label maps."""
-    if dataset is not None and images is None and labels is None:
+    """Find the cases of a dataset folder, or of a folder of images, one of label maps and one of unlabelled images."""
+    if dataset is not None and images is None and labels is None and unlabelled is None:
         found = load_dataset(Path(dataset))
         check_declared(found, Path(dataset) / "dataset.json")
         return found
+    if dataset is not None and images is None and labels is None:
+        raise DatasetError("--unlabelled belongs to --images and --labels; move the images to DATASET/unlabelledTr")
     if dataset is None and images is not None and labels is not None:
-        return load_folders(Path(images), Path(labels))
+        return load_folders(Path(images), Path(labels), Path(unlabelled) if unlabelled else None)
     raise DatasetError("expected either a dataset folder or both --images and --labels; give one of the two")
 
 
@@ -251,31 +259,53 @@ def _differs(plan: Plan, asked: dict[str, Any]) -> bool:
 
 
 def divide_cases(dataset: Dataset, fingerprint: Fingerprint, workspace: Workspace, *, kind: str, folds: int) -> None:
-    """Write the folds to splits.json, unless the file exists: the user may have written it."""
-    from autoseg.data.splits import grouped, kfold, stratified, write_splits
+    """Write the folds to splits.json, unless the file exists: the user may have written it.
+
+    The labelled cases are divided first; each fold then gets an equal share of the tagged and of the unlabelled cases.
+    """
+    from autoseg.data.kinds import cases_of, labelled
+    from autoseg.data.splits import with_others, write_splits
 
     names = [case.name for case in dataset.cases]
     if workspace.splits_file.exists():
         placed = {name for split in workspace.splits() for name in (*split.train, *split.val)}
         if set(names) - placed:
             left = sorted(set(names) - placed)
-            logger.warning("%s: %d cases are in no fold, such as %s", workspace.splits_file, len(left), left[0])
+            logger.warning(
+                "%s: %d cases are in no fold, such as %s; add them to train or val, or remove the file to divide all "
+                "cases again",
+                workspace.splits_file,
+                len(left),
+                left[0],
+            )
         return
-    if len(names) < folds:
-        logger.warning("%d cases are fewer than %d folds: making %d folds", len(names), folds, len(names))
+    measured = labelled(dataset)
+    if len(measured) < folds:
+        what = "cases" if len(measured) == len(names) else "labelled cases"
+        logger.warning("%d %s are fewer than %d folds: making %d folds", len(measured), what, folds, len(measured))
+    splits = _labelled_folds(measured, dataset, fingerprint, kind=kind, folds=folds)
+    others = [cases_of(dataset, names, "tagged"), cases_of(dataset, names, "unlabelled")]
+    if any(others):
+        splits = with_others(splits, others, None if kind == "stratified" else dataset.groups)
+    write_splits(workspace.splits_file, splits)
+
+
+def _labelled_folds(
+    names: Sequence[str], dataset: Dataset, fingerprint: Fingerprint, *, kind: str, folds: int
+) -> list[Fold]:
+    """Divide the labelled cases ``names`` by the rule ``kind``."""
+    from autoseg.data.splits import grouped, kfold, stratified
+
     if kind == "group" and not dataset.groups:
         raise DatasetError(
             "splits 'group': dataset.json has no 'groups', expected an object that maps case names to group names"
         )
     if kind == "stratified":
         strata = {case.name: _stratum(case.class_voxels) for case in fingerprint.cases}
-        write_splits(workspace.splits_file, stratified(names, strata, folds))
-    elif kind in ("kfold", "group"):
-        use_groups = kind == "group" or bool(dataset.groups)
-        splits = grouped(names, dataset.groups, folds) if use_groups else kfold(names, folds)
-        write_splits(workspace.splits_file, splits)
-    else:
+        return stratified(names, strata, folds)
+    if kind not in ("kfold", "group"):
         raise PlanError(f"splits '{kind}': expected kfold, group or stratified")
+    return grouped(names, dataset.groups, folds) if dataset.groups else kfold(names, folds)
 
 
 def _stratum(class_voxels: dict[str, int]) -> tuple[object, ...]:

@@ -70,7 +70,7 @@ def _shares(dataset: Dataset, fingerprint: Fingerprint) -> np.ndarray:
     """Return the share of the background and each class, [C]."""
     names = list(dataset.classes)
     filled, looked_at, whole = np.zeros(len(names)), np.zeros(len(names)), 0.0
-    for case in fingerprint.cases:
+    for case in fingerprint.labelled:
         voxel = float(np.prod(case.spacing))
         volume = voxel * float(np.prod(case.cropped_shape))
         known = np.array([name in dataset.annotated_classes(case.name) for name in names])

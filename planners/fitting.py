@@ -46,7 +46,8 @@ In the same time, 316 steps with ten segments reached a Dice of 0.80, 1,210 step
 (benchmarks/README.md).
 """
 DATASET_SHARE = 0.05
-"""Largest share of all voxels of the dataset in a batch: a larger batch repeats each case too often (nnU-Net)."""
+"""Largest share of all labelled voxels of the dataset in a batch: a larger batch repeats each case too often (nnU-Net).
+"""
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def _with_batch(fitted: Fitted, search: _Search) -> Fitted:
     draft, request, candidate = fitted.configuration, search.request, fitted.candidate
     speed = speed_of(draft, fitted.cost, request)
     by_memory = fitted.cost.largest_batch(request.resources.memory)
-    cases = len(request.fingerprint.cases)
+    cases = len(request.fingerprint.labelled)
     by_data = round(DATASET_SHARE * voxels(draft.median_shape) * cases / candidate.learned_voxels)
     fewest = max(FEWEST_SAMPLES[draft.dimension], math.ceil(FEWEST_LEARNED / candidate.learned_voxels))
     bounds = [by_memory, max(by_data, fewest if speed else 0), *([search.most] if search.most is not None else [])]

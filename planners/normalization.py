@@ -163,7 +163,7 @@ def _nyul(channel: _Channel) -> _Fit:
 def _foreground(channel: _Channel) -> str:
     seen = channel.seen
     return (
-        f"foreground of {len(channel.fingerprint.cases)} cases: 0.5th percentile {numbers([seen.percentile_00_5])}, "
+        f"foreground of {len(channel.fingerprint.labelled)} cases: 0.5th percentile {numbers([seen.percentile_00_5])}, "
         f"99.5th {numbers([seen.percentile_99_5])}, mean {numbers([seen.mean])}, std {numbers([seen.std])}"
     )
 

@@ -76,7 +76,8 @@ def speed_of(configuration: Configuration, cost: BatchCost, request: PlanRequest
         # Validation predicts with the network alone, whatever else the trainer computes.
         alone = batch_cost(replace(configuration, trainer=SUPERVISED), request.dataset)
     sample = machine.seconds(alone, 1) - machine.seconds(alone, 0)
-    return Speed(seconds, budget, _validation_seconds(configuration, sample * FORWARD, len(request.fingerprint.cases)))
+    cases = len(request.fingerprint.labelled)
+    return Speed(seconds, budget, _validation_seconds(configuration, sample * FORWARD, cases))
 
 
 def _validation_seconds(configuration: Configuration, forward: float, cases: int) -> float:

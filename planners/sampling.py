@@ -47,7 +47,7 @@ class _Rarity:
 
 def sampling(dataset: Dataset, fingerprint: Fingerprint) -> Sampled:
     """Choose the sampler: class before case if some classes are rare, otherwise case before class."""
-    total = len(fingerprint.cases)
+    total = len(fingerprint.labelled)
     rarities = _rarities(dataset, fingerprint)
     rare = [found for found in rarities if found.is_rare(total)]
     if not rare:
@@ -65,15 +65,15 @@ def sampling(dataset: Dataset, fingerprint: Fingerprint) -> Sampled:
 
 
 def _rarities(dataset: Dataset, fingerprint: Fingerprint) -> list[_Rarity]:
-    """Measure each class that occurs in at least one case, rarest first."""
-    names = [name for name in dataset.classes if any(name in case.class_voxels for case in fingerprint.cases)]
+    """Measure each class that occurs in at least one labelled case, rarest first."""
+    names = [name for name in dataset.classes if any(name in case.class_voxels for case in fingerprint.labelled)]
     held = np.array(
         [
             [case.class_voxels.get(name, 0) > 0 and name in annotated for name in names]
-            for case in fingerprint.cases
+            for case in fingerprint.labelled
             for annotated in [dataset.annotated_classes(case.name)]
         ]
-    ).reshape(len(fingerprint.cases), len(names))
+    ).reshape(len(fingerprint.labelled), len(names))
     cases = held.sum(axis=0)
     by_case = (held / held.sum(axis=1, keepdims=True).clip(min=1)).mean(axis=0)
     present = np.flatnonzero(cases)

@@ -8,7 +8,9 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from autoseg.data.counts import kinds_in_words
 from autoseg.data.dataset import Dataset
+from autoseg.data.kinds import kind_counts
 from autoseg.evaluation.summary import Statistics, Summary
 from autoseg.files.templates import render
 from autoseg.fingerprint.record import Fingerprint
@@ -44,6 +46,7 @@ def model_card(facts: CardFacts) -> str:
         filters={"plain": escape_markdown},
         facts=facts,
         license=" ".join(facts.license_text.split()) if facts.license_text else LICENSE_UNKNOWN,
+        cases=_cases(facts.dataset),
         ranges=_ranges(facts.fingerprint),
         extra={name: _computed(spec) for name, spec in facts.dataset.extra_channels.items()},
         trainers=sorted({facts.plan.configuration(name).trainer_name for name in facts.folds}),
@@ -57,6 +60,11 @@ def model_card(facts: CardFacts) -> str:
 def escape_markdown(text: object) -> str:
     """Return text on one line, with all special characters of Markdown and HTML escaped."""
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def _cases(dataset: Dataset) -> str:
+    count = str(len(dataset.cases))
+    return f"{count} ({kinds_in_words(dataset)})" if len(kind_counts(dataset)) > 1 else count
 
 
 def _computed(spec: Component) -> str:

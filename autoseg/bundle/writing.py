@@ -113,8 +113,17 @@ def _without_places(plan: Plan) -> Plan:
 
 
 def _without_cases(dataset: Dataset) -> Dataset:
-    """Return the dataset without its cases, because case names and paths are private."""
-    return replace(dataset, cases=(), groups={}, annotated={}, extra_channels=without_places(dataset.extra_channels))
+    """Return the dataset without its cases, because case names, sites and paths are private."""
+    return replace(
+        dataset,
+        cases=(),
+        groups={},
+        annotated={},
+        tags={},
+        tag_order=dataset.tag_names,
+        sites={},
+        extra_channels=without_places(dataset.extra_channels),
+    )
 
 
 def _measured(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from autoseg.data.dataset import Dataset
+from autoseg.data.kinds import labelled
 from autoseg.data.optional_channels import read_case
 from autoseg.errors import WeightsError
 from autoseg.images.geometry import Volume
@@ -98,7 +99,7 @@ def find_held_out(workspace: Workspace) -> HeldOut:
     left = [name for name, found in folds.items() if found and name not in names]
     if left:
         logger.warning("%s: not compared, because the trained folds differ from those of %s", ", ".join(left), names[0])
-    with_label = {case.name for case in dataset.cases if case.label is not None}
+    with_label = set(labelled(dataset))
     cases = {case: fold for fold in reversed(most) for case in splits[fold].val if case in with_label}
     if not cases:
         raise WeightsError(

@@ -13,6 +13,9 @@ DatasetFolder = Annotated[
 ]
 Images = Annotated[Path | None, typer.Option(help="Folder of images, instead of a dataset folder.")]
 Labels = Annotated[Path | None, typer.Option(help="Folder of label maps; needs --images.")]
+Unlabelled = Annotated[
+    Path | None, typer.Option(help="Folder of images without label maps; needs --images and --labels.")
+]
 WorkspaceOption = Annotated[
     Path | None,
     typer.Option("--workspace", "-w", help="Folder for all results. Default: ./<dataset name>.autoseg."),

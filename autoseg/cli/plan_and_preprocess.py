@@ -24,6 +24,7 @@ from autoseg.cli.options import (
     Splits,
     TimeBudget,
     Trainer,
+    Unlabelled,
     VerifyMemory,
     Workers,
     WorkspaceArgument,
@@ -40,6 +41,7 @@ def plan_and_preprocess(
     dataset: DatasetFolder = None,
     images: Images = None,
     labels: Labels = None,
+    unlabelled: Unlabelled = None,
     workspace: WorkspaceOption = None,
     configurations: Configurations = None,
     planner: Planner = None,
@@ -64,6 +66,7 @@ def plan_and_preprocess(
             dataset,
             images=images,
             labels=labels,
+            unlabelled=unlabelled,
             workspace=workspace,
             **planning_options(
                 configurations=configurations,
@@ -92,6 +95,7 @@ def fingerprint(
     dataset: DatasetFolder = None,
     images: Images = None,
     labels: Labels = None,
+    unlabelled: Unlabelled = None,
     workspace: WorkspaceOption = None,
     workers: Workers = None,
 ) -> None:
@@ -100,7 +104,7 @@ def fingerprint(
     from autoseg.system.execution import local_executor
     from autoseg.workspace.paths import Workspace
 
-    found = open_dataset(dataset, images, labels)
+    found = open_dataset(dataset, images, labels, unlabelled)
     place = Workspace(workspace or Path(f"{found.name}.autoseg"))
     with case_progress() as progress:
         fingerprint_dataset(found, place, executor=local_executor(workers), progress=progress)

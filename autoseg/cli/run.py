@@ -25,6 +25,7 @@ from autoseg.cli.options import (
     Splits,
     TimeBudget,
     Trainer,
+    Unlabelled,
     Workers,
     WorkspaceOption,
     planning_options,
@@ -39,6 +40,7 @@ def run(
     dataset: DatasetFolder = None,
     images: Images = None,
     labels: Labels = None,
+    unlabelled: Unlabelled = None,
     workspace: WorkspaceOption = None,
     configurations: Configurations = None,
     planner: Planner = None,
@@ -67,6 +69,7 @@ def run(
             dataset,
             images=images,
             labels=labels,
+            unlabelled=unlabelled,
             workspace=workspace,
             **planning_options(
                 configurations=configurations,

@@ -1,1 +1,1 @@
-"""Datasets: dataset.json and other layouts, labels, body sides, optional channels, folds."""
+"""Datasets: dataset.json and other layouts, labels, sides, optional channels, tags, sites, kinds of cases, folds."""

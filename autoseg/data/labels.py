@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from autoseg.data.case_fields import check_cases
 from autoseg.errors import DatasetError
 
 LARGEST_LABEL = 2**31 - 1
@@ -62,10 +63,9 @@ def parse_annotated(
         raise DatasetError(
             f"{path}: field 'annotated', found {annotated!r}, expected an object of case names and lists of classes"
         )
-    allowed = None if cases is None else set(cases)
+    if cases is not None:
+        check_cases(annotated, cases, f"{path}: field 'annotated'")
     for case, named in annotated.items():
-        if allowed is not None and case not in allowed:
-            raise DatasetError(f"{path}: field 'annotated', found '{case}', expected the name of a training case")
         unknown = [name for name in named if name not in classes] if isinstance(named, list) and named else [named]
         if unknown:
             raise DatasetError(

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autoseg.data.case_fields import read_groups, read_sites, read_tag_order, read_tags
 from autoseg.data.dataset import Case, Dataset
 from autoseg.data.declarations import read_extra_channels, read_normalization
+from autoseg.data.kinds import check_labelled
 from autoseg.data.labels import parse_annotated, parse_labels
-from autoseg.data.listing import Listing, file_ending, group_channels, label_of, list_cases
+from autoseg.data.listing import Listing, file_ending, group_channels, label_of, list_cases, without_listed
 from autoseg.data.optional_channels import read_optional_channels
 from autoseg.data.sides import read_sides
 from autoseg.errors import DatasetError
@@ -35,17 +37,22 @@ def load_dataset(folder: Path) -> Dataset:
     cases = list_cases(Listing(folder, path, channels, optional), description)
     if not cases:
         raise DatasetError(f"{folder / 'imagesTr'}: found no training images, expected files like CASE_0000.nii.gz")
-    return replace(
-        _label_meaning(description, path, cases=[case.name for case in cases]),
+    names = [case.name for case in cases]
+    dataset = replace(
+        _label_meaning(description, path, cases=names),
         name=_name(description, path) or folder.resolve().name,
         channels=channels,
         file_ending=label_ending(file_ending(description, path) or _ending_of(cases)),
         cases=cases,
-        groups=_groups(description, path, cases),
+        groups=read_groups(description.get("groups", {}), cases, path),
+        tags=read_tags(description, names, path),
+        tag_order=read_tag_order(description, path),
+        sites=read_sites(description.get("sites", {}), names, path),
         normalization=read_normalization(description.get("normalization", {}), channels, path),
         optional_channels=optional,
         extra_channels=read_extra_channels(description.get("extra_channels", {}), channels, path),
     )
+    return check_labelled(dataset, path)
 
 
 def read_label_meaning(path: Path) -> Dataset:
@@ -88,23 +95,25 @@ def _read_description(path: Path) -> dict[str, Any]:
     return description
 
 
-def load_folders(images: Path, labels: Path, *, name: str | None = None) -> Dataset:
+def load_folders(images: Path, labels: Path, unlabelled: Path | None = None, *, name: str | None = None) -> Dataset:
     """Read the cases of a folder of images and a folder of label maps. Each label value found becomes a class.
 
-    The suffix ``_0000``, ``_0001``… gives the channel; a file without a suffix contains all channels of its case.
+    ``unlabelled`` is a folder of images without label maps. The suffix ``_0000``, ``_0001``… gives the channel; a file
+    without a suffix contains all channels of its case.
     """
-    for folder in (images, labels):
+    for folder in (images, labels, *([unlabelled] if unlabelled else [])):
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such folder, expected a folder of images")
-    cases = tuple(Case(case, files, label_of(labels, case)) for case, files in sorted(group_channels(images).items()))
+    cases = [Case(case, files, label_of(labels, case)) for case, files in sorted(group_channels(images).items())]
     if not cases:
         raise DatasetError(f"{images}: found no images, expected files ending in one of {', '.join(IMAGE_ENDINGS)}")
+    others = without_listed(group_channels(unlabelled), cases) if unlabelled else []
     return Dataset(
         name=name or images.resolve().parent.name or "dataset",
         channels=_count_channels(cases[0]),
         labels=_labels_in_use(cases),
         file_ending=label_ending(_ending_of(cases)),
-        cases=cases,
+        cases=tuple(sorted([*cases, *others], key=lambda case: case.name)),
     )
 
 
@@ -141,23 +150,9 @@ def _name(description: dict[str, Any], path: Path) -> str | None:
     return name
 
 
-def _groups(description: dict[str, Any], path: Path, cases: Sequence[Case]) -> dict[str, str]:
-    groups = description.get("groups", {})
-    if not isinstance(groups, dict):
-        raise DatasetError(
-            f"{path}: field 'groups', found {groups!r}, expected an object that maps case names to group names"
-        )
-    found = {str(case): str(group) for case, group in groups.items()}
-    if found and len({found.get(case.name, case.name) for case in cases}) < 2 <= len(cases):
-        raise DatasetError(
-            f"{path}: field 'groups', found one group with all cases, expected at least two; split it or remove "
-            "the field"
-        )
-    return found
-
-
-def _ending_of(cases: tuple[Case, ...]) -> str:
-    split = split_ending(cases[0].images[0])
+def _ending_of(cases: Sequence[Case]) -> str:
+    with_label = next((case for case in cases if case.label is not None), cases[0])
+    split = split_ending(with_label.images[0])
     return split[1] if split else ".nii.gz"
 
 
@@ -177,7 +172,7 @@ def _check_channel_count(count: int, place: str) -> None:
         )
 
 
-def _labels_in_use(cases: tuple[Case, ...]) -> dict[str, int]:
+def _labels_in_use(cases: Sequence[Case]) -> dict[str, int]:
     """Read the label values of all label maps; they become the classes ``label_1``, ``label_2`` and so on."""
     import numpy as np
 
@@ -186,7 +181,10 @@ def _labels_in_use(cases: tuple[Case, ...]) -> dict[str, int]:
     values: set[int] = set()
     for case in cases:
         if case.label is None or not case.label.exists():
-            raise DatasetError(f"{case.label}: no such label map, expected one for case '{case.name}'")
+            raise DatasetError(
+                f"{case.label}: no such label map, expected one for case '{case.name}'; add it, or move the image to "
+                "the folder of --unlabelled"
+            )
         values |= {int(value) for value in np.unique(read_labels(case.label)[0])}
     foreground = sorted(values - {0})
     if not foreground:

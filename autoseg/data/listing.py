@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from autoseg.data.dataset import Case, check_case_name
 from autoseg.data.optional_channels import CHANNEL_SUFFIX, hint, with_missing_channels
 from autoseg.errors import DatasetError
 from autoseg.images.endings import IMAGE_ENDINGS, image_endings, label_ending, split_ending
+
+UNLABELLED_FOLDER = "unlabelledTr"
+"""Folder of the images without label maps, beside imagesTr."""
 
 
 def group_channels(folder: Path, ending: str | None = None) -> dict[str, tuple[Path, ...]]:
@@ -21,11 +25,16 @@ def group_channels(folder: Path, ending: str | None = None) -> dict[str, tuple[P
     """
     paths = sorted(folder.iterdir())
     endings = (ending,) if ending else image_endings(paths)
+    return _grouped(
+        path for path in paths if split_ending(path, endings) and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _grouped(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
+    """Group image files by case, as :func:`group_channels` does."""
     channels: dict[str, dict[int, Path]] = defaultdict(dict)
     for path in paths:
-        split = split_ending(path, endings)
-        if split is None or path.name.startswith(".") or not path.is_file():
-            continue
+        split = split_ending(path) or (path.name, "")
         match = CHANNEL_SUFFIX.fullmatch(split[0])
         case, channel = (match["name"], int(match["channel"])) if match else (split[0], -1)
         if channel in channels[case] or (channels[case] and (channel == -1) != (-1 in channels[case])):
@@ -55,41 +64,74 @@ class Listing:
 
 
 def list_cases(place: Listing, description: dict[str, Any]) -> tuple[Case, ...]:
-    """List the training cases of the description; if it lists none, those of the folder imagesTr."""
+    """List the training cases of the description, or those of the folder imagesTr; then the unlabelled cases."""
     if isinstance(description.get("dataset"), dict):
         cases = [_listed_v2(place, name, entry) for name, entry in description["dataset"].items()]
     elif isinstance(description.get("training"), list) and description["training"]:
         cases = [_listed_v1(place, entry) for entry in description["training"]]
     else:
-        cases = _unlisted(place.folder, file_ending(description, place.file))
+        cases = _unlisted(place.folder, file_ending(description, place.file), description.get("tags"))
     names = [case.name for case in cases]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise DatasetError(f"{place.file}: case '{doubled[0]}' is listed twice; remove one of the two")
-    found = (
-        [with_missing_channels(case, place.channels, place.optional_channels) for case in cases]
-        if place.optional_channels
-        else cases
-    )
+    found = [*cases, *_unlabelled(place, description, cases)]
+    if place.optional_channels:
+        found = [with_missing_channels(case, place.channels, place.optional_channels) for case in found]
     return tuple(sorted(found, key=lambda case: case.name))
 
 
-def _unlisted(folder: Path, ending: str | None) -> list[Case]:
-    images = folder / "imagesTr"
+def _unlisted(folder: Path, ending: str | None, tags: Any) -> list[Case]:
+    """List the cases of imagesTr. Only a case with tags may lack its label map."""
+    images, labels = folder / "imagesTr", folder / "labelsTr"
     if not images.is_dir():
         raise DatasetError(f"{images}: no such folder, expected the training images")
-    labels = folder / "labelsTr"
-    return [Case(name, files, label_of(labels, name, ending)) for name, files in group_channels(images, ending).items()]
+    tagged = tags if isinstance(tags, dict) else {}
+    cases = []
+    for name, files in group_channels(images, ending).items():
+        label = label_of(labels, name, ending)
+        cases.append(Case(name, files, None if name in tagged and not label.exists() else label))
+    return cases
+
+
+def _unlabelled(place: Listing, description: dict[str, Any], listed: Iterable[Case]) -> list[Case]:
+    """List the cases of the field ``unlabelled``; without this field, those of the folder unlabelledTr."""
+    folder, paths = place.folder / UNLABELLED_FOLDER, description.get("unlabelled")
+    if paths is not None:
+        found = _grouped(file for path in _paths(paths, place) for file in _channel_files(place, path))
+    else:
+        found = group_channels(folder, file_ending(description, place.file)) if folder.is_dir() else {}
+    return without_listed(found, listed)
+
+
+def without_listed(found: dict[str, tuple[Path, ...]], listed: Iterable[Case]) -> list[Case]:
+    """Return unlabelled cases, without those whose same files are listed; raise :class:`DatasetError` for doubles."""
+    images = {case.name: case.images for case in listed}
+    for name, files in found.items():
+        if images.get(name, files) != files:
+            raise DatasetError(
+                f"{files[0]}: case '{name}' exists twice, also as {images[name][0]}; keep one of the two"
+            )
+    return [Case(name, files) for name, files in found.items() if name not in images]
+
+
+def _paths(declared: Any, place: Listing) -> list[Path]:
+    if not isinstance(declared, list) or not all(isinstance(path, str) for path in declared):
+        raise DatasetError(f"{place.file}: field 'unlabelled', found {declared!r}, expected a list of image files")
+    return [place.folder / path for path in declared]
 
 
 def _listed_v2(place: Listing, name: str, entry: Any) -> Case:
-    """Read nnU-Net v2's explicit listing: case → {"images": [...], "label": ...}; null marks a missing channel."""
+    """Read nnU-Net v2's explicit listing: case → {"images": [...], "label": ...}; null marks a missing channel.
+
+    A case whose label is null or absent has no label map.
+    """
     field = f"{place.file}: field 'dataset.{name}"
     try:
-        names, label = entry["images"], place.folder / str(entry["label"])
+        names, label = entry["images"], _label_path(place, entry, "images")
         files = [names] if isinstance(names, str) else list(names)
-    except (TypeError, KeyError):
-        raise DatasetError(f"{field}', found {entry!r}, expected images and label") from None
+    except (AttributeError, TypeError, KeyError):
+        raise DatasetError(f"{field}', found {entry!r}, expected images and label, or images alone") from None
     missing_channels = tuple(number for number, file in enumerate(files) if file is None)
     if missing_channels and len(files) != len(place.channels):
         raise DatasetError(f"{field}.images', found {len(files)}, expected a file or null for each channel")
@@ -105,20 +147,34 @@ def _listed_v2(place: Listing, name: str, entry: Any) -> Case:
 
 
 def _listed_v1(place: Listing, entry: Any) -> Case:
-    """Read the Decathlon's listing. nnU-Net v1 uses it too, but omits the channel suffix of the file names."""
+    """Read the Decathlon's listing; a case whose label is null or absent has no label map."""
     field = f"{place.file}: field 'training"
     try:
-        image, label = place.folder / str(entry["image"]), place.folder / str(entry["label"])
-    except (TypeError, KeyError):
-        raise DatasetError(f"{field}', found {entry!r}, expected image and label") from None
-    stem, ending = split_ending(image) or (image.name, "")
-    if image.exists():
-        return Case(check_case_name(stem), (image,), label)
-    files = [(image.with_name(f"{stem}_{number:04d}{ending}"), name) for number, name in enumerate(place.channels)]
-    kept = tuple(file for file, channel in files if file.exists() or channel not in place.optional_channels)
-    if not kept:
+        image, label = place.folder / str(entry["image"]), _label_path(place, entry, "image")
+    except (AttributeError, TypeError, KeyError):
+        raise DatasetError(f"{field}', found {entry!r}, expected image and label, or image alone") from None
+    stem, _ = split_ending(image) or (image.name, "")
+    files = _channel_files(place, image)
+    if not files:
         raise _without_images(field, stem, place)
-    return Case(check_case_name(stem), kept, label)
+    return Case(check_case_name(stem), files, label)
+
+
+def _channel_files(place: Listing, image: Path) -> tuple[Path, ...]:
+    """Return the files of a listed image: nnU-Net v1 omits the channel suffix of the file names."""
+    if image.exists():
+        return (image,)
+    stem, ending = split_ending(image) or (image.name, "")
+    files = [(image.with_name(f"{stem}_{number:04d}{ending}"), name) for number, name in enumerate(place.channels)]
+    return tuple(file for file, channel in files if file.exists() or channel not in place.optional_channels)
+
+
+def _label_path(place: Listing, entry: dict[str, Any], image_key: str) -> Path | None:
+    """Return the label map of a listed case; None if it is null or absent. Raises KeyError for another key."""
+    label = entry.get("label")
+    if "label" not in entry and entry.keys() != {image_key}:
+        raise KeyError("label")  # It may be mistyped; the case must not lose its label map silently.
+    return None if label is None else place.folder / str(label)
 
 
 def _without_images(field: str, name: str, place: Listing) -> DatasetError:

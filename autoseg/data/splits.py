@@ -50,7 +50,7 @@ def grouped(names: Sequence[str], groups: Mapping[str, str], folds: int = FOLDS)
     ordered = sorted(names)
     members: dict[str, list[int]] = {}
     for index, name in enumerate(ordered):
-        members.setdefault(groups.get(name, f"case {name}"), []).append(index)
+        members.setdefault(_group(name, groups), []).append(index)
     held: list[list[int]] = [[] for _ in range(min(folds, len(members)))]
     for group in sorted(members, key=lambda g: (-len(members[g]), g)):
         min(held, key=len).extend(members[group])
@@ -68,6 +68,65 @@ def stratified(names: Sequence[str], strata: Mapping[str, Any], folds: int = FOL
     dealt = sorted(order, key=lambda index: strata[ordered[index]])
     count = min(folds, len(ordered))
     return _folds(ordered, [np.array(dealt[fold::count], dtype=int) for fold in range(count)])
+
+
+def with_others(
+    splits: Sequence[Fold], others: Sequence[Sequence[str]], groups: Mapping[str, str] | None = None
+) -> list[Fold]:
+    """Add cases without a label map to folds of labelled cases; the labelled cases stay in their folds.
+
+    ``others`` lists the names of each further kind. Every fold holds out an equal share of each kind, in nnU-Net's
+    shuffled order. With ``groups``, a case follows the labelled cases of its group, and the other groups are assigned
+    in order of size to the fold with the fewest cases of their kinds. If the only labelled case is in train and val,
+    the others are in train.
+    """
+    names = [name for kind in others for name in kind]
+    if len(splits) == 1:
+        return [Fold(train=tuple(sorted([*splits[0].train, *names])), val=splits[0].val)]
+    held = _grouped_others(splits, others, groups) if groups else _shuffled_others(len(splits), others)
+    return [
+        Fold(
+            train=tuple(sorted([*split.train, *(name for name in names if name not in ours)])),
+            val=tuple(sorted([*split.val, *ours])),
+        )
+        for split, ours in zip(splits, held, strict=True)
+    ]
+
+
+def _shuffled_others(folds: int, others: Sequence[Sequence[str]]) -> list[set[str]]:
+    """Return the cases that each fold holds out, dealt as :func:`kfold` does."""
+    held: list[set[str]] = [set() for _ in range(folds)]
+    for kind in others:
+        ordered, order = sorted(kind), np.arange(len(kind))
+        np.random.RandomState(NNUNET_SEED).shuffle(order)
+        for fold, indices in enumerate(np.array_split(order, folds)):
+            held[fold] |= {ordered[index] for index in indices}
+    return held
+
+
+def _grouped_others(
+    splits: Sequence[Fold], others: Sequence[Sequence[str]], groups: Mapping[str, str]
+) -> list[set[str]]:
+    """Return the cases that each fold holds out; no group is split."""
+    home = {_group(name, groups): fold for fold, split in enumerate(splits) for name in split.val}
+    members: dict[str, list[tuple[int, str]]] = {}
+    for kind, names in enumerate(others):
+        for name in sorted(names):
+            members.setdefault(_group(name, groups), []).append((kind, name))
+    counts = np.zeros((len(splits), len(others)), dtype=int)
+    held: list[set[str]] = [set() for _ in splits]
+    # Groups with a labelled case come first, because their fold is given.
+    for group in sorted(members, key=lambda g: (g not in home, -len(members[g]), g)):
+        kinds = [kind for kind, _ in members[group]]
+        fold = home[group] if group in home else int(counts[:, sorted(set(kinds))].sum(axis=1).argmin())
+        held[fold] |= {name for _, name in members[group]}
+        counts[fold] += np.bincount(kinds, minlength=len(others))
+    return held
+
+
+def _group(name: str, groups: Mapping[str, str]) -> str:
+    """Return the group of a case; a case without a group forms its own group."""
+    return groups.get(name, f"case {name}")
 
 
 def _folds(names: Sequence[str], held: Sequence[np.ndarray]) -> list[Fold]:
@@ -98,25 +157,35 @@ def write_splits(path: Path, splits: Sequence[Fold]) -> None:
     write_json(path, to_plain(list(splits)))
 
 
-def read_splits(path: Path, known: Sequence[str]) -> list[Fold]:
-    """Read the folds from splits.json; check that all cases are known and that none is in both train and val."""
+def read_splits(path: Path, known: Sequence[str], *, labelled: Sequence[str] | None = None) -> list[Fold]:
+    """Read the folds from splits.json; check that all cases are known and that none is in both train and val.
+
+    ``labelled``: the cases with a label map, by default all; each fold needs at least one in train and one in val.
+    """
     plain = read_json(path)
     if not isinstance(plain, list) or not plain:
         raise DatasetError(f"{path}: found {type(plain).__name__}, expected a list of folds with 'train' and 'val'")
     splits = [from_plain(Fold, fold, source=f"{path}, fold {i}", error=DatasetError) for i, fold in enumerate(plain)]
     for index, split in enumerate(splits):
-        unknown = sorted({*split.train, *split.val} - set(known))
-        if unknown:
-            raise DatasetError(f"{path}, fold {index}: case '{unknown[0]}' is not in the dataset; correct its name")
-        both = sorted(set(split.train) & set(split.val))
-        if both and len(known) > 1:
-            raise DatasetError(f"{path}, fold {index}: case '{both[0]}' is in train and val; keep it in one of them")
-        for part, names in (("train", split.train), ("val", split.val)):
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if twice is not None:
-                raise DatasetError(
-                    f"{path}, fold {index}: case '{twice}' is listed twice in {part}; remove one of the two"
-                )
-        if not split.train or not split.val:
-            raise DatasetError(f"{path}, fold {index}: train or val is empty, expected at least one case in each")
+        _check_fold(split, f"{path}, fold {index}", known, known if labelled is None else labelled)
     return splits
+
+
+def _check_fold(split: Fold, place: str, known: Sequence[str], labelled: Sequence[str]) -> None:
+    unknown = sorted({*split.train, *split.val} - set(known))
+    if unknown:
+        raise DatasetError(f"{place}: case '{unknown[0]}' is not in the dataset; correct its name")
+    both = sorted(set(split.train) & set(split.val))
+    if both and (len(labelled) > 1 or both != list(labelled)):
+        raise DatasetError(f"{place}: case '{both[0]}' is in train and val; keep it in one of them")
+    for part, names in (("train", split.train), ("val", split.val)):
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise DatasetError(f"{place}: case '{twice}' is listed twice in {part}; remove one of the two")
+    if not split.train or not split.val:
+        raise DatasetError(f"{place}: train or val is empty, expected at least one case in each")
+    for part, names in (("train", split.train), ("val", split.val)):
+        if not set(names) & set(labelled):
+            raise DatasetError(
+                f"{place}: no case in {part} has a label map, expected at least one; add a labelled case"
+            )

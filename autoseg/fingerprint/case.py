@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,8 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from autoseg.data.dataset import Case, Dataset, source_state
+from autoseg.data.kinds import kind_of_case
+from autoseg.data.listing import UNLABELLED_FOLDER
 from autoseg.data.optional_channels import channel_count_fault, channel_gaps, read_case
 from autoseg.errors import ImageError
 from autoseg.fingerprint.landmarks import MEASURED_VOXELS, landmark_percentiles
@@ -57,8 +59,9 @@ CaseCheck = Callable[[Case, Geometry, Dataset], Sequence[str]]
 def examine(case: Case, dataset: Dataset, *, index: int, samples: int, check: CaseCheck | None = None) -> Examination:
     """Read a case and report all faults of its files.
 
-    At most ``samples`` foreground voxels are drawn for the intensity statistics; the random numbers depend only on
-    ``index`` and a fixed seed. ``check`` finds faults of additional files of the case.
+    Classes and foreground are measured if the case has a label map. At most ``samples`` foreground voxels are drawn for
+    the intensity statistics; the random numbers depend only on ``index`` and a fixed seed. ``check`` finds faults of
+    additional files of the case.
     """
     findings: list[Finding] = []
     try:
@@ -69,27 +72,49 @@ def examine(case: Case, dataset: Dataset, *, index: int, samples: int, check: Ca
     if check is not None:
         findings += [Finding("error", case.name, fault) for fault in check(case, volume.geometry, dataset)]
     labels = _read_labels(case, volume.geometry, dataset, findings)
-    if labels is None or any(finding.severity == "error" for finding in findings):
+    if any(finding.severity == "error" for finding in findings):
         return Examination(tuple(findings))
-    class_voxels = _class_voxels(labels, dataset)
-    findings += _annotation_findings(case, class_voxels, dataset)
+    measure = _measure(case, volume, dataset)
+    if labels is None:
+        return Examination(tuple(findings), measure, _no_intensities(dataset))
+    measure = _with_labels(measure, labels, dataset)
+    findings += _annotation_findings(case, measure.class_voxels, dataset)
+    foreground = np.where(np.isin(labels, dataset.ignore), 0, labels) if dataset.ignore else labels
     rng = np.random.default_rng([SAMPLING_SEED, index])
+    return Examination(tuple(findings), measure, _foreground_intensities(volume, foreground, samples, rng))
+
+
+def _measure(case: Case, volume: Volume, dataset: Dataset) -> CaseMeasure:
+    """Measure the image of a case."""
     box = nonzero_box(volume.array)
-    measure = CaseMeasure(
+    return CaseMeasure(
         name=case.name,
         source=source_state(case),
         shape=volume.geometry.size,
         cropped_shape=box.shape,
         spacing=volume.geometry.spacing,
-        class_voxels=class_voxels,
+        class_voxels={},
         percentiles=_all_percentiles(volume, box),
         orientation=volume.geometry.orientation,
         tilt=round(tilt_of(volume.geometry.direction), 2),
         missing_channels=volume.missing_channels,
-        runs=class_runs(labels, dataset),
+        kind=kind_of_case(dataset, case),
     )
-    foreground = np.where(np.isin(labels, dataset.ignore), 0, labels) if dataset.ignore else labels
-    return Examination(tuple(findings), measure, _foreground_intensities(volume, foreground, samples, rng))
+
+
+def _with_labels(measure: CaseMeasure, labels: np.ndarray, dataset: Dataset) -> CaseMeasure:
+    """Add the measures of the label map."""
+    counts = _voxels_by_value(labels)
+    return replace(
+        measure,
+        class_voxels={name: sum(counts.get(value, 0) for value in values) for name, values in dataset.classes.items()},
+        runs=class_runs(labels, dataset),
+        sparse=any(value in counts for value in dataset.ignore),
+    )
+
+
+def _no_intensities(dataset: Dataset) -> np.ndarray:
+    return np.zeros((len(dataset.channels), 0), dtype=np.float32)
 
 
 def _image_findings(case: Case, volume: Volume, dataset: Dataset) -> list[Finding]:
@@ -115,9 +140,12 @@ def _image_findings(case: Case, volume: Volume, dataset: Dataset) -> list[Findin
 
 
 def _read_labels(case: Case, geometry: Geometry, dataset: Dataset, findings: list[Finding]) -> np.ndarray | None:
-    """Read the label map and add its faults to the findings."""
-    if case.label is None or not case.label.exists():
-        findings.append(Finding("error", case.name, f"{case.label}: no such label map, expected one for each image"))
+    """Read the label map and add its faults to the findings; None if the case has no usable one."""
+    if case.label is None:
+        return None
+    if not case.label.exists():
+        advice = f"expected one for each image; move the image to {UNLABELLED_FOLDER} if it has none"
+        findings.append(Finding("error", case.name, f"{case.label}: no such label map, {advice}"))
         return None
     try:
         labels, label_geometry = read_labels(case.label)
@@ -169,11 +197,6 @@ def _annotation_findings(case: Case, class_voxels: dict[str, int], dataset: Data
         for name, count in class_voxels.items()
         if count and name not in annotated
     ]
-
-
-def _class_voxels(labels: np.ndarray, dataset: Dataset) -> dict[str, int]:
-    counts = _voxels_by_value(labels)
-    return {name: sum(counts.get(value, 0) for value in values) for name, values in dataset.classes.items()}
 
 
 def class_runs(labels: np.ndarray, dataset: Dataset) -> dict[str, tuple[float, float, float]]:

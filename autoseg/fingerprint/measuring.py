@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from autoseg.data.dataset import Case, Dataset, source_state
+from autoseg.data.kinds import labelled, numbered
 from autoseg.data.optional_channels import missing_counts
 from autoseg.data.sides import lateral
 from autoseg.errors import DatasetError
@@ -30,13 +31,16 @@ def examine_all(
     check: CaseCheck | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[Examination]:
-    """Examine every case of a dataset; see :func:`autoseg.fingerprint.case.examine`."""
-    samples = max(1000, MOST_SAMPLES // max(len(dataset.cases), 1))
+    """Examine every case of a dataset; see :func:`autoseg.fingerprint.case.examine`.
+
+    Cases without a label map do not change what is measured on the labelled cases.
+    """
+    samples = max(1000, MOST_SAMPLES // max(len(labelled(dataset)), 1))
     # Remove the cases from the dataset, because it is sent to the workers with every call.
-    described = replace(dataset, cases=(), groups={})
+    described = replace(dataset, cases=(), groups={}, sites={})
     return map_cases(
         partial(_examine_item, dataset=described, samples=samples, check=check),
-        list(enumerate(dataset.cases)),
+        numbered(dataset.cases),
         names=[case.name for case in dataset.cases],
         executor=executor,
         memory_needed=_memory_to_examine,
@@ -66,7 +70,7 @@ def dataset_findings(dataset: Dataset, examinations: Sequence[Examination]) -> l
     findings = [finding for examination in examinations for finding in examination.findings]
     measures = [examination.measure for examination in examinations if examination.measure]
     for name in dataset.classes:
-        if measures and not any(measure.class_voxels[name] for measure in measures):
+        if measures and not any(measure.class_voxels.get(name) for measure in measures):
             everywhere = len(measures) == len(dataset.cases)
             if everywhere and len(dataset.classes) == 1:
                 message = f"no case contains a voxel of '{name}', the only class; there is nothing to learn"
@@ -77,12 +81,14 @@ def dataset_findings(dataset: Dataset, examinations: Sequence[Examination]) -> l
 
 
 def _channel_findings(dataset: Dataset, measures: Sequence[CaseMeasure]) -> list[Finding]:
-    """Find channels that are missing in every case: their intensities are unknown."""
-    counts = missing_counts(dataset, [measure.missing_channels for measure in measures])
+    """Find channels that are missing in every labelled case: the intensities of the foreground are unknown."""
+    with_labels = [measure for measure in measures if measure.kind == "labelled"]
+    counts = missing_counts(dataset, [measure.missing_channels for measure in with_labels])
+    which = "case" if len(with_labels) == len(measures) else "labelled case"
     return [
-        Finding("error", "all cases", f"no case has channel '{name}'; add its files or remove it from dataset.json")
+        Finding("error", "all cases", f"no {which} has channel '{name}'; add its files or remove it from dataset.json")
         for name, count in counts.items()
-        if measures and count == len(measures)
+        if with_labels and count == len(with_labels)
     ]
 
 

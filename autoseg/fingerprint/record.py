@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from autoseg.data.kinds import KINDS, Kind
 from autoseg.errors import DatasetError
 from autoseg.files.records import read_record, to_plain
 from autoseg.files.storage import write_json
@@ -18,7 +20,7 @@ from autoseg.images.orientation import common_orientation, reorientation_between
 
 @dataclass(frozen=True)
 class Intensities:
-    """Foreground intensities of one channel."""
+    """Foreground intensities of one channel, in the labelled cases."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
@@ -41,6 +43,17 @@ class Fingerprint:
     intensities: tuple[Intensities, ...]
     """One for each channel."""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def labelled(self) -> tuple[CaseMeasure, ...]:
+        """The cases with a label map: only these have class sizes and foreground intensities."""
+        return tuple(case for case in self.cases if case.kind == "labelled")
+
+    @property
+    def kinds(self) -> dict[Kind, int]:
+        """Number of cases of each kind; kinds without cases are left out."""
+        found = Counter(case.kind for case in self.cases)
+        return {kind: found[kind] for kind in KINDS if kind in found}
 
     @cached_property
     def orientation(self) -> str | None:
@@ -152,3 +165,7 @@ class CaseMeasure:
     """Numbers of the missing channels."""
     runs: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     """Mean run length in voxels of each class along z, y and x; only classes that occur in the case."""
+    kind: Kind = "labelled"
+    """Kind of the case. Without a label map, ``class_voxels`` and ``runs`` are empty."""
+    sparse: bool = False
+    """Whether the label map contains ignored voxels."""

@@ -63,6 +63,7 @@ def _sources(setting: Setting, streams: Mapping[str, StreamPlan], names: tuple[s
                 "expected at least one; move such a case to train"
             )
     used = set().union(*chosen.values())
+    _check_previous(setting, used)
     data = fold_data(setting, tuple(name for name in names if name in used))
     return Sources(
         {
@@ -76,6 +77,17 @@ def _sources(setting: Setting, streams: Mapping[str, StreamPlan], names: tuple[s
             for key, plan in streams.items()
         }
     )
+
+
+def _check_previous(setting: Setting, names: set[str]) -> None:
+    """Raise :class:`TrainingError` if a cascade reads a case without a label map: no fold has predicted it."""
+    without = sorted(names - {*setting.labelled(tuple(names))})
+    if setting.previous and without:
+        raise TrainingError(
+            f"{setting.request.configuration}: trainer '{setting.configuration.trainer_name}' uses '{without[0]}', "
+            "a case without label map and so without a prediction of the previous stage; use a configuration without "
+            "'previous_stage'"
+        )
 
 
 def _source(setting: Setting, name: str, plan: StreamPlan, cases: Cases | SomeCases, *, trains: bool) -> PatchSource:

@@ -60,6 +60,7 @@ class Setting:
     plan: Plan
     configuration: Configuration
     split: Fold
+    """Cases of the fold, with and without label maps."""
     device: torch.device
     folder: FoldFolder
     previous: PreviousStage | None
@@ -120,14 +121,21 @@ class Setting:
     @property
     def identity(self) -> dict[str, object]:
         """Settings that must stay the same when a training is resumed."""
-        request, previous = self.request, self.previous
+        request, previous, labelled = self.request, self.previous, self.labelled(self.split.train)
         return {
             "seed": request.seed,
             "iterations": request.iterations,
             "configuration": to_plain(self.configuration),
-            "train": list(self.split.train),
-            **({"previous_stage": digest(previous.folder, self.split.train)} if previous else {}),
+            "train": self._learned(),
+            **({"previous_stage": digest(previous.folder, labelled)} if previous else {}),
         }
+
+    def _learned(self) -> list[str]:
+        """Return the training cases that the trainer uses: the labelled ones, and those of its streams."""
+        used = {*self.labelled(self.split.train)}
+        for stream in self.streams.values():
+            used |= {*stream_cases(stream, self.dataset, self.split.train)}
+        return [name for name in self.split.train if name in used]
 
 
 def read_setting(request: FoldRequest) -> Setting:

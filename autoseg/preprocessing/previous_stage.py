@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from autoseg.data.dataset import Dataset
+from autoseg.data.kinds import labelled_part
 from autoseg.data.splits import fold_cases
 from autoseg.errors import TrainingError, WorkspaceError
 from autoseg.files.records import read_record, to_plain
@@ -113,13 +114,13 @@ def find_previous_stage(workspace: Workspace, plan: Plan, name: str, *, fold: in
 
 
 def _holders(workspace: Workspace, fold: int | str) -> dict[str, int]:
-    """Return the fold that held out each case of ``fold`` (train and val); the first one if several did."""
+    """Return the fold that held out each labelled case of ``fold`` (train and val); the first one if several did."""
     splits = workspace.splits()
     holders: dict[str, int] = {}
     for number, split in enumerate(splits):
         for case in split.val:
             holders.setdefault(case, number)
-    wanted = fold_cases(splits, fold)
+    wanted = labelled_part(workspace.dataset(), fold_cases(splits, fold))
     cases = sorted({*wanted.train, *wanted.val})
     never = next((case for case in cases if case not in holders), None)
     if never is not None:

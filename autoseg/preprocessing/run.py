@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.data.dataset import Case, Dataset, files_of, source_state
+from autoseg.data.kinds import numbered
 from autoseg.data.optional_channels import read_case
-from autoseg.errors import AutosegError, DatasetError
+from autoseg.errors import AutosegError
 from autoseg.images.geometry import Geometry
 from autoseg.images.volumes import read_geometry, read_labels
 from autoseg.plan.schema import Configuration, Plan, data_id
@@ -31,6 +32,7 @@ class _Item:
 
     case: Case
     index: int
+    """Seed of the drawn coordinates."""
     targets: tuple[tuple[Path, Configuration], ...]
     """Pairs (output folder, configuration that needs the data)."""
 
@@ -40,7 +42,8 @@ def preprocess(
 ) -> int:
     """Preprocess the cases whose data are missing or outdated; return their number.
 
-    Each case is read once. Configurations that need the same data share them. Data of earlier plans are removed.
+    Cases without a label map are preprocessed too. Each case is read once. Configurations that need the same data share
+    them. Data of earlier plans are removed.
     """
     dataset = workspace.dataset()
     check_plan(plan, dataset, workspace.plan_file)
@@ -61,7 +64,7 @@ def preprocess(
 def _missing(workspace: Workspace, plan: Plan, dataset: Dataset) -> list[_Item]:
     by_folder = {workspace.data(plan, c): c for c in plan.configurations.values()}
     items = []
-    for index, case in enumerate(dataset.cases):
+    for index, case in numbered(dataset.cases):
         missing = tuple(
             (folder, configuration)
             for folder, configuration in by_folder.items()
@@ -91,9 +94,7 @@ def _joined(values: Iterable[int]) -> str:
 
 def _preprocess_item(item: _Item, dataset: Dataset, plan: Plan) -> None:
     case = item.case
-    if case.label is None:
-        raise DatasetError(f"case {case.name}: found no label map, expected one for training")
-    labels, _ = read_labels(case.label)
+    labels = None if case.label is None else read_labels(case.label)[0]
     volume, files = read_case(case, len(dataset.channels)), files_of(case)
     for folder, configuration in item.targets:
         write_case(

@@ -44,6 +44,8 @@ class CaseRecord:
     """Number of preprocessed voxels of each class; classes start at 1, 0 is the background."""
     missing_channels: tuple[int, ...] = ()
     """Numbers of the dataset's channels that are missing in the case; the image contains their fill values."""
+    labelled: bool = True
+    """Whether the case has a label map; otherwise every voxel of the stored labels is ignored."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class StoredCase:
     ``image`` [C,Z,Y,X], ``labels`` [Z,Y,X]. ``foreground`` maps classes or regions, numbered from 1, to coordinates
     [N,3] of some of their voxels. ``annotated``: coordinates [N,3] of some of the voxels that are not ignored; None
     if no voxel is ignored. ``previous`` [Z,Y,X]: the label map of a previous stage; None without a previous stage.
+    In a case without a label map, all labels are ignored; it has no coordinates, so samplers use the whole image.
     """
 
     record: CaseRecord
@@ -66,6 +69,11 @@ class StoredCase:
     def shape(self) -> tuple[int, int, int]:
         """Number of voxels (z, y, x)."""
         return self.record.preprocessing.shape
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the case has a label map."""
+        return self.record.labelled
 
     def decoded(self) -> StoredCase:
         """Return the case with its arrays in memory."""
@@ -92,20 +100,22 @@ def write_case(
     """Write a case; its record is written last, so that a case with a record is complete.
 
     ``regions``: the label indices of each region that foreground is sampled from; if empty, each label is a region.
+    Without a label map, labels that are all ignored are stored: they take hardly any space.
     """
-    if prepared.labels is None:
-        raise ValueError("only cases with labels are stored")
+    stored = prepared.labels
+    if stored is None:
+        stored = np.full(prepared.preprocessing.shape, IGNORED, dtype=np.int8)
     blosc2.set_nthreads(1)
     _record_path(folder, name).unlink(missing_ok=True)
     image, labels, foreground = _array_paths(folder, name)
     write_array(image, prepared.image.astype(dtype, copy=False))
-    write_array(labels, prepared.labels)
-    coordinates, counts = _foreground(prepared.labels, regions, np.random.default_rng(seed))
+    write_array(labels, stored)
+    coordinates, counts = _foreground(stored, regions, np.random.default_rng(seed))
     write_array(foreground, coordinates)
-    write_json(
-        _record_path(folder, name),
-        to_plain(CaseRecord(name, source, prepared.preprocessing, counts, prepared.missing_channels)),
+    record = CaseRecord(
+        name, source, prepared.preprocessing, counts, prepared.missing_channels, prepared.labels is not None
     )
+    write_json(_record_path(folder, name), to_plain(record))
 
 
 def is_stored(folder: Path, name: str, source: str) -> bool:

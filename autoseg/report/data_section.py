@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from autoseg.data.counts import kinds_in_words, sites_in_words, tags_in_words
 from autoseg.data.dataset import Dataset
+from autoseg.data.kinds import kind_counts, labelled
 from autoseg.data.optional_channels import missing_counts
 from autoseg.data.splits import Fold
 from autoseg.fingerprint.record import CaseMeasure, Fingerprint
@@ -26,9 +28,9 @@ def is_flat(fingerprint: Fingerprint | None) -> bool:
 
 def data_facts(dataset: Dataset, folds: Sequence[Fold]) -> dict[str, str]:
     """Return the facts about a dataset, one line of text for each title."""
-    labelled = sum(case.label is not None for case in dataset.cases)
+    mixed = len(kind_counts(dataset)) > 1
     facts = {
-        "Cases": f"{len(dataset.cases)}" + (f", {labelled} with labels" if labelled < len(dataset.cases) else ""),
+        "Cases": f"{len(dataset.cases)}" + (f": {kinds_in_words(dataset)}" if mixed else ""),
         "Channels": f"{len(dataset.channels)}: {listed(dataset.channels, _MOST_NAMES)}",
         "Regions" if dataset.regions else "Classes": f"{len(dataset.classes)}: "
         + listed(list(dataset.classes), _MOST_NAMES),
@@ -43,9 +45,14 @@ def data_facts(dataset: Dataset, folds: Sequence[Fold]) -> dict[str, str]:
     if dataset.extra_channels:
         facts["Computed channels"] = ", ".join(f"{n} ({spec['name']})" for n, spec in dataset.extra_channels.items())
     if folds:
-        facts["Cross-validation"] = f"{counted(len(folds), 'fold')} with {_range([len(f.val) for f in folds])} cases"
+        held_out = _range([len(labelled(dataset, fold.val)) for fold in folds])
+        facts["Cross-validation"] = f"{counted(len(folds), 'fold')} with {held_out} {'labelled ' if mixed else ''}cases"
     if dataset.groups:
         facts["Groups"] = f"{len(set(dataset.groups.values()))}, never split between folds"
+    if dataset.sites:
+        facts["Sites"] = sites_in_words(dataset)
+    if dataset.tags:
+        facts["Tags"] = tags_in_words(dataset)
     if dataset.annotated:
         facts["Partly annotated"] = f"{counted(len(dataset.annotated), 'case')} of {len(dataset.cases)}"
     if dataset.ignore:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.data.dataset import Dataset, read_dataset
+from autoseg.data.kinds import labelled
 from autoseg.data.splits import Fold, read_splits
 from autoseg.errors import WorkspaceError
 from autoseg.files.storage import read_json
@@ -140,7 +141,9 @@ class Workspace:
 
     def splits(self) -> list[Fold]:
         """Read the folds."""
-        return read_splits(self._needed(self.splits_file), [case.name for case in self.dataset().cases])
+        dataset = self.dataset()
+        names = [case.name for case in dataset.cases]
+        return read_splits(self._needed(self.splits_file), names, labelled=labelled(dataset))
 
     def _needed(self, path: Path) -> Path:
         if not self.root.is_dir():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import autoseg
 from autoseg.cli.main import main
+from autoseg.data.dataset import write_dataset
+from autoseg.data.splits import with_others, write_splits
 from autoseg.errors import TrainingError
 from autoseg.images.volumes import read_labels, write_labels
 from autoseg.preprocessing import previous_stage
@@ -61,6 +64,16 @@ def test_a_case_that_no_fold_held_out_is_named(stage):
     stage.splits_file.write_text(json.dumps(splits))
     with pytest.raises(TrainingError, match=f"splits.json: case '{left}' is in no fold's val"):
         autoseg.train_fold(stage.root, CASCADE, 0)
+
+
+def test_cases_without_a_label_map_need_no_label_map_of_the_first_stage(stage):
+    before = stage.find().maps
+    dataset = stage.dataset()
+    others = tuple(replace(dataset.cases[0], name=name, label=None) for name in ("x", "y"))
+    write_dataset(stage.dataset_file, replace(dataset, cases=(*dataset.cases, *others)))
+    write_splits(stage.splits_file, with_others(stage.splits(), [["x", "y"]]))
+    assert all({"x", "y"} < {*split.train, *split.val} for split in stage.splits())
+    assert stage.find().maps == before
 
 
 def test_label_maps_are_made_once_and_again_when_the_first_stage_changes(cascade):

@@ -126,9 +126,13 @@ DATASET_FAULTS = {
         lambda d: edit(d / "dataset.json", lambda j: j.update(name="../elsewhere")),
         "field 'name', found '../elsewhere', expected a name without '/'",
     ),
-    "a listed case without a label map": (
-        lambda d: edit(d / "dataset.json", lambda j: j.update(dataset={"a": {"images": [IMAGE]}})),
+    "a listed case with a mistyped key": (
+        lambda d: edit(d / "dataset.json", lambda j: j.update(dataset={"a": {"images": [IMAGE], "labels": LABEL}})),
         "field 'dataset.a', found .*expected images and label",
+    ),
+    "no case with a label map": (
+        lambda d: edit(d / "dataset.json", lambda j: j.update(dataset={"a": {"images": [IMAGE]}})),
+        "found 1 cases, none with a label map, expected at least one",
     ),
     "a listed image that is not there": (
         lambda d: edit(d / "dataset.json", lambda j: j.update(dataset={"a": {"images": "b.nii", "label": LABEL}})),

@@ -147,7 +147,7 @@ def test_a_case_that_comes_twice(tmp_path, double):
         ({"labels": {"background": 0, "a": "1"}}, "'labels.a', found '1'"),
         ({"labels": {"background": 0, "a": -1}}, "'labels.a', found -1"),
         ({"groups": ["a"]}, "field 'groups'"),
-        ({"dataset": {"a": {"images": ["a.nii.gz"]}}}, "field 'dataset.a'"),
+        ({"dataset": {"a": {"images": ["a.nii.gz"], "labels": "a.nii.gz"}}}, "field 'dataset.a'"),
         ({"dataset": {"../a": {"images": ["a.nii.gz"], "label": "b"}}}, "case name '../a'"),
         ({"training": ["a.nii.gz"]}, "field 'training'"),
         ({"training": [{"image": "x/a.nii", "label": "a"}, {"image": "y/a.nii", "label": "a"}]}, "listed twice"),

@@ -3,10 +3,20 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from autoseg.data.splits import NNUNET_SEED, fold_cases, grouped, kfold, read_splits, stratified, write_splits
+from autoseg.data.splits import (
+    NNUNET_SEED,
+    Fold,
+    fold_cases,
+    grouped,
+    kfold,
+    read_splits,
+    stratified,
+    with_others,
+    write_splits,
+)
 from autoseg.errors import DatasetError
 
 NAMES = [f"case_{i:03d}" for i in range(23)]
@@ -79,3 +89,73 @@ def test_folds_are_those_of_nnunet(cases, folds):
     names = [f"case_{number:03}" for number in range(cases)]
     expected = KFold(min(folds, cases), shuffle=True, random_state=NNUNET_SEED).split(names)
     assert [fold.val for fold in kfold(names, folds)] == [tuple(names[i] for i in held) for _, held in expected]
+
+
+KINDS = ("labelled", "tagged", "unlabelled")
+counts = st.tuples(st.integers(2, 30), st.integers(0, 12), st.integers(0, 30))
+
+
+def of_kinds(sizes):
+    """Return names of each kind that differ in their order."""
+    return [[f"{number:02d} {kind}" for number in range(size)] for kind, size in zip(KINDS, sizes, strict=True)]
+
+
+def divided(sizes, groups=None):
+    known, *others = of_kinds(sizes)
+    labelled = grouped(known, groups) if groups else kfold(known)
+    return labelled, with_others(labelled, others, groups)
+
+
+def held_out(split, kind):
+    return tuple(name for name in split.val if name.endswith(f" {kind}"))
+
+
+@given(counts)
+def test_every_fold_holds_out_an_equal_share_of_each_kind(sizes):
+    labelled, splits = divided(sizes)
+    everything = sorted(name for names in of_kinds(sizes) for name in names)
+    assert sorted(name for split in splits for name in split.val) == everything
+    for split in splits:
+        assert sorted([*split.train, *split.val]) == everything
+    for kind in KINDS:
+        shares = [len(held_out(split, kind)) for split in splits]
+        assert max(shares) - min(shares) <= 1
+    assert [held_out(split, "labelled") for split in splits] == [split.val for split in labelled]
+
+
+@given(counts, st.integers(2, 9), st.randoms(use_true_random=False))
+def test_groups_of_several_kinds_are_never_split(sizes, patients, random):
+    names = [name for kind in of_kinds(sizes) for name in kind]
+    groups = {name: f"patient {random.randrange(patients)}" for name in names if random.random() < 0.8}
+    assume(len({groups.get(name, name) for name in of_kinds(sizes)[0]}) > 1)
+    labelled, splits = divided(sizes, groups or {"nobody": "x"})
+    assert sorted(name for split in splits for name in split.val) == sorted(names)
+    for split, alone in zip(splits, labelled, strict=True):
+        shared = {groups.get(name, name) for name in split.train} & {groups.get(name, name) for name in split.val}
+        assert not shared
+        assert held_out(split, "labelled") == alone.val != ()
+
+
+def test_groups_without_a_labelled_case_are_balanced_by_kind():
+    groups = {f"{number:02d} {kind}": f"{kind} {number // 2}" for kind in KINDS for number in range(20)}
+    _, splits = divided((20, 20, 20), groups)
+    assert [len(held_out(split, kind)) for kind in KINDS for split in splits] == [4] * 15
+
+
+def test_the_only_labelled_case_is_on_both_sides_and_the_others_train():
+    _, (fold,) = divided((1, 2, 1))
+    assert fold.val == ("00 labelled",)
+    assert fold.train == ("00 labelled", "00 tagged", "00 unlabelled", "01 tagged")
+
+
+def test_folds_need_a_labelled_case_on_each_side(tmp_path):
+    path, names = tmp_path / "splits.json", ["a", "b", "c", "d"]
+    for fold, side in ((Fold(("a", "c"), ("d",)), "val"), (Fold(("d",), ("a", "c")), "train")):
+        write_splits(path, [fold])
+        assert read_splits(path, names) == [fold]
+        with pytest.raises(DatasetError, match=f"fold 0: no case in {side} has a label map, expected at least one"):
+            read_splits(path, names, labelled=["a", "b"])
+    write_splits(path, [Fold(("a", "c"), ("a",))])
+    assert read_splits(path, names, labelled=["a"])
+    with pytest.raises(DatasetError, match="case 'a' is in train and val"):
+        read_splits(path, names, labelled=["a", "b"])

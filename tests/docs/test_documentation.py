@@ -26,7 +26,8 @@ MOST_README_LINES = 100
 COMMANDS = typer.main.get_command(app).commands
 DATASET_FIELDS = {
     "name", "channel_names", "labels", "regions_class_order", "numTraining", "file_ending", "dataset", "groups",
-    "annotated", "sides", "normalization", "optional_channels", "extra_channels",
+    "annotated", "sides", "tags", "tag_names", "sites", "unlabelled", "normalization",
+    "optional_channels", "extra_channels",
 }  # fmt: skip
 REGISTRIES = {
     "autoseg.augmentation.settings:presets": "Augmentation",

@@ -6,9 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from autoseg.data.dataset import write_dataset
+from autoseg.data.dataset import IGNORED, write_dataset
 from autoseg.data.layouts import load_dataset
-from autoseg.errors import DatasetError
 from autoseg.images.volumes import read_labels
 from autoseg.plan.files import PLAN_VERSION
 from autoseg.plan.schema import Configuration, Plan, Training
@@ -123,9 +122,14 @@ def test_workers_make_the_same_data(workspace, tmp_path):
         assert np.array_equal(first.foreground[1], second.foreground[1])
 
 
-def test_a_case_without_a_label_map(workspace):
+def test_a_case_that_gets_a_label_map_is_made_again(workspace):
     dataset = workspace.dataset()
-    cases = (replace(dataset.cases[0], label=None),)
-    write_dataset(workspace.dataset_file, replace(dataset, cases=cases))
-    with pytest.raises(DatasetError, match="phantom_000: found no label map"):
-        run(workspace)
+    without = replace(dataset, cases=(replace(dataset.cases[0], label=None), *dataset.cases[1:]))
+    write_dataset(workspace.dataset_file, without)
+    run(workspace)
+    folder = workspace.data(PLAN, FULLRES)
+    assert [open_case(folder, case.name).labelled for case in dataset.cases[:2]] == [False, True]
+    assert (open_case(folder, "phantom_000").labels[:] == IGNORED).all()
+    write_dataset(workspace.dataset_file, dataset)
+    assert run(workspace) == ["phantom_000"]
+    assert open_case(folder, "phantom_000").labelled

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import blosc2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoseg.data.dataset import IGNORED
 from autoseg.errors import WorkspaceError
 from autoseg.images.crop import Box
 from autoseg.images.geometry import Geometry
@@ -74,6 +76,24 @@ def test_a_case_of_background_alone(tmp_path):
     case = open_case(write(tmp_path, prepared(np.zeros(SHAPE, np.int8))), "a")
     assert case.foreground == {}
     assert case.record.class_voxels == {"0": int(np.prod(SHAPE))}
+
+
+def test_a_case_without_a_label_map(folder, tmp_path):
+    assert open_case(folder, "a").labelled
+    unlabelled = replace(prepared(), labels=None)
+    case = open_case(write(tmp_path / "unlabelled", unlabelled), "a")
+    assert not case.labelled and not case.decoded().labelled
+    assert np.array_equal(case.image[:], unlabelled.image)
+    assert case.labels.shape == SHAPE and (case.labels[:] == IGNORED).all()
+    assert (case.foreground, case.annotated, case.record.class_voxels) == ({}, None, {})
+    assert (tmp_path / "unlabelled" / "a_seg.b2nd").stat().st_size < 1000
+
+
+def test_a_record_of_before_is_of_a_labelled_case(folder):
+    record = json.loads((folder / "a.json").read_text())
+    del record["labelled"]
+    (folder / "a.json").write_text(json.dumps(record))
+    assert is_stored(folder, "a", "then") and open_case(folder, "a").labelled
 
 
 def test_a_case_is_stored_while_its_source_is_the_same(folder):
