@@ -208,3 +208,14 @@ def threshold():
             return [torch.cat([-first, first, *others], dim=1)]
 
     return Threshold
+
+
+@pytest.fixture
+def half_labelled(phantoms) -> Path:
+    """The phantoms, of which two have no label map."""
+    (phantoms / "unlabelledTr").mkdir()
+    for label in sorted((phantoms / "labelsTr").iterdir())[-2:]:
+        for image in (phantoms / "imagesTr").glob(f"{label.name.removesuffix('.nii.gz')}_*"):
+            image.rename(phantoms / "unlabelledTr" / image.name)
+        label.unlink()
+    return phantoms

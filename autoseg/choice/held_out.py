@@ -17,7 +17,7 @@ from autoseg.data.optional_channels import read_case
 from autoseg.errors import WeightsError
 from autoseg.images.geometry import Volume
 from autoseg.images.volumes import read_labels
-from autoseg.inference.ensemble import trained_folds
+from autoseg.inference.ensemble import segments, trained_folds
 from autoseg.inference.members import load_network, tiling_settings
 from autoseg.inference.sliding_window import TilingSettings
 from autoseg.inference.stored_scores import (
@@ -88,7 +88,11 @@ def find_held_out(workspace: Workspace) -> HeldOut:
     """
     plan, dataset = workspace.plan(), workspace.dataset()
     splits = workspace.splits()
-    folds = {name: _folds(workspace, plan, name, len(splits)) for name in plan.configurations}
+    alike = [name for name in plan.configurations if segments(workspace, plan, name)]
+    for name in plan.configurations:
+        if name not in alike:
+            logger.warning("%s: not compared, because its networks do not segment", name)
+    folds = {name: _folds(workspace, plan, name, len(splits)) if name in alike else () for name in plan.configurations}
     most = max(folds.values(), key=len)
     if not most:
         raise WeightsError(

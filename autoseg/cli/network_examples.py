@@ -20,6 +20,8 @@ from autoseg.networks.taps import tap_shapes
 from autoseg.planners.deepmedic import VARIANTS
 from autoseg.planners.hyperdense import hyperdense_spec, segments
 from autoseg.planners.probabilistic_unet import probabilistic_unet_spec
+from autoseg.planners.random_forest import FEATURES
+from autoseg.planners.random_forest import NAME as FOREST
 from autoseg.planners.topology import pad_to_divisor
 from autoseg.registry import Component
 
@@ -27,8 +29,6 @@ EDGE = 128
 """Edge in voxels of the example patch, or of the example image for planners with smaller patches."""
 CHANNELS = 1
 OUTPUTS = 2
-FOREST: Component = {"trees": 50, "nodes": 1000, "features": 100}
-"""Sizes of an example forest; its trainer finds them from data."""
 Shape = tuple[int, ...]
 Value = TypeVar("Value")
 
@@ -83,7 +83,7 @@ def planners_of(name: str) -> list[str]:
     """Return the planners that write a network into a plan, without ensembles."""
     if name == "deepmedic":
         return list(VARIANTS)
-    return [name] if name in {"hyperdense", "probabilistic_unet"} else list(_plans(name))
+    return [name] if name in {"hyperdense", "probabilistic_unet", FOREST} else list(_plans(name))
 
 
 def joined(taps: Mapping[str, Value]) -> list[tuple[str, Value]]:
@@ -130,13 +130,13 @@ def _probabilistic(dimension: int, patch: Shape | None) -> tuple[Component, Shap
 
 
 def _forest(dimension: int, patch: Shape | None) -> tuple[Component, Shape]:
-    return {"name": "random_forest", **FOREST}, patch or (EDGE,) * dimension
+    return {"name": FOREST, "features": FEATURES}, patch or (EDGE,) * dimension
 
 
 _PLANNED_APART: dict[str, Callable[[int, Shape | None], tuple[Component, Shape]]] = {
     "deepmedic": _deepmedic,
     "hyperdense": _hyperdense,
     "probabilistic_unet": _probabilistic,
-    "random_forest": _forest,
+    FOREST: _forest,
 }
-"""Networks whose class has no ``plans``: they have planners of their own, or a trainer builds them."""
+"""Networks whose class has no ``plans``: they have planners of their own."""

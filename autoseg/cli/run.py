@@ -122,7 +122,8 @@ def train_all(root: Path, **options: Any) -> int:
                 notices.print("stopped and saved; run the same command again to continue")
                 return INTERRUPTED
             missing = f", {len(summary.not_validated)} cases not validated" if summary.not_validated else ""
-            console.print(f"{name} fold {fold}: mean Dice {summary.mean_dice:.4f}{missing}")
+            found_dice = f"mean Dice {summary.mean_dice:.4f}" if summary.segments else "trained"
+            console.print(f"{name} fold {fold}: {found_dice}{missing}")
     with case_progress() as progress:
         device = options.get("device", "auto")
         found = choose(place, device=device, workers=options.get("workers"), progress=progress)

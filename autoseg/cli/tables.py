@@ -30,6 +30,9 @@ def print_summary(summary: Summary) -> None:
 
     The column "pooled" contains the Dice over the voxels of all cases. Dice per slice, if measured, has its own table.
     """
+    if not summary.segments:
+        _print_metrics(summary)
+        return
     title = f"means over {len(summary.cases)} cases, distances in mm, NSD at {summary.settings.tolerance:g} mm"
     table = _table(title, ("Dice ± SD (median)", "pooled", *_COLUMNS.values()))
     for name, statistics in summary.classes.items():
@@ -43,6 +46,15 @@ def print_summary(summary: Summary) -> None:
     if summary.slices:
         _print_slices(summary.slices)
     console.print(f"mean Dice {_number(summary.mean_dice, 4)}, over all voxels {_number(summary.pooled_dice, 4)}")
+    if summary.metrics:
+        _print_metrics(summary)
+
+
+def _print_metrics(summary: Summary) -> None:
+    """Show the metrics of the trainer."""
+    values = {name: math.nan if value is None else value for name, value in summary.metrics.items()}
+    found = ", ".join(f"{name} {_number(value)}" for name, value in values.items())
+    console.print(f"metrics of the trainer: {found or 'none'}", markup=False, soft_wrap=True)
 
 
 def _print_slices(slices: dict[str, Statistics]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from autoseg.errors import PlanError, WeightsError
+from autoseg.evaluation.summary import read_summary
 from autoseg.files.records import read_record, to_plain
 from autoseg.files.storage import write_json
 from autoseg.plan.schema import Plan
@@ -94,16 +95,28 @@ def trained_folds(workspace: Workspace, plan: Plan, configuration: str) -> list[
     return sorted(fold for fold in found if re.fullmatch(r"\d+|all", fold))
 
 
-def chosen(workspace: Workspace, plan: Plan) -> Ensemble:
-    """Return the ensemble of ensemble.json or, without this file, all trained configurations.
+def segments(workspace: Workspace, plan: Plan, configuration: str) -> bool:
+    """Return whether the networks of a configuration segment; trainers of other tasks say so in their summaries."""
+    folders = (workspace.fold(configuration, fold, plan) for fold in trained_folds(workspace, plan, configuration))
+    return all(read_summary(folder.summary).segments for folder in folders if folder.summary.exists())
 
-    Raises :class:`WeightsError` if no fold is trained.
+
+def chosen(workspace: Workspace, plan: Plan) -> Ensemble:
+    """Return the ensemble of ensemble.json or, without this file, all trained configurations that segment.
+
+    Raises :class:`WeightsError` if there is none.
     """
     if workspace.ensemble_file.exists():
         return read_ensemble(workspace, plan)
     trained = tuple(name for name in plan.configurations if trained_folds(workspace, plan, name))
+    alike = tuple(name for name in trained if segments(workspace, plan, name))
+    if alike:
+        return Ensemble(alike)
     if trained:
-        return Ensemble(trained)
+        raise WeightsError(
+            f"{workspace.root / 'models'}: the networks of {', '.join(trained)} do not segment, expected at least one "
+            "that does; train a configuration of another trainer"
+        )
     raise WeightsError(f"{workspace.root / 'models'}: no fold is trained; run 'autoseg train-fold' first")
 
 

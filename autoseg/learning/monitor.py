@@ -57,8 +57,7 @@ def plot_progress(path: Path, records: Sequence[dict[str, Any]], title: str) -> 
     figure = Figure(figsize=(9, 7), layout="constrained")
     FigureCanvasAgg(figure)
     loss_axis, dice_axis, rate_axis = figure.subplots(3, 1, sharex=True, height_ratios=(2, 2, 1))
-    _curve(loss_axis, records, "loss", "tab:red")
-    loss_axis.set_ylabel("training loss")
+    _loss_curves(loss_axis, records)
     _class_curves(dice_axis, records)
     _curve(rate_axis, records, "learning_rate", "tab:gray")
     rate_axis.set(ylabel="learning rate", xlabel="step")
@@ -73,6 +72,18 @@ def _curve(axis: Any, records: Sequence[dict[str, Any]], key: str, colour: str, 
     points = [(record["step"], record[key]) for record in records if record.get(key) is not None]
     if points:
         axis.plot(*zip(*points, strict=True), color=colour, **style)
+
+
+def _loss_curves(axis: Any, records: Sequence[dict[str, Any]]) -> None:
+    """Draw the sum of the losses, and each of several losses."""
+    names = records[-1].get("losses", {}) if records else {}
+    for name in names if len(names) > 1 else ():
+        points = [(record["step"], record["losses"].get(name)) for record in records if "losses" in record]
+        axis.plot(*zip(*points, strict=True), linewidth=1, alpha=0.7, label=name)
+    _curve(axis, records, "loss", "tab:red", label="sum")
+    axis.set_ylabel("training loss")
+    if len(names) > 1:
+        axis.legend(loc="upper right", fontsize=8)
 
 
 def _class_curves(axis: Any, records: Sequence[dict[str, Any]]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -190,6 +191,22 @@ def planned_optimizer(configuration: Configuration, *modules: str) -> OptimizerP
     """Return the optimizer of the plan for ``modules``, by default for the network."""
     training = configuration.training
     return OptimizerPlan(modules or (NETWORK,), training.optimizer, training.schedule, training.gradient_clip)
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Treat the weights of ``modules`` as constants in the block: losses that are computed in it do not change them.
+
+    Gradients still flow through the modules to their inputs, as an adversarial loss needs.
+    """
+    thawed = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in thawed:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in thawed:
+            parameter.requires_grad_(True)
 
 
 def owners(method: LearningMethod, trainer: str) -> dict[str, list[nn.Parameter]]:

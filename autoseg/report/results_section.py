@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from autoseg.data.dataset import Dataset
 from autoseg.evaluation.summary import Statistics, Summary
@@ -49,8 +50,8 @@ def run_section(run: Run, dataset: Dataset, *, index: int, flat: bool) -> RunSec
     identifier, title = f"run{index}", run.configuration
     title += f" ({run.trainer})" if run.trainer != "supervised" else ""
     summary, cases = run.summary, run.cases
-    tables = [_folds_table(run)]
-    if summary:
+    tables = [_folds_table(run), *_trainer_table(run)]
+    if summary and summary.cases:
         tables += [classes_table(summary), cases_table(cases, list(summary.classes))]
     return RunSection(
         identifier=identifier,
@@ -95,6 +96,22 @@ def _folds_table(run: Run) -> Table:
     header = ("Fold", "Steps", "Minutes", "Loss", "Dice on patches", "Dice on cases", "Cases")
     note = "Fold all is validated on its training cases." if any(fold.name == "all" for fold in run.folds) else ""
     return Table("Folds", header, tuple(rows), note)
+
+
+def _trainer_table(run: Run) -> list[Table]:
+    """Return a table of the losses and metrics that a trainer names; none for a trainer with one loss."""
+    last = {fold.name: fold.records[-1] for fold in run.folds if fold.records}
+    found = {name: _named(record, "losses") | _named(record, "metrics") for name, record in last.items()}
+    names = list(dict.fromkeys(key for values in found.values() for key in values))
+    if len(names) < 2:
+        return []
+    rows = tuple((name, *(number(values.get(key)) for key in names)) for name, values in found.items())
+    return [Table("Losses and metrics of the trainer", ("Fold", *names), rows, "At the last validation of each fold.")]
+
+
+def _named(record: dict[str, Any], field: str) -> dict[str, Any]:
+    values = record.get(field)
+    return values if isinstance(values, dict) else {}
 
 
 def classes_table(summary: Summary) -> Table:

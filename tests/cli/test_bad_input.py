@@ -378,7 +378,7 @@ USE = {
     "unknown fold": (["train-fold", "WORK", "2d", 9], "fold 9: not in splits.json, expected 0 to 4"),
     "a fold that is no number": (["train-fold", "WORK", "2d", "first"], "fold 'first': expected a number"),
     "an unknown trainer": (
-        ["plan", "DATA", "--trainer", "supervise"],
+        ["run", "DATA", "--trainer", "supervise"],
         "trainers: found 'supervise'",
     ),
     "an unknown device": (["train-fold", "WORK", "2d", 0, "--device", "tpu"], "device 'tpu'"),

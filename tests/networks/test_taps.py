@@ -41,7 +41,7 @@ TINY = {
     "hyperdense": lambda dimension: {"features": [3, 4, 5], "classifier": [6]},
     "deepmedic": lambda dimension: {"features": [3, 4], "factors": [1, 2], "hidden": [5]},
     "deepmedic residual": lambda dimension: TINY["deepmedic"](dimension) | {"residual": [2]},
-    "random_forest": lambda dimension: {"trees": 2, "nodes": 3, "features": 4},
+    "random_forest": lambda dimension: {"features": 4},
 }
 TAPPED = [key for key in TINY if key != "random_forest"]
 DEEPEST = ("bottleneck", "layer_1", "hidden_0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -240,10 +241,19 @@ class _Step:
         return max(self.moments, key=lambda amount: amount.of(batch))
 
 
+class _FakeMode(FakeTensorMode):
+    """Fake tensors that can be copied: a trainer may copy its network, for example for a teacher."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _FakeMode:
+        return self
+
+
 def _count(configuration: Configuration, dataset: Dataset, batch_size: int) -> _Step:
     """Execute a step of the trainer on fake tensors: compute gradients, then update the weights."""
     streams, step = _streams(configuration, dataset, batch_size), blank_step()
-    with FakeTensorMode(), _Ledger(batch_size) as ledger:
+    with warnings.catch_warnings(), _FakeMode(), _Ledger(batch_size) as ledger:
+        # Copying a network asks for the addresses of its tensors, which fake tensors do not have.
+        warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
         network = build_network(configuration, dataset)
         learner = build_learner(Task(configuration, dataset, network, torch.device("cpu")))
         batches = blank_batches(streams, configuration, dataset, learner.network)
