@@ -29,6 +29,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from autoseg.data.dataset import Case, Dataset  # noqa: E402
+from autoseg.data.kinds import labelled  # noqa: E402
 from autoseg.data.layouts import load_dataset  # noqa: E402
 from autoseg.data.optional_channels import read_case  # noqa: E402
 from autoseg.data.splits import Fold, fold_cases, grouped, kfold  # noqa: E402
@@ -138,7 +139,7 @@ class Setting:
 
 def the_fold(dataset: Dataset, number: int) -> Fold:
     """Return the fold as autoseg makes it."""
-    names = [case.name for case in dataset.cases]
+    names = labelled(dataset)
     return fold_cases(grouped(names, dataset.groups) if dataset.groups else kfold(names), number)
 
 
