@@ -77,8 +77,9 @@ def with_others(
 
     ``others`` lists the names of each further kind. Every fold holds out an equal share of each kind, in nnU-Net's
     shuffled order. With ``groups``, a case follows the labelled cases of its group, and the other groups are assigned
-    in order of size to the fold with the fewest cases of their kinds. If the only labelled case is in train and val,
-    the others are in train.
+    in order of size to the fold with the fewest cases of their kinds. A kind with fewer cases than folds is only in
+    train, except in the groups of labelled cases: a fold would have none to learn from. If the only labelled case is in
+    train and val, the others are in train.
     """
     names = [name for kind in others for name in kind]
     if len(splits) == 1:
@@ -97,6 +98,8 @@ def _shuffled_others(folds: int, others: Sequence[Sequence[str]]) -> list[set[st
     """Return the cases that each fold holds out, dealt as :func:`kfold` does."""
     held: list[set[str]] = [set() for _ in range(folds)]
     for kind in others:
+        if len(kind) < folds:
+            continue
         ordered, order = sorted(kind), np.arange(len(kind))
         np.random.RandomState(NNUNET_SEED).shuffle(order)
         for fold, indices in enumerate(np.array_split(order, folds)):
@@ -118,6 +121,8 @@ def _grouped_others(
     # Groups with a labelled case come first, because their fold is given.
     for group in sorted(members, key=lambda g: (g not in home, -len(members[g]), g)):
         kinds = [kind for kind, _ in members[group]]
+        if group not in home and all(len(others[kind]) < len(splits) for kind in kinds):
+            continue
         fold = home[group] if group in home else int(counts[:, sorted(set(kinds))].sum(axis=1).argmin())
         held[fold] |= {name for _, name in members[group]}
         counts[fold] += np.bincount(kinds, minlength=len(others))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 Work = Mapping[str, float]
@@ -45,13 +45,20 @@ class BatchCost:
     sample_patches: float = 1.0
     """Patches of a step for each sample of the planned batch: of all streams, with both views."""
 
+    exact: Callable[[int], int] | None = None
+    """Counts the allocated bytes for one batch size. It is given where they are not linear, because a stream has a size
+    of its own, which may be rounded."""
+
     def patches(self, batch: int) -> float:
         """Return the number of patches that are read and augmented for a step."""
         return self.fixed_patches + batch * self.sample_patches
 
     def peak_bytes(self, batch: int) -> int:
         """Return the peak in bytes of a step with ``batch`` samples, including the allowance of :func:`allowing`."""
-        return allowing(max(fixed + batch * sample for fixed, sample in self.moments))
+        return allowing(self.exact(batch) if self.exact else self._linear(batch))
+
+    def _linear(self, batch: int) -> int:
+        return max(fixed + batch * sample for fixed, sample in self.moments)
 
     def flops(self, batch: int) -> int:
         """Return the floating-point operations of a step with ``batch`` samples."""
@@ -61,7 +68,11 @@ class BatchCost:
         """Return the largest batch size whose step needs at most ``memory`` bytes; 0 if not even one sample fits."""
         # Without the allowance more samples fit: this is an upper bound for the search.
         most = max(0, min((memory - fixed) // sample for fixed, sample in self.moments if sample > 0))
-        return bisect.bisect_right(range(1, most + 1), memory, key=self.peak_bytes)
+        found = bisect.bisect_right(range(1, most + 1), memory, key=lambda batch: allowing(self._linear(batch)))
+        # Exact counts take time. They differ by a few samples from the linear one.
+        while self.exact and found and self.peak_bytes(found) > memory:
+            found -= 1
+        return found
 
 
 def allowing(counted: int) -> int:

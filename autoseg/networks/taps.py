@@ -105,12 +105,15 @@ def encoder_taps(stages: Sequence[nn.Module] | nn.ModuleList) -> dict[str, nn.Mo
     return {f"encoder_{level}": stage for level, stage in enumerate(finer)} | {"bottleneck": coarsest}
 
 
-def tap_shapes(network: nn.Module, in_channels: int, patch: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Return the shape (C, *space) of each tap for a patch of ``in_channels`` channels.
+def tap_shapes(
+    network: nn.Module, in_channels: int, patch: Sequence[int], names: Sequence[str] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape (C, *space) of the taps ``names``, by default of all, for a patch of ``in_channels`` channels.
 
-    The forward pass runs on tensors without storage. It takes no memory and leaves the network as it is.
+    The forward pass runs on tensors without storage. It takes no memory and leaves the network as it is. Raises
+    :class:`autoseg.errors.PlanError` for a name that the network does not have.
     """
-    names = list(declared_taps(network))
+    names = list(declared_taps(network)) if names is None else names
     if not names:
         return {}
     stored = chain(network.named_parameters(), network.named_buffers())

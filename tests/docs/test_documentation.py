@@ -257,6 +257,12 @@ def test_taps_of_networks_are_those_of_the_code(page):
     assert networks.section("Taps of each network") == made, "write it again with docs/networks.py"
 
 
+def test_the_example_of_a_trainer_is_the_one_that_is_tested(page):
+    trainers = page("trainers.md")
+    tested = trainers.path.parents[1] / "tests" / "extension" / "outside_trainer.py"
+    assert trainers.blocks("python") == [tested.read_text()], "copy the file into the page again"
+
+
 def test_names_of_taps_are_explained(page):
     networks = page("networks.md")
     explained, used = (

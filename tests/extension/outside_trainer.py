@@ -49,8 +49,8 @@ class Learning:
     def __init__(self, settings: TeacherAndCritic, task: Task) -> None:
         self.settings, configuration = settings, task.configuration
         inputs = channel_layout(configuration, task.dataset).inputs
-        shapes = tap_shapes(task.network, inputs, configuration.patch_size)
-        channels = sum(shapes[name][0] for name in settings.layers)
+        shapes = tap_shapes(task.network, inputs, configuration.patch_size, settings.layers)
+        channels = sum(found[0] for found in shapes.values())
         self.network = task.network
         self.teacher = copy.deepcopy(task.network).requires_grad_(False)
         self.critic = nn.Sequential(nn.Linear(channels, 16), nn.LeakyReLU(0.1), nn.Linear(16, 1))

@@ -64,8 +64,6 @@ def before_the_model():
 
 
 MOMENTS = {moment.__name__: moment for moment in (between_steps, while_writing, during_validation, before_the_model)}
-    function.__name__: function for function in (between_steps, while_writing, during_validation, before_the_model)
-}
 
 
 if __name__ == "__main__":

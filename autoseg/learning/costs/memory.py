@@ -9,6 +9,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -146,8 +147,7 @@ def step_cost(configuration: Configuration, dataset: Dataset, *, batch_size: int
         cost = trainer.cost(configuration, dataset)
         return StepCost(cost.peak_bytes(batch_size), cost.flops(batch_size))
     step = _count(configuration, dataset, batch_size)
-    peak = max(amount.of(batch_size) for amount in step.moments)
-    return StepCost(allowing(peak), step.flops.of(batch_size))
+    return StepCost(allowing(_peak(step, batch_size)), step.flops.of(batch_size))
 
 
 def batch_cost(configuration: Configuration, dataset: Dataset) -> BatchCost:
@@ -171,10 +171,15 @@ def _count_batches(configuration: Configuration, dataset: Dataset) -> BatchCost:
     if isinstance(trainer, CountsCost):
         return trainer.cost(configuration, dataset)
     one, two = (_patches(configuration, dataset, times * COUNTED_BATCH) for times in (1, 2))
-    step = _count(configuration, dataset, COUNTED_BATCH)
+    step, exact = _count(configuration, dataset, COUNTED_BATCH), None
     if two != 2 * one:
         # A stream has a size of its own: only two counts tell what depends on the batch size.
         step = _line(step, _count(configuration, dataset, 2 * COUNTED_BATCH))
+
+        @cache
+        def exact(batch: int) -> int:
+            return _peak(_count(configuration, dataset, batch), batch)
+
     lines = {(amount.fixed, amount.sample) for amount in step.moments}
     work = step.work.items()
     return BatchCost(
@@ -185,7 +190,12 @@ def _count_batches(configuration: Configuration, dataset: Dataset) -> BatchCost:
         sample_work={kind: amount.sample for kind, amount in work},
         fixed_patches=2 * one - two,
         sample_patches=(two - one) / COUNTED_BATCH,
+        exact=exact,
     )
+
+
+def _peak(step: _Step, batch: int) -> int:
+    return max(amount.of(batch) for amount in step.moments)
 
 
 def _patches(configuration: Configuration, dataset: Dataset, batch_size: int) -> int:
