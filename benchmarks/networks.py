@@ -37,6 +37,7 @@ PLANNERS = (
     "probabilistic_unet",
     "deepmedic",
     "deepmedic_wide",
+    "random_forest",
 )
 FOLD, CONFIGURATION, EMMA = "0", "3d_fullres", "emma"
 
@@ -55,18 +56,17 @@ class Row:
     """Of the whole command, its validation included."""
 
 
-def trained(workspace: Path, configuration: str, time_budget: str, trainer: str = "supervised") -> Row:
+def trained(workspace: Path, configuration: str, time_budget: str) -> Row:
     """Train a fold where it is not trained yet, and return what it reached."""
-    folder = workspace / "models" / configuration / trainer / f"fold_{FOLD}"
+    plan = json.loads((workspace / "plan.json").read_text())["configurations"][configuration]
+    folder = workspace / "models" / configuration / plan["trainer"]["name"] / f"fold_{FOLD}"
     noted = folder / "benchmark.json"
     if not noted.exists():
-        command = [*AUTOSEG, "train-fold", str(workspace), configuration, FOLD, "--time-budget", time_budget]
-        cost = measure([*command, "--trainer", trainer])
+        cost = measure([*AUTOSEG, "train-fold", str(workspace), configuration, FOLD, "--time-budget", time_budget])
         noted.write_text(json.dumps({"gigabytes": cost.peak_gigabytes, "seconds": cost.seconds}))
     summary = json.loads((folder / "validation" / "summary.json").read_text())
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
-    plan = json.loads((workspace / "plan.json").read_text())["configurations"][configuration]
-    name = trainer if trainer != "supervised" else configuration if workspace.name == EMMA else workspace.name
+    name = configuration if workspace.name == EMMA else workspace.name
     with safe_open(folder / "model.safetensors", "np") as weights:
         parameters = sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())  # noqa: SIM118
     return Row(
@@ -81,14 +81,11 @@ def planned(dataset: Path, workspace: Path, arguments: Sequence[str], time_budge
 
 
 def alone(options: argparse.Namespace) -> Iterator[Row]:
-    """Train each planner's network, and a random forest on the data of the first."""
+    """Train each planner's network."""
     for planner in options.planners:
         workspace = options.folder / planner
         planned(options.dataset, workspace, ["--planner", planner, "-c", CONFIGURATION], options.time_budget)
         yield trained(workspace, CONFIGURATION, options.time_budget)
-    if options.forest:
-        workspace = options.folder / options.planners[0]
-        yield trained(workspace, CONFIGURATION, options.time_budget, trainer="random_forest")
 
 
 def members(options: argparse.Namespace) -> Iterator[Row]:
@@ -119,7 +116,6 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--time-budget", default="10m")
     parser.add_argument("--planners", nargs="+", default=PLANNERS)
-    parser.add_argument("--forest", action="store_true", help="the random forest as well")
     parser.add_argument("--emma", metavar="MEMBERS", help="these members of EMMA instead, and their ensemble")
     options = parser.parse_args()
     print(machine_line())
