@@ -124,7 +124,7 @@ class GrowingForest:
         self._pool = ThreadPoolExecutor(self._threads)
         self._growing: dict[int, Future[Trees]] = {}
         self._material: Material | None = None
-        self._judged = 0
+        self._judged, self._sample = 0, 0
         self._draw_boxes()
 
     def _draw_boxes(self) -> None:
@@ -217,11 +217,13 @@ class GrowingForest:
             self._material = self._drawn(drawn)
             self._judged, self._growing = 0, {}
         if not sample:
-            sample = len(self._material.learnt.voxels.labels)
-            if self._task.fold:
-                sample = voxels_in_time(self._task, self._material, trees=self.most_steps, threads=self._threads)
-            self._choices.set(drawn, sample)
+            # A rehearsal is undone, but its choice stays: the trees that it has grown are used again.
+            self._sample = self._sample or self._affordable_sample(self._material)
+            self._choices.set(drawn, self._sample)
         return self._material
+
+    def _affordable_sample(self, material: Material) -> int:
+        return voxels_in_time(self._task, material, trees=self.most_steps, threads=self._threads)
 
     def _drawn(self, drawn: int) -> Material:
         boxes = self._forest.boxes(torch.device("cpu"))

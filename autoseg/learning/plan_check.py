@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from autoseg.data.dataset import Dataset
 from autoseg.errors import AutosegError, PlanError
 from autoseg.losses.fitting import check_loss
-from autoseg.plan.schema import Configuration
+from autoseg.plan.schema import SUPERVISED, Configuration
 from autoseg.preprocessing.declared import check_channels
 from autoseg.preprocessing.normalization import output_channels
 from autoseg.sampling.stream import CaseSampler, Sampler, build_sampler
@@ -56,18 +56,21 @@ def check_configuration(name: str, configuration: Configuration, dataset: Datase
 
 def _check_memory(configuration: Configuration, cost: BatchCost, memory: int, place: str) -> None:
     """Check that a training step fits into ``memory`` bytes."""
-    peak, largest = cost.peak_bytes(configuration.batch_size), cost.largest_batch(memory)
+    peak = cost.peak_bytes(configuration.batch_size)
     if peak <= memory:
         return
+    largest, needs = cost.largest_batch(memory), "with this network"
+    if configuration.trainer != SUPERVISED:
+        needs += f" and the streams of trainer '{configuration.trainer_name}'"
     if not largest:
         raise PlanError(
             f"{place}.patch_size', found {list(configuration.patch_size)}; a batch of 1 needs "
-            f"{format_bytes(cost.peak_bytes(1))} with this network, expected at most {format_bytes(memory)}; use a "
-            "smaller patch or network, or plan with more --memory"
+            f"{format_bytes(cost.peak_bytes(1))} {needs}, expected at most {format_bytes(memory)}; use a smaller patch "
+            "or network, or plan with more --memory"
         )
     raise PlanError(
         f"{place}.batch_size', found {configuration.batch_size}, which needs {format_bytes(peak)} of "
-        f"{format_bytes(memory)}, expected at most {largest}; use a smaller batch, or plan with more --memory"
+        f"{format_bytes(memory)} {needs}, expected at most {largest}; use a smaller batch, or plan with more --memory"
     )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from autoseg.data.sides import first_doubled
 from autoseg.errors import PlanError
 from autoseg.images.orientation import is_orientation
 from autoseg.plan.schema import Configuration, MirroredClasses, Plan, Training
+
+_NAME = re.compile(r"[\w-]+")
+"""Names of trainers."""
 
 
 def check_plan_values(plan: Plan, source: str) -> None:
@@ -59,6 +63,9 @@ def _check(configuration: Configuration, place: str) -> None:
         raise PlanError(f"{place}.spacing', found {list(configuration.spacing)}, expected millimetres above 0 or null")
     if any(s is None for s in configuration.spacing[3 - configuration.dimension :]):
         raise PlanError(f"{place}.spacing', found null on an axis of the patch, expected millimetres")
+    if not _NAME.fullmatch(str(configuration.trainer.get("name", ""))):
+        # The name is part of the path of the weights.
+        raise PlanError(f"{place}.trainer', found {configuration.trainer}, expected an object with a 'name'")
     _check_strides(configuration, place)
     _check_training(configuration.training, f"{place}.training")
 

@@ -75,6 +75,12 @@ def test_what_the_dataset_lacks_is_said_before_planning(installed, phantoms, tmp
     assert "has no unlabelled cases; put images without label maps into the folder unlabelledTr" in said
 
 
+def test_streams_that_do_not_fit_the_memory_are_named(installed, planned):
+    said = run(installed, "plan", planned, "--set", f"{NAME}.patch_size=[64,128,128]", status=2)
+    assert f"'configurations.{NAME}.patch_size'" in said or f"'configurations.{NAME}.batch_size'" in said
+    assert f"with this network and the streams of trainer '{TRAINER}'" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

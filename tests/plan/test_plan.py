@@ -111,6 +111,12 @@ def test_a_whole_number_of_millimetres_is_the_same_spacing(path):
         (("configurations", "2d", "spacing"), [1, 1, -1], "'configurations.2d.spacing'"),
         (("configurations", "3d_fullres", "spacing"), [None, 1, 1], "'configurations.3d_fullres.spacing', found null"),
         (("configurations", "2d", "precision"), "float8", "'configurations.2d.precision'"),
+        (
+            ("configurations", "2d", "trainer"),
+            {"name": "../../x"},
+            "'configurations.2d.trainer', found",
+        ),
+        (("configurations", "2d", "trainer"), {}, "'configurations.2d.trainer', found {}, expected an object"),
         (("configurations", "2d", "training", "iterations"), 0, "'configurations.2d.training.iterations'"),
         (("configurations", "2d", "training", "iterations"), None, "found neither iterations nor time_budget"),
         (("configurations", "2d", "training", "time_budget"), -1, "training.time_budget', found -1"),
