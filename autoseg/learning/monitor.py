@@ -28,6 +28,9 @@ class Report:
     seconds_left: float
 
 
+_POINTS = {"marker": ".", "markersize": 4}
+"""Style of each validation in a curve: a short training has only one."""
+
 Listener = Callable[[Report], None]
 
 
@@ -71,7 +74,7 @@ def plot_progress(path: Path, records: Sequence[dict[str, Any]], title: str) -> 
 def _curve(axis: Any, records: Sequence[dict[str, Any]], key: str, colour: str, **style: Any) -> None:
     points = [(record["step"], record[key]) for record in records if record.get(key) is not None]
     if points:
-        axis.plot(*zip(*points, strict=True), color=colour, **style)
+        axis.plot(*zip(*points, strict=True), color=colour, **_POINTS, **style)
 
 
 def _loss_curves(axis: Any, records: Sequence[dict[str, Any]]) -> None:
@@ -79,8 +82,8 @@ def _loss_curves(axis: Any, records: Sequence[dict[str, Any]]) -> None:
     names = records[-1].get("losses", {}) if records else {}
     for name in names if len(names) > 1 else ():
         points = [(record["step"], record["losses"].get(name)) for record in records if "losses" in record]
-        axis.plot(*zip(*points, strict=True), linewidth=1, alpha=0.7, label=name)
-    _curve(axis, records, "loss", "tab:red", label="sum")
+        axis.plot(*zip(*points, strict=True), linewidth=1, alpha=0.7, label=name, **_POINTS)
+    _curve(axis, records, "loss", "black", label="sum")
     axis.set_ylabel("training loss")
     if len(names) > 1:
         axis.legend(loc="upper right", fontsize=8)
@@ -91,7 +94,7 @@ def _class_curves(axis: Any, records: Sequence[dict[str, Any]]) -> None:
     for name in validated[-1].get("class_dice", {}) if validated else []:
         points = [(r["step"], r["class_dice"].get(name)) for r in validated if r["class_dice"].get(name) is not None]
         if points:
-            axis.plot(*zip(*points, strict=True), linewidth=1, alpha=0.7, label=name)
+            axis.plot(*zip(*points, strict=True), linewidth=1, alpha=0.7, label=name, **_POINTS)
     _curve(axis, validated, "validation_dice", "black", linewidth=2, label="mean")
     axis.set(ylabel="Dice on validation patches", ylim=(0, 1))
     if validated and len(validated[-1].get("class_dice", {})) <= 10:

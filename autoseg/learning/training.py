@@ -27,7 +27,7 @@ from autoseg.learning.progress import TrainingProgress
 from autoseg.learning.samples import fold_data, training_sources, validation_patches, validation_sources
 from autoseg.learning.setting import Setting
 from autoseg.learning.state import TrainingState, restore_progress
-from autoseg.learning.trainer import FoldData, Grows, ScoresClasses, Task
+from autoseg.learning.trainer import FoldData, Grows, Measures, ScoresClasses, Task
 from autoseg.learning.validation.cases import FoldValidation, patch_scores, patches_of
 from autoseg.learning.validation.metrics import trainer_metrics
 from autoseg.networks.build import build_network, learn_channels
@@ -84,7 +84,8 @@ class _Validation:
 
     patches: PatchSource | None
     """None if the network does not segment, or if its learning method measures classes itself."""
-    streams: Sources
+    streams: Sources | None
+    """None if the trainer has no metrics."""
 
     @property
     def count(self) -> int:
@@ -151,7 +152,7 @@ def _validation(setting: Setting, learner: Learner, validation: FoldValidation) 
     """Return what training validates on: no patches if the network does not segment, or its method needs none."""
     needs_patches = len(validation.cases) and not isinstance(learner.method, ScoresClasses)
     patches = validation_patches(setting, validation.cases) if needs_patches else None
-    return _Validation(patches, validation_sources(setting))
+    return _Validation(patches, validation_sources(setting) if isinstance(learner.method, Measures) else None)
 
 
 def _random(setting: Setting) -> StepRandom:

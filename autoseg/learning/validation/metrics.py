@@ -16,7 +16,7 @@ from autoseg.learning.validation.cases import MOST_PATCHES
 def trainer_metrics(learner: Learner, sources: Sources | None, *, whole: bool) -> dict[str, float | None]:
     """Return the metrics of the learning method by name, None where one is not finite; empty if it defines none.
 
-    ``sources``: the streams of validation cases; None if the fold has none. With ``whole``, every case is used at least
+    ``sources``: the streams of validation cases; None without metrics. With ``whole``, every case is used at least
     once; otherwise each stream has at most :data:`MOST_PATCHES` patches.
     """
     method = learner.method
