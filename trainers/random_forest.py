@@ -32,6 +32,8 @@ from autoseg.trainers.forest.time import voxels_in_time
 from autoseg.trainers.forest.trees import grow_tree
 
 CHOICES = "choices"
+SCIKIT_LEARN = 80 * 1024**2
+"""Bytes of scikit-learn and of what it imports."""
 Count = Annotated[int, Ge(1), Le(10**9)]
 
 
@@ -83,7 +85,7 @@ class RandomForestTrainer:
         row = torch.float32.itemsize * features
         # A tree is grown on 1 − 1/e of the voxels, as it draws them with replacement.
         copies = 0.64 * (default_workers() or 1)
-        fixed = int(row * (self.voxels * (1 + copies) + self.watched))
+        fixed = SCIKIT_LEARN + int(row * (self.voxels * (1 + copies) + self.watched))
         # The memory does not depend on the batch size; a byte a sample keeps the largest batch defined.
         return BatchCost(((fixed, 1),), 0, 0, fixed_patches=0, sample_patches=0.0)
 
