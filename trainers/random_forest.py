@@ -145,7 +145,8 @@ class GrowingForest:
         trees = self._trees()
         self._judge(material, trees)
         number = len(trees)
-        tree = self._grown(number, material)
+        # A rehearsal repeats step 0: with trees grown ahead, most of its steps would take no time.
+        tree = self._grown(number, material, together=self._threads if step.number else 1)
         self._judge(material, [*trees, tree])
         self._forest.set_forest(joined([*trees, tree]), self._forest.boxes(torch.device("cpu")), self._bias(material))
         return {"cross_entropy": torch.tensor(material.learnt.cross_entropy())}
@@ -159,9 +160,13 @@ class GrowingForest:
         scores = material.watched.scores(bias, tuple(classes.values()), regions=bool(dataset.regions))
         return dict(zip(classes, scores, strict=True))
 
+    def prepare(self) -> None:
+        """Draw the voxels and compute their features."""
+        self._prepared()
+
     def grown(self) -> nn.Module:
         """Return a forest of as many trees as the last step makes; call it after a step."""
-        tree = self._grown(0, self._prepared())
+        tree = self._grown(0, self._prepared(), together=1)
         forest = RandomForest(
             in_channels=self._forest.in_channels,
             outputs=self._task.dataset.outputs,
@@ -179,10 +184,10 @@ class GrowingForest:
         trees = self._forest.trees(torch.device("cpu"))
         return separated(trees) if len(trees) else []
 
-    def _grown(self, number: int, material: Material) -> Trees:
-        """Return tree ``number``; the following trees are grown at the same time, one in each thread."""
+    def _grown(self, number: int, material: Material, *, together: int) -> Trees:
+        """Return tree ``number``; it and the following trees, ``together`` in all, grow at the same time."""
         sample = self._choices.values[1]
-        for ahead in range(number, number + self._threads):
+        for ahead in range(number, number + together):
             if ahead not in self._growing:
                 self._growing[ahead] = self._pool.submit(
                     grow_tree,
@@ -192,7 +197,7 @@ class GrowingForest:
                     seed=material.tree_seed(ahead),
                 )
         # Earlier trees are part of the forest; a rehearsal asks for the first ones again.
-        self._growing = {key: tree for key, tree in self._growing.items() if key >= number or key < self._threads}
+        self._growing = {key: tree for key, tree in self._growing.items() if key >= number or key == 0}
         return self._growing[number].result()
 
     def _judge(self, material: Material, trees: list[Trees]) -> None:

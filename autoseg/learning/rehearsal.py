@@ -54,6 +54,8 @@ def rehearse(learner: Learner, sources: Sources, case: Tiles | None = None, *, b
 
     network = learner.network
     with _undone(learner):
+        if isinstance(learner.method, Grows):
+            learner.method.prepare()
         seconds_of_step = _median_seconds(step, learner.device, budget=budget)
         if isinstance(learner.method, Grows):
             network = learner.method.grown()

@@ -145,6 +145,10 @@ class Grows(Protocol):
     most_steps: int
     """Largest number of steps with a time budget."""
 
+    def prepare(self) -> None:
+        """Do what the first step does once, so that it does not count in the time of a step."""
+        ...
+
     def grown(self) -> nn.Module:
         """Return a network as large as after the last step, to measure the time of its predictions."""
         ...
