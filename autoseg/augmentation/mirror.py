@@ -54,9 +54,7 @@ def swap_outputs(
     values: torch.Tensor, axes: Sequence[tuple[int, ...]], mirrored_labels: MirroredLabels
 ) -> torch.Tensor:
     """Return ``values`` [N,outputs] with swapped outputs (left and right) in samples mirrored across the body."""
-    order = torch.tensor(mirrored_labels.outputs, device=values.device)
-    mirrored = torch.tensor([mirrored_labels.axis in along for along in axes], device=values.device)
-    return torch.where(mirrored[:, None], values[:, order], values)
+    return swap_channels(values, [mirrored_labels.axis in along for along in axes], mirrored_labels)
 
 
 def swap_channels(values: torch.Tensor, swapped: Sequence[bool], mirrored_labels: MirroredLabels) -> torch.Tensor:

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 
 from autoseg.data.dataset import Dataset
+from autoseg.data.kinds import labelled
 from autoseg.data.splits import Fold, fold_cases
 from autoseg.errors import PlanError
 from autoseg.evaluation.summary import SEGMENTATION
@@ -17,7 +18,7 @@ from autoseg.files.records import to_plain
 from autoseg.inference.members import tiling_settings
 from autoseg.inference.sliding_window import TilingSettings
 from autoseg.learning.plan_check import check_configuration
-from autoseg.learning.streams import StreamPlan, check_streams, labelled_stream, stream_cases
+from autoseg.learning.streams import StreamPlan, check_streams, stream_cases
 from autoseg.learning.trainer import Trainer, build_trainer, task_of
 from autoseg.plan.schema import Configuration, Plan
 from autoseg.preprocessing.declared import check_plan
@@ -83,7 +84,7 @@ class Setting:
 
     def labelled(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the cases among ``names`` that have a label map."""
-        return stream_cases(labelled_stream(self.configuration), self.dataset, names)
+        return labelled(self.dataset, names)
 
     @property
     def tiling(self) -> TilingSettings:
@@ -114,20 +115,15 @@ class Setting:
         )
 
     @property
-    def previous_labels(self) -> int:
-        """Number of labels of the previous stage, each an additional input channel; 0 without a previous stage."""
-        return len(self.dataset.values) if self.previous else 0
-
-    @property
     def identity(self) -> dict[str, object]:
         """Settings that must stay the same when a training is resumed."""
-        request, previous, labelled = self.request, self.previous, self.labelled(self.split.train)
+        request, previous = self.request, self.previous
         return {
             "seed": request.seed,
             "iterations": request.iterations,
             "configuration": to_plain(self.configuration),
             "train": self._learned(),
-            **({"previous_stage": digest(previous.folder, labelled)} if previous else {}),
+            **({"previous_stage": digest(previous.folder, self.labelled(self.split.train))} if previous else {}),
         }
 
     def _learned(self) -> list[str]:

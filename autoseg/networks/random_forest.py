@@ -22,7 +22,7 @@ LEAST = 1e-6
 """Lower bound of probabilities, so that logits are finite for labels that no tree has seen."""
 
 Count = Annotated[int, Ge(1), Le(2**28)]
-"""Number of rows of an array; a file with a larger number is damaged."""
+"""Number of features."""
 
 
 @networks.register("random_forest")
