@@ -129,7 +129,8 @@ def plan(
     verify_memory: VerifyMemory = False,
 ) -> None:
     """Plan from the fingerprint, or show or change the existing plan (the second step of plan-and-preprocess)."""
-    from autoseg.api import PlanningOptions, divide_cases, plan_dataset
+    from autoseg.api import PlanningOptions, plan_dataset
+    from autoseg.workspace.dividing import divide_cases
     from autoseg.workspace.paths import Workspace
 
     place = Workspace(workspace)

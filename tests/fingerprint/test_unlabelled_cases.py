@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from autoseg.api import divide_cases
 from autoseg.data.dataset import write_dataset
 from autoseg.data.kinds import labelled_part
 from autoseg.data.layouts import load_dataset
@@ -19,6 +18,7 @@ from autoseg.images.volumes import read_volume, write_volume
 from autoseg.planners.class_weights import inverse_frequencies
 from autoseg.planners.sampling import sampling
 from autoseg.system.execution import local_executor
+from autoseg.workspace.dividing import divide_cases
 from autoseg.workspace.paths import Workspace
 
 
